@@ -1,0 +1,1 @@
+"""The siamedge command: one module a command."""

@@ -1,0 +1,1 @@
+"""Workstation side: checkpoint -> networks -> models -> quantization -> verification -> bundle."""

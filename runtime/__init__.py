@@ -1,0 +1,1 @@
+"""Device side: bundle + frames -> boxes, with numpy, OpenCV and one inference library."""
