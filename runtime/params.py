@@ -61,7 +61,7 @@ class SiamFCParams:
         scale_lr: Share of the winning scale that is taken over.
         scale_penalty: Factor on the response of every scale but the middle one.
         window_influence: Weight of the cosine window, 0..1.
-        lost_below: A raw response peak under this means that the target is lost.
+        lost_below: A raw response peak under this means that the target is lost; None: the response does not tell.
 
     Source: Bertinetto et al. 2016; values of the widely used PyTorch port.
     """
@@ -77,7 +77,7 @@ class SiamFCParams:
     scale_lr: float = 0.59
     scale_penalty: float = 0.9745
     window_influence: float = 0.176
-    lost_below: float = float("-inf")
+    lost_below: float | None = None
 
 
 TrackerParams = AnchorFreeParams | SiamFCParams
