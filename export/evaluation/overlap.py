@@ -45,7 +45,7 @@ def centers(boxes: Boxes) -> Boxes:
 
 
 def center_distance(a: Boxes, b: Boxes, unit: Boxes | float = 1.0) -> Vector:
-    """Give the distance of the centres.
+    """Give the distance of the centres; each is divided by the unit before they are subtracted, as LaSOT does.
 
     Args:
         a: (N, 4).
@@ -55,7 +55,7 @@ def center_distance(a: Boxes, b: Boxes, unit: Boxes | float = 1.0) -> Vector:
     Returns:
         (N,) nan where either has a nan.
     """
-    return np.asarray(np.sqrt((((centers(a) - centers(b)) / unit) ** 2).sum(axis=1)))
+    return np.asarray(np.sqrt(((centers(a) / unit - centers(b) / unit) ** 2).sum(axis=1)))
 
 
 def raster_iou(a: Boxes, b: Boxes, size: tuple[int, int]) -> Vector:
