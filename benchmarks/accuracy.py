@@ -41,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--layout", default="auto")
     parser.add_argument("--bundle", action="append", default=[], help="may be given several times")
+    parser.add_argument("--checkpoint", action="append", default=[], help="run in PyTorch; may be given several times")
     parser.add_argument("--backends", default="onnxruntime,tflite,openvino")
     parser.add_argument("--precisions", default="fp32,int8")
     parser.add_argument("--opencv-nano", default="", metavar="BACKBONE.onnx,HEAD.onnx")
@@ -50,6 +51,7 @@ def parse() -> argparse.Namespace:
 
 def specs(options: argparse.Namespace) -> Iterator[TrackerSpec]:
     ways = product(options.bundle, options.backends.split(","), options.precisions.split(","))
+    yield from (TrackerSpec(checkpoint) for checkpoint in options.checkpoint)
     yield from (TrackerSpec(bundle, backend, precision) for bundle, backend, precision in ways)
     if options.opencv_nano:
         yield TrackerSpec(f"opencv:nano:{options.opencv_nano}")

@@ -1,12 +1,19 @@
 """Which tracker is meant: the words of the command line, opened when and where they are needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from siamedge.export.evaluation.baselines import IdentityTracker, OpenCVNano
-from siamedge.runtime.errors import BundleError
+from siamedge.runtime.backends import PRECISIONS
+from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.errors import BackendError
+from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import Tracker
+
+if TYPE_CHECKING:
+    from siamedge.runtime.picking import Candidate
 
 CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
 
@@ -55,4 +62,59 @@ def open_spec(spec: TrackerSpec) -> Tracker:
     if spec.source.startswith("opencv:nano:"):
         backbone, _, head = spec.source.removeprefix("opencv:nano:").partition(",")
         return OpenCVNano(Path(backbone), Path(head))
-    raise BundleError(f"{spec.source}: no such tracker")
+    if Path(spec.source).suffix in CHECKPOINT_SUFFIXES:
+        return _open_checkpoint(spec)
+    return _open_bundle(spec)
+
+
+def _open_checkpoint(spec: TrackerSpec) -> Tracker:
+    """Run a checkpoint in PyTorch, fp32, on one thread so that every process computes the same."""
+    if (spec.backend, spec.precision) not in {("auto", "auto"), ("torch", "fp32"), ("torch", "auto"), ("auto", "fp32")}:
+        raise BackendError(
+            f"{spec.source}: a checkpoint runs in PyTorch, fp32, not {spec.backend} {spec.precision}",
+            hint="export it with `siamedge export` and evaluate the bundle",
+        )
+    try:
+        import torch
+
+        from siamedge.export.checkpoints import load_network
+        from siamedge.export.torch_session import TorchSession
+    except ImportError as error:
+        raise BackendError(f"a checkpoint needs {error.name}", hint="pip install 'siamedge[export]'") from error
+    torch.set_num_threads(1)
+    network = load_network(Path(spec.source))
+    return make_tracker(
+        network.family, TorchSession(network, "template"), TorchSession(network, "search"), network.params
+    )
+
+
+def _open_bundle(spec: TrackerSpec) -> Tracker:
+    from siamedge.runtime.picking import open_tracker
+
+    bundle = Bundle.open(Path(spec.source))
+    return open_tracker(bundle, _pick(bundle, spec))
+
+
+def _pick(bundle: Bundle, spec: TrackerSpec) -> "Candidate":
+    from siamedge.runtime.picking import pick
+
+    precision = next((known for known in PRECISIONS if known == spec.precision), None)
+    if precision is None and spec.precision != "auto":
+        raise BackendError(f"unknown precision {spec.precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
+    backend = None if spec.backend == "auto" else spec.backend
+    return pick(bundle, backend=backend, precision=precision, device=spec.device).choice
+
+
+def resolved(spec: TrackerSpec) -> TrackerSpec:
+    """Settle "auto": the backend and precision that this machine takes, so that a run says what it ran.
+
+    Raises:
+        BundleError: The bundle cannot be opened.
+        BackendError: None of its models can run here.
+    """
+    if spec.source == "identity" or spec.source.startswith("opencv:"):
+        return spec
+    if Path(spec.source).suffix in CHECKPOINT_SUFFIXES:
+        return replace(spec, backend="torch", precision="fp32")
+    choice = _pick(Bundle.open(Path(spec.source)), spec)
+    return replace(spec, backend=choice.backend, precision=choice.precision, device=choice.device)
