@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from siamedge.export.evaluation.runner import Run
+from siamedge.export.evaluation.runner import Protocol, Run
 from siamedge.export.evaluation.sequences import Sequence
 from siamedge.runtime.errors import SourceError
 
@@ -36,17 +36,19 @@ class Settings:
     protocol: str
     realtime: str
 
-    def digest(self, sequence: Sequence) -> str:
-        """Hash these settings together with what is tracked: boxes, frame names and sizes of their files."""
-        state = hashlib.sha256()
+    def digest(self) -> str:
+        """Hash everything but where the tracker's files are."""
         fields = [getattr(self, name) for name in self.__slots__ if name != "tracker"]
-        state.update(json.dumps([SCHEMA, fields, sequence.name, sequence.origin]).encode())
-        state.update(
-            np.ascontiguousarray(sequence.boxes).tobytes() + json.dumps(sorted(sequence.anchors.items())).encode()
-        )
-        for frame in sequence.frames:
-            state.update(f"{frame.name} {frame.stat().st_size}\n".encode())
-        return state.hexdigest()
+        return hashlib.sha256(json.dumps([SCHEMA, fields]).encode()).hexdigest()
+
+
+def hash_sequence(sequence: Sequence) -> str:
+    """Hash what is tracked: boxes, anchors, names and sizes of the frame files."""
+    state = hashlib.sha256(json.dumps([sequence.name, sequence.origin, sorted(sequence.anchors.items())]).encode())
+    state.update(np.ascontiguousarray(sequence.boxes).tobytes() + np.ascontiguousarray(sequence.absent).tobytes())
+    for frame in sequence.frames:
+        state.update(f"{frame.name} {frame.stat().st_size}\n".encode())
+    return state.hexdigest()
 
 
 def hash_files(paths: list[Path]) -> str:
@@ -65,39 +67,78 @@ def hash_files(paths: list[Path]) -> str:
     return state.hexdigest()
 
 
-def save_runs(path: Path, digest: str, runs: tuple[Run, ...]) -> None:
-    """Write the runs of one sequence; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"schema": SCHEMA, "settings": digest, "runs": [_packed(run) for run in runs]}
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
-    draft.replace(path)
-
-
-def load_runs(path: Path, digest: str | None = None) -> tuple[Run, ...] | None:
-    """Read the runs of one sequence.
+class RunFolder:
+    """The runs of one tracker under one protocol, a file a sequence.
 
     Args:
-        path: As saved.
-        digest: What the settings must hash to; None takes any.
-
-    Returns:
-        None where there is no file, or it was made with other settings.
-
-    Raises:
-        SourceError: The file is not such a record.
+        root: Folder of the evaluation; the protocols are kept apart in it.
+        protocol: one-pass or multi-start.
     """
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA or (digest is not None and content["settings"] != digest):
+
+    def __init__(self, root: Path, protocol: Protocol) -> None:
+        self._folder = root / protocol
+
+    def claim(self, settings: Settings) -> None:
+        """Take the folder for these settings.
+
+        Raises:
+            SourceError: It holds the runs of others.
+        """
+        file, content = self._folder / "run.json", json.dumps(asdict(settings), sort_keys=True, indent=2) + "\n"
+        if file.is_file() and (other := self.settings()).digest() != settings.digest():
+            differing = [name for name in settings.__slots__ if getattr(other, name) != getattr(settings, name)]
+            raise SourceError(
+                f"{self._folder} holds a run with another {', '.join(differing)}", hint="give another folder with -o"
+            )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+
+    def settings(self) -> Settings:
+        """Give what the folder was made with.
+
+        Raises:
+            SourceError: It holds no run of this protocol.
+        """
+        file = self._folder / "run.json"
+        if not file.is_file():
+            raise SourceError(f"{file}: no such run", hint="make it with `siamedge eval ... -o FOLDER`")
+        try:
+            return Settings(**json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise SourceError(f"{file}: damaged: {error}", hint="delete the folder and run again") from error
+
+    def save(self, sequence: Sequence, runs: tuple[Run, ...]) -> None:
+        """Write the runs of one sequence; the file appears whole or not at all."""
+        content = {"schema": SCHEMA, "sequence": hash_sequence(sequence), "runs": [_packed(run) for run in runs]}
+        self._file(sequence).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self._file(sequence), json.dumps(content, sort_keys=True) + "\n")
+
+    def load(self, sequence: Sequence) -> tuple[Run, ...] | None:
+        """Read the runs of one sequence; None where there are none, or they are of other frames or boxes.
+
+        Raises:
+            SourceError: The file is no record.
+        """
+        path = self._file(sequence)
+        if not path.is_file():
             return None
-        return tuple(_unpacked(row) for row in content["runs"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            f"{path}: damaged record: {error}", hint="delete it; the sequence is then run again"
-        ) from error
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if (content["schema"], content["sequence"]) != (SCHEMA, hash_sequence(sequence)):
+                return None
+            return tuple(_unpacked(row) for row in content["runs"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceError(f"{path}: damaged record: {error}", hint="delete it; it is then run again") from error
+
+    def _file(self, sequence: Sequence) -> Path:
+        return self._folder / "records" / f"{sequence.name}.json"
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file so that it is never seen half written."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(content, encoding="utf-8")
+    draft.replace(path)
 
 
 def _packed(run: Run) -> dict[str, object]:
