@@ -94,7 +94,7 @@ def export_graph(graph: ExportGraph) -> "ModelProto":
 
 
 def strip_model(model: "ModelProto") -> None:
-    """Remove what says where and how a model was made (stack traces, paths), so that equal networks give equal bytes."""
+    """Remove what says where and how a model was made (stack traces, paths): equal networks give equal bytes."""
     model.producer_name, model.producer_version, model.doc_string = "siamedge", "", ""
     model.ClearField("metadata_props")
     strip_graph(model.graph)

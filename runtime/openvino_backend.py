@@ -97,7 +97,7 @@ def compile_model(model: Model, openvino: ModuleType, device: str, config: Mappi
     except RuntimeError as error:
         raise BackendError(f"{model.name}: OpenVINO refuses the model on {device}: {error}") from error
     executing = list(compiled.get_property("EXECUTION_DEVICES"))
-    if any(name.split(".")[0] != device.split(".")[0] for name in executing):
+    if any(name.split(".")[0] != device.split(".", maxsplit=1)[0] for name in executing):
         raise BackendError(f"{model.name}: {', '.join(executing)} executes the model, {device} was asked for")
     return compiled
 
@@ -146,6 +146,6 @@ class OpenVINOBackend:
         config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
-        if device.split(".")[0] in ("CPU", "GPU"):
+        if device.split(".", maxsplit=1)[0] in ("CPU", "GPU"):
             config["INFERENCE_PRECISION_HINT"] = self._inference_precision[model.precision]
         return OpenVINOSession(model, import_openvino(), device, config)
