@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from siamedge.export.families.dart import TRIAL, Dart, DartConfig, load_dart, save_dart
 from siamedge.runtime.errors import ExportError
 

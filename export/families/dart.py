@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from siamedge.export.correlation import pixelwise_correlation, pixelwise_kernel
-from siamedge.runtime.errors import ExportError
 from torch import Tensor, nn
 from torch.nn import functional
+
+from siamedge.export.correlation import pixelwise_correlation, pixelwise_kernel
+from siamedge.runtime.errors import ExportError
 
 METADATA_KEY = "dart_config"
 

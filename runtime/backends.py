@@ -1,0 +1,95 @@
+"""The seam to the inference libraries: a Backend loads a model, a Session runs it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal, Protocol, cast
+
+from siamedge.runtime.errors import BackendError
+from siamedge.runtime.tensors import Array, TensorSpec
+
+Format = Literal["onnx", "tflite", "openvino"]
+Precision = Literal["fp32", "fp16", "int8"]
+FORMATS: tuple[Format, ...] = ("onnx", "tflite", "openvino")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model file in memory, already verified.
+
+    Attributes:
+        name: For messages, such as "models/onnx-int8/search.onnx".
+        precision: What the file was exported as.
+        content: Bytes of the model (ONNX or TFLite flatbuffer; OpenVINO XML).
+        weights: Bytes of OpenVINO's .bin file, empty for the others.
+        inputs: Its inputs.
+        outputs: Its outputs.
+    """
+
+    name: str
+    precision: Precision
+    content: bytes
+    weights: bytes
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Inputs by name."""
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """Outputs by name."""
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Compute all outputs; their memory may be reused by the next call."""
+
+    def close(self) -> None:
+        """Free what the session holds; it cannot run any more."""
+
+
+class Backend(Protocol):
+    """One inference library."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+
+    @property
+    def format(self) -> Format:
+        """The model format it reads."""
+
+    def unavailable(self, device: str) -> str | None:
+        """Why the library or that device of it cannot be used here; None if it can."""
+
+    def load(self, model: Model, *, device: str, threads: int) -> Session:
+        """Load a model onto a device ("CPU", "GPU", "NPU" ...).
+
+        Raises:
+            BackendError: The library is missing, refuses the model or has no such device.
+        """
+
+
+BACKENDS: Mapping[str, str] = {
+    "tflite": "siamedge.runtime.litert_backend:LiteRTBackend",
+    "openvino": "siamedge.runtime.openvino_backend:OpenVINOBackend",
+    "onnxruntime": "siamedge.runtime.onnxruntime_backend:OnnxRuntimeBackend",
+}
+"""Name to implementation, in the order in which they are tried when nothing was measured."""
+
+
+def get_backend(name: str) -> Backend:
+    """Give the backend of a name.
+
+    Raises:
+        BackendError: There is no such backend.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"unknown backend {name!r}", hint=f"choose one of {', '.join(BACKENDS)}")
+    module, attribute = BACKENDS[name].split(":")
+    return cast(Backend, getattr(import_module(module), attribute)())

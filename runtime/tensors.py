@@ -1,0 +1,47 @@
+"""What goes into a model and comes out of it: named tensors with a fixed shape, type and layout."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+DType = Literal["float32", "uint8", "int8"]
+Layout = Literal["NHWC", "NCHW", "NPC"]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: Name inside the model file; tensors are addressed by it, never by their order.
+        shape: All dimensions fixed, batch first.
+        dtype: Type of the elements.
+        layout: NHWC or NCHW for pictures and maps; NPC for (batch, template positions, channels).
+        scale: Real value of one step of an integer tensor: real = scale * (stored - zero_point).
+        zero_point: The stored integer that means 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    layout: Layout
+    scale: float = 1.0
+    zero_point: int = 0
+
+
+def encode_crop(crop: NDArray[np.uint8], spec: TensorSpec, out: Array) -> None:
+    """Write a crop into an input tensor, in that tensor's type and layout.
+
+    Args:
+        crop: (H, W, 3) uint8, BGR, values 0..255.
+        spec: The input; an int8 one must have scale 1 and zero point -128, so that stored = value - 128.
+        out: The tensor's memory, shape and dtype as in spec.
+    """
+    target = out[0] if spec.layout == "NHWC" else out[0].transpose(1, 2, 0)
+    if spec.dtype == "int8":
+        np.bitwise_xor(crop, np.uint8(0x80), out=target.view(np.uint8))
+    else:
+        np.copyto(target, crop, casting="unsafe")
