@@ -13,6 +13,9 @@ Matrix = NDArray[np.float64]
 """(2, 3) affine map, source to destination."""
 Rng = np.random.Generator
 
+_GRAIN = np.random.default_rng(0).standard_normal((512, 512, 3), np.float32)
+"""Noise to cut pieces from; drawing it afresh would cost as much as everything else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -28,6 +31,7 @@ class Geometry:
         wild_rotation_deg: The same for the share `wild`.
         wild: Share of pairs with a wild rotation.
         shear: Uniform +-.
+        flip: Share of pairs whose search crop is mirrored.
         bend: Share of pairs with a smooth random displacement (articulation).
         bend_px: Its standard deviation.
     """
@@ -41,6 +45,7 @@ class Geometry:
     wild_rotation_deg: float = 40.0
     wild: float = 0.2
     shear: float = 0.1
+    flip: float = 0.08
     bend: float = 0.2
     bend_px: float = 5.0
 
@@ -60,14 +65,15 @@ class Appearance:
 
 
 def random_linear(rng: Rng, geometry: Geometry) -> Matrix:
-    """Draw the 2x2 part of a map: rotation, scale, aspect and shear, without a shift."""
+    """Draw the 2x2 part of a map: rotation, scale, aspect, shear and mirror, without a shift."""
     degrees = geometry.wild_rotation_deg if rng.random() < geometry.wild else geometry.rotation_deg
     angle = np.deg2rad(rng.uniform(-degrees, degrees))
     scale = np.exp(rng.uniform(-geometry.scale, geometry.scale))
     aspect = np.exp(rng.uniform(-geometry.aspect, geometry.aspect) / 2)
     shear = rng.uniform(-geometry.shear, geometry.shear)
+    mirror = -1.0 if rng.random() < geometry.flip else 1.0
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear: Matrix = scale * rotation @ np.array([[aspect, shear], [0.0, 1 / aspect]])
+    linear: Matrix = scale * rotation @ np.array([[aspect * mirror, shear], [0.0, 1 / aspect]])
     return linear
 
 
@@ -165,8 +171,10 @@ def compress(image: Image, quality: int) -> Image:
 
 def add_noise(rng: Rng, image: Image, deviation: float) -> Image:
     """Add normal noise."""
-    noise = rng.standard_normal(image.shape, np.float32) * np.float32(deviation)
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
+    size = image.shape[0]
+    x, y = rng.integers(0, _GRAIN.shape[0] - size + 1, 2)
+    noise = _GRAIN[y : y + size, x : x + size] * np.float32(deviation)
+    return cv2.add(image, noise, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 def degrade(rng: Rng, image: Image, appearance: Appearance) -> Image:

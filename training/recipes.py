@@ -65,7 +65,15 @@ class Recipe:
 
 
 _DEFAULT_NETWORK = DartConfig(has_quality=True)
-_VALIDATION = ("OTB_Bolt", "TLD_panda", "UAV_person11", "UAVDT_S1301", "val_")
+_VALIDATION = (
+    "facebookresearch+co-tracker/gradio_demo_videos_bear",
+    "gaomingqi+Track-Anything",
+    "OTB_Bolt",
+    "TLD_panda",
+    "UAV_person11",
+    "UAVDT_S1301",
+    "val_",
+)
 _TRACK_WEIGHTS = (("fod", 0.15), ("cone_cube", 0.2), ("fencing", 0.3), ("OTB", 3.0), ("TLD", 3.0), ("UAV", 2.0))
 
 RECIPES: Mapping[str, Recipe] = {
@@ -74,8 +82,8 @@ RECIPES: Mapping[str, Recipe] = {
         network=_DEFAULT_NETWORK,
         learning_rate=1e-3,
         batch_norm=False,
-        mixture=Mixture(tracks=0.4, track_weights=_TRACK_WEIGHTS),
-        track=Geometry(scale=0.22, bend=0.1),
+        mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
+        track=Geometry(scale=0.25, bend=0.1, aspect=0.2, wild=0.25),
         holdout=_VALIDATION,
     ),
 }
