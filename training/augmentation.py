@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from siamedge.runtime.geometry import Image
 
 Points = NDArray[np.float32]

@@ -3,9 +3,10 @@
 import copy
 
 import torch
-from siamedge.export.families.dart import Dart
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from siamedge.export.families.dart import Dart
 
 _LISTS = ("backbone", "cls_tower", "box_tower")
 

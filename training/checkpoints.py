@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+
 from siamedge.runtime.errors import ExportError
 
 State = dict[str, Any]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from siamedge.runtime.geometry import Box
 from siamedge.training.augmentation import Points
 from siamedge.training.crops import Crop

@@ -5,8 +5,9 @@ from typing import Any, cast
 
 import cv2
 import torch
-from siamedge.training.pairs import Batch, PairMaker
 from torch.utils.data import DataLoader, Dataset
+
+from siamedge.training.pairs import Batch, PairMaker
 
 
 class _Batches(Dataset[Batch]):

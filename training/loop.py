@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import AdamW
+
 from siamedge.export.families.dart import Dart, load_dart, save_dart
 from siamedge.training.batchnorm import folded, with_batch_norm
 from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -23,8 +26,6 @@ from siamedge.training.pairs import Batch, PairMaker
 from siamedge.training.recipes import Recipe
 from siamedge.training.schedule import learning_rate
 from siamedge.training.targets import make_targets
-from torch import Tensor, nn
-from torch.optim import AdamW
 
 _LOG_EVERY = 50
 _log = logging.getLogger(__name__)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from siamedge.export.families.dart import DartConfig
-from siamedge.training.targets import Targets
 from torch import Tensor
 from torch.nn import functional
+
+from siamedge.export.families.dart import DartConfig
+from siamedge.training.targets import Targets
 
 
 @dataclass(frozen=True, slots=True)

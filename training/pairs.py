@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from siamedge.runtime.geometry import Box, Image, Point, intersection_over_union
 from siamedge.training import augmentation as change
 from siamedge.training.augmentation import Appearance, Geometry, Matrix, Points, Rng
