@@ -35,11 +35,13 @@ class Axis(NamedTuple):
         label: What the horizontal axis means, with its unit.
         ticks: (K,) position of each bin.
         title: Above the plot.
+        metric: Which score stands in the legend.
     """
 
     label: str
     ticks: Vector
     title: str
+    metric: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class Convention:
     source: str
 
 
-SUCCESS_AXIS = Axis("overlap threshold", onepass.SUCCESS_BINS, "Success")
-PRECISION_AXIS = Axis("centre error threshold, px", onepass.PRECISION_BINS, "Precision")
+SUCCESS_AXIS = Axis("overlap threshold", onepass.SUCCESS_BINS, "Success", "auc")
+PRECISION_AXIS = Axis("centre error threshold, px", onepass.PRECISION_BINS, "Precision", "precision_20px")
 
 CONVENTIONS: Mapping[str, Convention] = {
     "otb": Convention(
@@ -84,7 +86,7 @@ CONVENTIONS: Mapping[str, Convention] = {
             "sr_50": Metric("success", (50, 51), "SR 0.50"),
             "sr_75": Metric("success", (75, 76), "SR 0.75"),
         },
-        axes={"success": Axis("overlap threshold", onepass.GOT10K_BINS, "Success, pooled over frames")},
+        axes={"success": Axis("overlap threshold", onepass.GOT10K_BINS, "Success, pooled over frames", "ao")},
         source="got-10k/toolkit, ExperimentGOT10k",
     ),
     "lasot": Convention(
@@ -99,7 +101,9 @@ CONVENTIONS: Mapping[str, Convention] = {
         axes={
             "success": SUCCESS_AXIS,
             "precision": PRECISION_AXIS,
-            "norm_precision": Axis("centre error / target size", lasot.NORM_BINS, "Normalised precision"),
+            "norm_precision": Axis(
+                "centre error / target size", lasot.NORM_BINS, "Normalised precision", "norm_precision_20"
+            ),
         },
         source="HengLan/LaSOT_Evaluation_Toolkit",
     ),
@@ -111,7 +115,7 @@ CONVENTIONS: Mapping[str, Convention] = {
             "accuracy": Metric("accuracy", (0, 1), "accuracy A"),
             "robustness": Metric("robustness", (0, 1), "robustness R"),
         },
-        axes={"eao": Axis("frames", np.arange(votstart.HIGH, dtype=np.float64), "Expected average overlap")},
+        axes={"eao": Axis("frames", np.arange(votstart.HIGH, dtype=np.float64), "Expected average overlap", "eao")},
         source="votchallenge/toolkit, multi-start analyses of VOT2020..2022",
     ),
 }

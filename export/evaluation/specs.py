@@ -3,17 +3,14 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from siamedge.export.evaluation.baselines import IdentityTracker, OpenCVNano
 from siamedge.runtime.backends import PRECISIONS
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.errors import BackendError
+from siamedge.runtime.picking import Candidate, open_tracker, pick
 from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import Tracker
-
-if TYPE_CHECKING:
-    from siamedge.runtime.picking import Candidate
 
 CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
 
@@ -39,7 +36,8 @@ class TrackerSpec:
         """A name for tables and result folders, without separators of paths."""
         if self.source.startswith("opencv:nano:"):
             return "opencv-nano"
-        stem = Path(self.source).name.removesuffix(".zip").removesuffix(".siamedge")
+        name = Path(self.source).name.removesuffix(".zip").removesuffix(".siamedge")
+        stem = Path(name).stem if Path(name).suffix in CHECKPOINT_SUFFIXES else name
         parts = [stem, *(part for part in (self.backend, self.precision) if part != "auto")]
         return "-".join([*parts, self.device] if self.device != "CPU" else parts)
 
@@ -89,15 +87,11 @@ def _open_checkpoint(spec: TrackerSpec) -> Tracker:
 
 
 def _open_bundle(spec: TrackerSpec) -> Tracker:
-    from siamedge.runtime.picking import open_tracker
-
     bundle = Bundle.open(Path(spec.source))
     return open_tracker(bundle, _pick(bundle, spec))
 
 
-def _pick(bundle: Bundle, spec: TrackerSpec) -> "Candidate":
-    from siamedge.runtime.picking import pick
-
+def _pick(bundle: Bundle, spec: TrackerSpec) -> Candidate:
     precision = next((known for known in PRECISIONS if known == spec.precision), None)
     if precision is None and spec.precision != "auto":
         raise BackendError(f"unknown precision {spec.precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
