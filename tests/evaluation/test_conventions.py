@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from siamedge.export.evaluation.bootstrap import value
 from siamedge.export.evaluation.conventions import CONVENTIONS, get_convention
 from siamedge.export.evaluation.runner import Run, multi_starts
