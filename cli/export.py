@@ -56,9 +56,11 @@ def run_with_progress(request: "ExportRequest") -> "ExportResult":
     if not sys.stderr.isatty():
         return export_bundle(request)
     # Converters have descriptor 2 pointed elsewhere while they run; the status line keeps a terminal of its own.
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
-        with Console(file=terminal, force_terminal=True).status("starting") as status:
-            return export_bundle(request, status.update)
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+        Console(file=terminal, force_terminal=True).status("starting") as status,
+    ):
+        return export_bundle(request, status.update)
 
 
 def print_result(result: "ExportResult", out: Path) -> None:
