@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from siamedge.export.families.source import SourceNetwork, StateDict
+from siamedge.export.families.source import Checkpoint, SourceNetwork
 from siamedge.export.families.table import build_arch, recognise
 from siamedge.runtime.errors import ExportError
 
@@ -25,43 +25,51 @@ def _numpy_globals() -> list[Any]:
     return [np.dtype, (scalar, "numpy.core.multiarray.scalar"), *dtypes]
 
 
-def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+def _read_safetensors(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
 
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ExportError(f"{path}: not a readable safetensors file: {error}", hint="copy it again") from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return Checkpoint(state, file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ExportError(f"{path}: not a readable safetensors file: {error}", hint="copy it again") from error
+
+
+def _read_pickle(path: Path) -> Checkpoint:
     try:
         with safe_globals(_numpy_globals()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ExportError(
             f"{path}: not a PyTorch checkpoint, or a damaged one, {path.stat().st_size} bytes ({reason})",
             hint="copy it again; siamedge reads .pth and .safetensors files of tensors only",
         ) from error
+    return Checkpoint(_tensors(content), {})
 
 
-def read_state(path: Path) -> StateDict:
-    """Read a checkpoint's tensors by name; wrappers and a leading "module." are taken off.
+def _tensors(content: object) -> dict[str, Tensor]:
+    """Find the weights in what a training script saved; wrappers and a leading "module." are taken off."""
+    for key in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    items = content.items() if isinstance(content, Mapping) else ()
+    return {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file of trained weights.
 
     Raises:
         ExportError: No such file, not a checkpoint, or no tensors in it.
     """
     if not path.is_file():
         raise ExportError(f"{path}: no such file", hint="give the path of a .pth or .safetensors checkpoint")
-    content = _read(path)
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    tensors = content.items() if isinstance(content, Mapping) else ()
-    state = {str(name).removeprefix("module."): value for name, value in tensors if isinstance(value, Tensor)}
-    if not state:
+    checkpoint = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    if not checkpoint.state:
         raise ExportError(f"{path}: holds no tensors", hint="give a checkpoint of weights (a state dict)")
-    return state
+    return checkpoint
 
 
 def load_network(path: Path, arch: str | None = None) -> SourceNetwork:
@@ -70,5 +78,10 @@ def load_network(path: Path, arch: str | None = None) -> SourceNetwork:
     Raises:
         ExportError: The file cannot be read, or fits no (or not the named) architecture.
     """
-    state = read_state(path)
-    return build_arch(arch, state) if arch else recognise(state, path.name)
+    checkpoint = read_checkpoint(path)
+    return build_arch(arch, checkpoint) if arch else recognise(checkpoint, path.name)
+
+
+def default_weights() -> Path:
+    """Give the path of the weights that come with siamedge."""
+    return Path(__file__).parent / "families" / "weights" / "dart_s.safetensors"

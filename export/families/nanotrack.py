@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from siamedge.export.correlation import depthwise_correlation, pixelwise_correlation, pixelwise_kernel
 from siamedge.export.families.mobilenet import SMALL_TO_STRIDE_16, WIDE_LAST_STAGE, MobileNetV3Small, Stage
-from siamedge.export.families.source import SourceNetwork, StateDict, load_weights
+from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.params import AnchorFreeParams
 
 TEMPLATE_POSITIONS = 64
@@ -257,18 +257,18 @@ def tracker_params(version: Version) -> AnchorFreeParams:
     )
 
 
-def build(state: StateDict, version: Version) -> SourceNetwork:
+def build(checkpoint: Checkpoint, version: Version) -> SourceNetwork:
     """Load a published checkpoint's weights.
 
     Args:
-        state: The checkpoint's tensors by name; the unused neck may be there.
+        checkpoint: The unused neck may be in it.
         version: Which publication they belong to.
 
     Raises:
         ExportError: A tensor is missing or has another shape.
     """
     network = NanoTrack(version)
-    load_weights(network, state, version.arch, ignored=("neck.",))
+    load_weights(network, checkpoint.state, version.arch, ignored=("neck.",))
     names, shapes = zip(*version.kernels, strict=True)
     return SourceNetwork(
         family="anchor-free",

@@ -6,7 +6,7 @@ Source: Bertinetto et al. 2016; module names are those of huanglianghua/siamfc-p
 from torch import Tensor, nn
 
 from siamedge.export.correlation import CrossCorrelation, pixelwise_kernel
-from siamedge.export.families.source import SourceNetwork, StateDict, load_weights
+from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.params import SiamFCParams
 
 KERNEL_SIZE = 6
@@ -69,14 +69,14 @@ class SearchGraph(nn.Module):
         return (self.correlation(kernel, self.backbone(x)),)
 
 
-def build(state: StateDict) -> SourceNetwork:
+def build(checkpoint: Checkpoint) -> SourceNetwork:
     """Load a checkpoint's weights.
 
     Raises:
         ExportError: A tensor is missing or has another shape.
     """
     network = SiamFC()
-    load_weights(network, state, "siamfc-alexnet")
+    load_weights(network, checkpoint.state, "siamfc-alexnet")
     return SourceNetwork(
         family="siamfc",
         arch="siamfc-alexnet",

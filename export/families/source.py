@@ -12,6 +12,19 @@ from siamedge.runtime.params import TrackerParams
 StateDict = Mapping[str, Tensor]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """What a file of trained weights holds.
+
+    Attributes:
+        state: Tensors by name.
+        metadata: The notes of a safetensors file; empty for other files.
+    """
+
+    state: StateDict
+    metadata: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class SourceNetwork:
     """A trained network in PyTorch, split into its two graphs.

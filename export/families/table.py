@@ -3,39 +3,40 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from siamedge.export.families import nanotrack, siamfc
-from siamedge.export.families.source import SourceNetwork, StateDict
+from siamedge.export.families import dart_source, nanotrack, siamfc
+from siamedge.export.families.source import Checkpoint, SourceNetwork
 from siamedge.runtime.errors import ExportError
 
-ARCHITECTURES: Mapping[str, Callable[[StateDict], SourceNetwork]] = {
+ARCHITECTURES: Mapping[str, Callable[[Checkpoint], SourceNetwork]] = {
     "nanotrack-v1": partial(nanotrack.build, version=nanotrack.V1),
     "nanotrack-v2": partial(nanotrack.build, version=nanotrack.V2),
     "nanotrack-v3": partial(nanotrack.build, version=nanotrack.V3),
     "siamfc-alexnet": siamfc.build,
+    "dart": dart_source.build,
 }
 
 
-def recognise(state: StateDict, source: str) -> SourceNetwork:
+def recognise(checkpoint: Checkpoint, source: str) -> SourceNetwork:
     """Build the first architecture that a checkpoint fits.
 
     Args:
-        state: The checkpoint's tensors by name.
+        checkpoint: Of unknown origin.
         source: Its name, for the message.
 
     Raises:
-        ExportError: It fits none; the message names the tensor at which the best fitting one failed.
+        ExportError: It fits none; the message names the first tensor at which each failed.
     """
     reasons = {}
     for arch, build in ARCHITECTURES.items():
         try:
-            return build(state)
+            return build(checkpoint)
         except ExportError as error:
             reasons[arch] = str(error)
     tried = "; ".join(reasons.values())
     raise ExportError(f"{source}: fits no known architecture ({tried})", hint="name one with --arch, or add a family")
 
 
-def build_arch(arch: str, state: StateDict) -> SourceNetwork:
+def build_arch(arch: str, checkpoint: Checkpoint) -> SourceNetwork:
     """Build a named architecture.
 
     Raises:
@@ -43,4 +44,4 @@ def build_arch(arch: str, state: StateDict) -> SourceNetwork:
     """
     if arch not in ARCHITECTURES:
         raise ExportError(f"unknown architecture {arch!r}", hint=f"choose one of {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[arch](state)
+    return ARCHITECTURES[arch](checkpoint)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from shared import shared_path
 
-from siamedge.export.checkpoints import load_network, read_state
+from siamedge.export.checkpoints import load_network, read_checkpoint
 from siamedge.export.families.source import SourceNetwork
 from siamedge.runtime.errors import ExportError
 
@@ -55,5 +55,20 @@ def test_no_module_is_left_in_training_mode() -> None:
 
 
 def test_wrapped_weights_are_found_without_their_optimizer() -> None:
-    state = read_state(shared_path("models/nanotrack/nanotrackv3.pth"))
+    state = read_checkpoint(shared_path("models/nanotrack/nanotrackv3.pth")).state
     assert "backbone.features.0.0.weight" in state
+
+
+def test_the_trial_weights_are_recognised_by_their_layout() -> None:
+    network = load_network(shared_path("models/trial/trial.safetensors"))
+    golden = np.load(shared_path("models/trial/golden.npz"))
+    crops = np.load(shared_path("models/nanotrack/golden_v2.npz"))
+    grown = {
+        name: np.pad(crops[name], ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge") for name in ("template", "search")
+    }
+    assert network.arch == "dart"
+    for i in range(len(golden["cls"])):
+        cls, log_ltrb = run_pair(network, grown["template"][i], grown["search"][i])
+        np.testing.assert_allclose(cls, golden["cls"][i], rtol=0, atol=1e-3)
+        limited = np.minimum(log_ltrb, network.params.max_log_distance)
+        np.testing.assert_allclose(np.exp(limited), np.exp(golden["log_ltrb"][i]), rtol=1e-3)
