@@ -1,38 +1,47 @@
-"""The tracker families that can be exported: adding one is a module and a row."""
+"""The architectures that can be exported: adding one is a module and a row."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from torch import Tensor, nn
+from siamedge.export.families import dart_source, nanotrack, siamfc
+from siamedge.export.families.source import Checkpoint, SourceNetwork
+from siamedge.runtime.errors import ExportError
 
-from siamedge.runtime.params import TrackerParams
+ARCHITECTURES: Mapping[str, Callable[[Checkpoint], SourceNetwork]] = {
+    "nanotrack-v1": partial(nanotrack.build, version=nanotrack.V1),
+    "nanotrack-v2": partial(nanotrack.build, version=nanotrack.V2),
+    "nanotrack-v3": partial(nanotrack.build, version=nanotrack.V3),
+    "siamfc-alexnet": siamfc.build,
+    "dart": dart_source.build,
+}
 
-StateDict = Mapping[str, Tensor]
 
+def recognise(checkpoint: Checkpoint, source: str) -> SourceNetwork:
+    """Build the first architecture that a checkpoint fits.
 
-@dataclass(frozen=True, slots=True)
-class SourceNetwork:
-    """A trained network in PyTorch, split into its two graphs.
+    Args:
+        checkpoint: Of unknown origin.
+        source: Its name, for the message.
 
-    Attributes:
-        family: Which tracker runs it, a key of siamedge.runtime.params.FAMILIES.
-        arch: Its name, such as "nanotrack-v3".
-        template: crop -> kernels. Takes (1, 3, Z, Z) float32 in 0..255, returns a tuple of tensors.
-        search: (crop, *kernels) -> outputs. Takes (1, 3, X, X) float32 in 0..255, returns a tuple of tensors.
-        kernels: Names of the kernels.
-        kernel_shapes: Their shapes, as in PyTorch: (1, P, C) matrices or (1, C, H, W) maps.
-        outputs: Names of the outputs; the first is the classification score map.
-        color: Channel order that the network was trained on; the crops of the runtime are BGR.
-        params: What the tracker needs to know.
+    Raises:
+        ExportError: It fits none; the message names the first tensor at which each failed.
     """
+    reasons = {}
+    for arch, build in ARCHITECTURES.items():
+        try:
+            return build(checkpoint)
+        except ExportError as error:
+            reasons[arch] = str(error)
+    tried = "; ".join(reasons.values())
+    raise ExportError(f"{source}: fits no known architecture ({tried})", hint="name one with --arch, or add a family")
 
-    family: str
-    arch: str
-    template: nn.Module
-    search: nn.Module
-    kernels: tuple[str, ...]
-    kernel_shapes: tuple[tuple[int, ...], ...]
-    outputs: tuple[str, ...]
-    color: Literal["BGR", "RGB"]
-    params: TrackerParams
+
+def build_arch(arch: str, checkpoint: Checkpoint) -> SourceNetwork:
+    """Build a named architecture.
+
+    Raises:
+        ExportError: There is none of that name, or the checkpoint does not fit it.
+    """
+    if arch not in ARCHITECTURES:
+        raise ExportError(f"unknown architecture {arch!r}", hint=f"choose one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[arch](checkpoint)

@@ -1,0 +1,107 @@
+"""Calibration sets: crops that a tracker really sees, from which a quantizer learns the ranges of activations."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamedge.runtime.errors import ExportError
+
+FIELDS = ("templates", "searches", "pairs")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSet:
+    """Crops as the runtime cuts them.
+
+    Attributes:
+        templates: (N, Z, Z, 3) uint8, BGR.
+        searches: (M, X, X, 3) uint8, BGR.
+        pairs: (M,) int64; the target in search i is that of template pairs[i].
+
+    Raises:
+        ExportError: A shape, type or index is wrong.
+    """
+
+    templates: NDArray[np.uint8]
+    searches: NDArray[np.uint8]
+    pairs: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Check the arrays."""
+        check_crops("templates", self.templates)
+        check_crops("searches", self.searches)
+        if self.pairs.shape != (len(self.searches),) or not np.issubdtype(self.pairs.dtype, np.integer):
+            raise ExportError(
+                f"calibration set: pairs is {self.pairs.dtype} {self.pairs.shape}, "
+                f"expected int64 ({len(self.searches)},)"
+            )
+        if self.pairs.min() < 0 or self.pairs.max() >= len(self.templates):
+            raise ExportError(
+                f"calibration set: pairs has indices {self.pairs.min()}..{self.pairs.max()}, "
+                f"there are {len(self.templates)} templates"
+            )
+
+    @property
+    def sha256(self) -> str:
+        """Digest of shapes and contents, independent of how the set is stored."""
+        digest = hashlib.sha256()
+        for name in FIELDS:
+            array = np.ascontiguousarray(getattr(self, name), dtype=np.int64 if name == "pairs" else np.uint8)
+            digest.update(f"{name} {array.shape}\n".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def check_sizes(self, template_px: int, search_px: int) -> None:
+        """Refuse a set that was cut for a network with other crops.
+
+        Raises:
+            ExportError: A side differs.
+        """
+        for name, array, expected in (
+            ("template", self.templates, template_px),
+            ("search", self.searches, search_px),
+        ):
+            if array.shape[1] != expected:
+                raise ExportError(
+                    f"calibration set: {name} crops are {array.shape[1]} px, the network takes {expected} px",
+                    hint="make the calibration set with this network",
+                )
+
+    def save(self, path: Path) -> None:
+        """Write a compressed .npz file."""
+        with path.open("wb") as file:
+            np.savez_compressed(file, templates=self.templates, searches=self.searches, pairs=self.pairs)
+
+    @classmethod
+    def load(cls, path: Path) -> "CalibrationSet":
+        """Read what save wrote; nothing is unpickled.
+
+        Raises:
+            ExportError: The file is missing, is not such a file, or its arrays are wrong.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                if missing := sorted(set(FIELDS) - set(stored.files)):
+                    raise ExportError(f"{path}: no array {', '.join(missing)} in the calibration set")
+                return cls(*(stored[name] for name in FIELDS))
+        except FileNotFoundError as error:
+            raise ExportError(f"{path}: no such file") from error
+        except (OSError, ValueError, BadZipFile, EOFError, AttributeError, TypeError) as error:
+            raise ExportError(f"{path}: not a calibration set: {error}") from error
+
+
+def check_crops(name: str, crops: NDArray[np.uint8]) -> None:
+    """Refuse an array that is not a stack of square uint8 crops.
+
+    Raises:
+        ExportError: Shape or type is wrong, or it is empty.
+    """
+    is_stack = crops.ndim == 4 and crops.shape[1] == crops.shape[2] and crops.shape[3] == 3 and crops.size > 0
+    if not is_stack or crops.dtype != np.uint8:
+        raise ExportError(
+            f"calibration set: {name} is {crops.dtype} {crops.shape}, expected uint8 (N, side, side, 3) with N >= 1"
+        )

@@ -1,0 +1,87 @@
+"""Reading trained weights from files, without running what a pickle may contain."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.serialization import safe_globals
+
+from siamedge.export.families.source import Checkpoint, SourceNetwork
+from siamedge.export.families.table import build_arch, recognise
+from siamedge.runtime.errors import ExportError
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+"""Keys under which training scripts keep the weights."""
+
+
+def _numpy_globals() -> list[Any]:
+    """Harmless numpy classes that older training scripts left in their checkpoints, under their old names."""
+    dtypes = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")]
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    return [np.dtype, (scalar, "numpy.core.multiarray.scalar"), *dtypes]
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return Checkpoint(state, file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ExportError(f"{path}: not a readable safetensors file: {error}", hint="copy it again") from error
+
+
+def _read_pickle(path: Path) -> Checkpoint:
+    try:
+        with safe_globals(_numpy_globals()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ExportError(
+            f"{path}: not a PyTorch checkpoint, or a damaged one, {path.stat().st_size} bytes ({reason})",
+            hint="copy it again; siamedge reads .pth and .safetensors files of tensors only",
+        ) from error
+    return Checkpoint(_tensors(content), {})
+
+
+def _tensors(content: object) -> dict[str, Tensor]:
+    """Find the weights in what a training script saved; wrappers and a leading "module." are taken off."""
+    for key in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    items = content.items() if isinstance(content, Mapping) else ()
+    return {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file of trained weights.
+
+    Raises:
+        ExportError: No such file, not a checkpoint, or no tensors in it.
+    """
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file", hint="give the path of a .pth or .safetensors checkpoint")
+    checkpoint = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    if not checkpoint.state:
+        raise ExportError(f"{path}: holds no tensors", hint="give a checkpoint of weights (a state dict)")
+    return checkpoint
+
+
+def load_network(path: Path, arch: str | None = None) -> SourceNetwork:
+    """Load a trained network; its architecture is recognised unless it is named.
+
+    Raises:
+        ExportError: The file cannot be read, or fits no (or not the named) architecture.
+    """
+    checkpoint = read_checkpoint(path)
+    return build_arch(arch, checkpoint) if arch else recognise(checkpoint, path.name)
+
+
+def default_weights() -> Path:
+    """Give the path of the weights that come with siamedge."""
+    return Path(__file__).parent / "families" / "weights" / "dart_s.safetensors"

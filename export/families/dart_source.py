@@ -1,0 +1,86 @@
+"""Dart as the exporters take it: its two graphs and what its tracker needs to know."""
+
+import json
+
+from torch import Tensor, nn
+
+from siamedge.export.families.dart import METADATA_KEY, TRIAL, Dart, DartConfig
+from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
+from siamedge.runtime.errors import ExportError
+from siamedge.runtime.params import AnchorFreeParams
+
+TRACKER_KEY = "dart_tracker"
+"""Where the weights' metadata keep the tuned tracker parameters, as a JSON object."""
+TRIAL_TRACKER = {"window_influence": 0.42, "penalty_k": 0.10, "lr": 0.4}
+
+
+class TemplateGraph(nn.Module):
+    """Template crop -> kernel."""
+
+    def __init__(self, network: Dart) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
+        """(1, 3, Z, Z) float32 BGR 0..255 -> ((1, P, C),)."""
+        return (self.network.template(z),)
+
+
+class SearchGraph(nn.Module):
+    """Search crop and kernel -> logits, log distances and, if the network has it, quality."""
+
+    def __init__(self, network: Dart) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, kernel: Tensor) -> tuple[Tensor, ...]:
+        """(1, 3, X, X) float32 BGR 0..255 and (1, P, C) -> (1, 1, S, S), (1, 4, S, S)[, (1, 1, S, S)]."""
+        return self.network.search(kernel, x)
+
+
+def tracker_params(config: DartConfig, tuned: dict[str, float]) -> AnchorFreeParams:
+    """Join a network's geometry and the tuned parameters of its tracker.
+
+    Raises:
+        ExportError: A tuned parameter is unknown.
+    """
+    try:
+        return AnchorFreeParams(
+            template_px=config.template_px,
+            search_px=config.search_px,
+            stride=config.stride,
+            response_size=config.cells,
+            first_cell_px=config.stride / 2 - config.search_px / 2,
+            score="sigmoid",
+            has_quality=config.has_quality,
+            distance_scale=config.box_scale,
+            max_log_distance=config.max_log,
+            window="hann_inner",
+            **tuned,
+        )
+    except TypeError as error:
+        raise ExportError(f"{TRACKER_KEY} in the weights: {error}", hint="the weights need a newer siamedge") from error
+
+
+def build(checkpoint: Checkpoint) -> SourceNetwork:
+    """Load Dart weights of any size; without metadata they are taken for the first trial's layout.
+
+    Raises:
+        ExportError: A tensor is missing or has another shape, or the metadata do not fit.
+    """
+    metadata = checkpoint.metadata
+    config = DartConfig.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else TRIAL
+    network = Dart(config)
+    load_weights(network, checkpoint.state, "dart")
+    tuned = json.loads(metadata[TRACKER_KEY]) if TRACKER_KEY in metadata else TRIAL_TRACKER
+    return SourceNetwork(
+        family="anchor-free",
+        arch="dart",
+        template=TemplateGraph(network).eval(),
+        search=SearchGraph(network).eval(),
+        kernels=("kernel",),
+        kernel_shapes=((1, config.positions, config.channels),),
+        outputs=("cls", "log_ltrb", "quality") if config.has_quality else ("cls", "log_ltrb"),
+        color="BGR",
+        params=tracker_params(config, tuned),
+    )

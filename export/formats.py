@@ -1,0 +1,74 @@
+"""The model formats and what a conversion gives; adding a format is a module and a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+from siamedge.export.calibration import CalibrationSet
+from siamedge.export.families.source import SourceNetwork
+from siamedge.export.recipes import Recipe
+from siamedge.runtime.backends import Format, Model, Precision
+from siamedge.runtime.tensors import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """One graph in one format and precision.
+
+    Attributes:
+        content: Bytes of the model file (OpenVINO: the XML).
+        weights: Bytes of OpenVINO's .bin, empty for the others.
+        inputs: Its inputs.
+        outputs: Its outputs.
+        notes: What a reader of the manifest should know, such as operators left in float.
+    """
+
+    content: bytes
+    weights: bytes
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_model(self, name: str, precision: Precision) -> Model:
+        """The same, ready for a backend."""
+        return Model(name, precision, self.content, self.weights, self.inputs, self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedPair:
+    """Both graphs of a tracker; the template graph's outputs are the search graph's kernels."""
+
+    template: Converted
+    search: Converted
+
+
+class Converter(Protocol):
+    """Converts one network to one format; what the precisions share is computed once."""
+
+    def convert(
+        self, precision: Precision, calibration: CalibrationSet | None = None, recipe: Recipe | None = None
+    ) -> ConvertedPair:
+        """Convert both graphs.
+
+        Args:
+            precision: Of weights and, for int8, activations; crops and kernels keep their declared types.
+            calibration: Needed for int8.
+            recipe: How to quantize; the format's default if None.
+
+        Raises:
+            ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
+        """
+
+
+CONVERTERS: Mapping[Format, str] = {
+    "onnx": "siamedge.export.onnx_format:OnnxConverter",
+    "tflite": "siamedge.export.tflite_format:TfliteConverter",
+    "openvino": "siamedge.export.openvino_format:OpenVINOConverter",
+}
+
+
+def make_converter(format_name: Format, network: SourceNetwork) -> Converter:
+    """Give the converter of a network to a format; libraries are imported when it converts."""
+    module, attribute = CONVERTERS[format_name].split(":")
+    return cast(Converter, getattr(import_module(module), attribute)(network))

@@ -1,0 +1,110 @@
+"""ONNX: the two graphs through torch.onnx, then float16 weights or ONNX Runtime's static quantization."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from siamedge.export.calibration import CalibrationSet
+from siamedge.export.families.source import SourceNetwork
+from siamedge.export.formats import Converted, ConvertedPair
+from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
+from siamedge.export.quiet import quiet
+from siamedge.export.recipes import Recipe
+from siamedge.runtime.backends import Precision
+from siamedge.runtime.errors import ExportError
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+
+STYLE = TensorStyle(crop_dtype="uint8", crop_layout="NHWC", map_layout="NCHW")
+OPSET = 18
+"""ONNX Runtime 1.23, the newest for some devices, takes opset 20 and IR 10 at most."""
+HINT_INSTALL = "pip install 'siamedge[export]'"
+
+
+class OnnxConverter:
+    """Converts one network to ONNX.
+
+    Args:
+        network: The network.
+    """
+
+    def __init__(self, network: SourceNetwork) -> None:
+        self._network = network
+
+    @cached_property
+    def graphs(self) -> tuple[ExportGraph, ExportGraph]:
+        """The wrapped template and search graph."""
+        return make_graphs(self._network, STYLE)
+
+    @cached_property
+    def float_models(self) -> tuple["ModelProto", "ModelProto"]:
+        """Both graphs in fp32."""
+        template, search = self.graphs
+        return export_graph(template), export_graph(search)
+
+    def convert(
+        self, precision: Precision, calibration: CalibrationSet | None = None, recipe: Recipe | None = None
+    ) -> ConvertedPair:
+        """Convert both graphs.
+
+        Raises:
+            ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
+        """
+        if precision != "fp32":
+            raise ExportError(f"onnx: {precision} is not there yet")
+        template, search = self.float_models
+        return ConvertedPair(self._finish(0, template), self._finish(1, search))
+
+    def _finish(self, index: int, model: "ModelProto", notes: tuple[str, ...] = ()) -> Converted:
+        graph = self.graphs[index]
+        content = model.SerializeToString(deterministic=True)
+        return Converted(content, b"", graph.inputs, graph.outputs, notes)
+
+
+def export_graph(graph: ExportGraph) -> "ModelProto":
+    """Export one graph in fp32.
+
+    Raises:
+        ExportError: A library is missing, or torch cannot export the network.
+    """
+    try:
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
+        import torch
+    except ImportError as error:
+        raise ExportError(f"ONNX export needs {error.name}", hint=HINT_INSTALL) from error
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                graph,
+                (),
+                kwargs=graph.sample(),
+                input_names=[spec.name for spec in graph.inputs],
+                output_names=[spec.name for spec in graph.outputs],
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExportError(f"{graph.role} graph: torch cannot export it to ONNX: {error}") from error
+    if program is None:
+        raise ExportError(f"{graph.role} graph: torch gave no ONNX program")
+    model = program.model_proto
+    strip_model(model)
+    return model
+
+
+def strip_model(model: "ModelProto") -> None:
+    """Remove what says where and how a model was made (stack traces, paths), so that equal networks give equal bytes."""
+    model.producer_name, model.producer_version, model.doc_string = "siamedge", "", ""
+    model.ClearField("metadata_props")
+    strip_graph(model.graph)
+
+
+def strip_graph(graph: "GraphProto") -> None:
+    """Remove documentation and metadata from a graph and everything in it."""
+    graph.name, graph.doc_string = "siamedge", ""
+    graph.ClearField("metadata_props")
+    for items in (graph.node, graph.initializer, graph.value_info, graph.input, graph.output):
+        for item in items:
+            item.ClearField("doc_string")
+            item.ClearField("metadata_props")

@@ -1,0 +1,93 @@
+"""OpenVINO IR: from the ONNX graphs, then compressed to float16 or quantized by NNCF."""
+
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from siamedge.export.calibration import CalibrationSet
+from siamedge.export.families.source import SourceNetwork
+from siamedge.export.formats import Converted, ConvertedPair
+from siamedge.export.onnx_format import OnnxConverter
+from siamedge.export.quiet import quiet
+from siamedge.export.recipes import Recipe
+from siamedge.runtime.backends import Precision
+from siamedge.runtime.errors import ExportError
+
+HINT_INSTALL = "pip install 'siamedge[export]'"
+
+
+class OpenVINOConverter:
+    """Converts one network to OpenVINO IR.
+
+    Args:
+        network: The network.
+    """
+
+    def __init__(self, network: SourceNetwork) -> None:
+        self._onnx = OnnxConverter(network)
+
+    @cached_property
+    def sources(self) -> tuple[bytes, ...]:
+        """Both graphs as ONNX files."""
+        return tuple(model.SerializeToString(deterministic=True) for model in self._onnx.float_models)
+
+    def convert(
+        self, precision: Precision, calibration: CalibrationSet | None = None, recipe: Recipe | None = None
+    ) -> ConvertedPair:
+        """Convert both graphs.
+
+        Raises:
+            ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
+        """
+        half = precision == "fp16"
+        return ConvertedPair(
+            self._finish(0, read_onnx(self.sources[0]), half), self._finish(1, read_onnx(self.sources[1]), half)
+        )
+
+    def _finish(self, index: int, model: Any, half: bool, notes: tuple[str, ...] = ()) -> Converted:
+        graph = self._onnx.graphs[index]
+        content, weights = save_model(model, half)
+        return Converted(content, weights, graph.inputs, graph.outputs, notes)
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO.
+
+    Raises:
+        ExportError: It is not installed.
+    """
+    try:
+        import openvino  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ExportError(f"OpenVINO export needs {error.name}", hint=HINT_INSTALL) from error
+    module: ModuleType = openvino
+    return module
+
+
+def read_onnx(content: bytes) -> Any:
+    """Read an ONNX file as an OpenVINO model.
+
+    Raises:
+        ExportError: OpenVINO is missing or cannot read it.
+    """
+    openvino = import_openvino()
+    try:
+        return openvino.Core().read_model(model=content)
+    except RuntimeError as error:
+        raise ExportError(f"OpenVINO cannot read the ONNX graph: {error}") from error
+
+
+def save_model(model: Any, half: bool) -> tuple[bytes, bytes]:
+    """Give the bytes of the .xml and the .bin file.
+
+    Args:
+        model: An OpenVINO model.
+        half: Store the weights in float16.
+    """
+    openvino = import_openvino()
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(model, path, compress_to_fp16=half)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()

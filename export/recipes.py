@@ -1,0 +1,41 @@
+"""How each format is quantized: recipes as data, so that an accuracy gate can derive others from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from siamedge.runtime.backends import Format, Precision
+
+CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Static quantization with int8 weights a channel and int8 activations a tensor.
+
+    Attributes:
+        name: As it is written into the manifest.
+        template_precision: Precision of the template graph of an int8 pair. It runs once a target, so its cost does
+            not count, while an error of the kernels spoils every frame.
+        calibration: How ranges of activations are taken from what was observed.
+        float_ops: Types of operators that stay float, in the names of the format.
+        exclude: Regular expressions; an operator whose name matches one from its start stays float.
+        weights: Type of the weights.
+        activations: Type of the activations.
+    """
+
+    name: str
+    template_precision: Precision = "fp16"
+    calibration: CalibrationMethod = "minmax"
+    float_ops: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    weights: Literal["int8"] = "int8"
+    activations: Literal["int8", "uint8"] = "int8"
+
+
+RECIPES: Mapping[Format, Recipe] = {
+    "onnx": Recipe("ort_static_qdq_u8s8", activations="uint8"),
+    "tflite": Recipe("aeq_static_wi8_ai8", calibration="moving_average", float_ops=("HARD_SWISH", "BATCH_MATMUL")),
+    "openvino": Recipe("nncf_static_i8"),
+}
+"""The default of each format."""

@@ -1,0 +1,88 @@
+"""TFLite: the two graphs through litert-torch, then ai-edge-quantizer."""
+
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+from siamedge.export.calibration import CalibrationSet
+from siamedge.export.families.source import SourceNetwork
+from siamedge.export.formats import Converted, ConvertedPair
+from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
+from siamedge.export.quiet import quiet
+from siamedge.export.recipes import Recipe
+from siamedge.runtime.backends import Precision
+from siamedge.runtime.errors import ExportError
+
+STYLE = TensorStyle(crop_dtype="float32", crop_layout="NHWC", map_layout="NHWC")
+HINT_INSTALL = "pip install 'siamedge[export-tflite]'"
+
+
+class TfliteConverter:
+    """Converts one network to TFLite.
+
+    Args:
+        network: The network.
+    """
+
+    def __init__(self, network: SourceNetwork) -> None:
+        self._network = network
+
+    @cached_property
+    def graphs(self) -> tuple[ExportGraph, ExportGraph]:
+        """The wrapped template and search graph."""
+        return make_graphs(self._network, STYLE)
+
+    @cached_property
+    def float_models(self) -> tuple[bytes, bytes]:
+        """Both graphs in fp32."""
+        template, search = self.graphs
+        return export_graph(template), export_graph(search)
+
+    def convert(
+        self, precision: Precision, calibration: CalibrationSet | None = None, recipe: Recipe | None = None
+    ) -> ConvertedPair:
+        """Convert both graphs.
+
+        Raises:
+            ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
+        """
+        if precision != "fp32":
+            raise ExportError(f"tflite: {precision} is not there yet")
+        template, search = self.float_models
+        return ConvertedPair(self._finish(0, template), self._finish(1, search))
+
+    def _finish(self, index: int, content: bytes, notes: tuple[str, ...] = ()) -> Converted:
+        graph = self.graphs[index]
+        return Converted(content, b"", graph.inputs, graph.outputs, notes)
+
+
+def import_litert_torch() -> ModuleType:
+    """Import the converter, which takes seconds and writes to the terminal.
+
+    Raises:
+        ExportError: It is not installed.
+    """
+    try:
+        with quiet():
+            import litert_torch  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ExportError(f"TFLite export needs {error.name}", hint=HINT_INSTALL) from error
+    module: ModuleType = litert_torch
+    return module
+
+
+def export_graph(graph: ExportGraph) -> bytes:
+    """Export one graph in fp32.
+
+    Raises:
+        ExportError: A library is missing, or litert-torch cannot convert the network.
+    """
+    litert_torch = import_litert_torch()
+    try:
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tflite"
+            litert_torch.convert(graph, sample_kwargs=graph.sample()).export(str(path))
+            return path.read_bytes()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExportError(f"{graph.role} graph: litert-torch cannot convert it: {error}") from error

@@ -1,0 +1,53 @@
+"""The source network behind the runtime's Session seam: the same trackers run it, as the truth for every export."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from siamedge.export.families.source import SourceNetwork
+from siamedge.runtime.manifest import Role
+from siamedge.runtime.tensors import Array, TensorSpec
+
+
+class TorchSession:
+    """One graph of a source network, fed as the exported models are: a BGR uint8 NHWC crop and kernels.
+
+    Args:
+        network: Trained.
+        role: Which of its two graphs.
+    """
+
+    def __init__(self, network: SourceNetwork, role: Role) -> None:
+        self._network, self._role = network, role
+        params = network.params
+        side = params.template_px if role == "template" else params.search_px
+        crop = TensorSpec(role, (1, side, side, 3), "uint8", "NHWC")
+        shapes = zip(network.kernels, network.kernel_shapes, strict=True)
+        kernels = tuple(
+            TensorSpec(name, shape, "float32", "NPC" if len(shape) == 3 else "NCHW") for name, shape in shapes
+        )
+        maps = {name: TensorSpec(name, (1, *self._map_shape(name)), "float32", "NCHW") for name in network.outputs}
+        self.inputs: Mapping[str, TensorSpec] = {
+            spec.name: spec for spec in ((crop,) if role == "template" else (crop, *kernels))
+        }
+        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in kernels} if role == "template" else maps
+
+    def _map_shape(self, name: str) -> tuple[int, int, int]:
+        size = self._network.params.response_size
+        channels = {"log_ltrb": 4, "cls": 2 if getattr(self._network.params, "score", "") == "softmax" else 1}
+        return channels.get(name, 1), size, size
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Compute all outputs."""
+        crop = feeds[self._role]
+        channels = crop if self._network.color == "BGR" else crop[..., ::-1]
+        image = torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2), dtype=np.float32))
+        graph = self._network.template if self._role == "template" else self._network.search
+        kernels = [torch.from_numpy(feeds[name]) for name in self.inputs if name != self._role]
+        with torch.inference_mode():
+            outputs = graph(image, *kernels)
+        return {name: output.numpy() for name, output in zip(self.outputs, outputs, strict=True)}
+
+    def close(self) -> None:
+        """Nothing to free."""

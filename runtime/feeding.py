@@ -1,0 +1,50 @@
+"""From a crop to a session's outputs: the buffers that a tracker keeps between frames."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from siamedge.runtime.backends import Session
+from siamedge.runtime.errors import BackendError
+from siamedge.runtime.geometry import FloatArray, Image
+from siamedge.runtime.tensors import Array, TensorSpec, encode_crop
+
+
+def crop_spec(session: Session) -> TensorSpec:
+    """Find the input that takes a picture.
+
+    Raises:
+        BackendError: There is none, or more than one.
+    """
+    crops = [spec for spec in session.inputs.values() if 3 in (spec.shape[-1], spec.shape[1]) and len(spec.shape) == 4]
+    if len(crops) != 1:
+        raise BackendError(f"the model has {len(crops)} inputs for a picture, expected 1: {list(session.inputs)}")
+    return crops[0]
+
+
+class CropRunner:
+    """Runs a session on crops, keeping its input buffer.
+
+    Args:
+        session: A template or search graph.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._spec = crop_spec(session)
+        self._feeds: dict[str, Array] = {self._spec.name: np.empty(self._spec.shape, self._spec.dtype)}
+
+    def hold(self, kernels: Mapping[str, Array]) -> None:
+        """Feed these tensors from now on, together with each crop."""
+        self._feeds.update({name: np.array(kernels[name]) for name in self._session.inputs if name in kernels})
+
+    def run(self, crop: Image) -> Mapping[str, Array]:
+        """Compute the outputs for one crop; their memory may be reused by the next call."""
+        encode_crop(crop, self._spec, self._feeds[self._spec.name])
+        return self._session.run(self._feeds)
+
+
+def as_chw(output: Array, spec: TensorSpec) -> FloatArray:
+    """View a (1, ...) response map as (C, H, W), whatever its layout."""
+    plane: FloatArray = output[0] if spec.layout == "NCHW" else output[0].transpose(2, 0, 1)
+    return plane

@@ -1,0 +1,127 @@
+"""The loop: frames in, one box a frame out, with its state and latency."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Box
+from siamedge.runtime.sources import Frame, FrameSource
+from siamedge.runtime.trackers import Tracker, TrackResult
+
+State = Literal["present", "uncertain", "lost", "reacquired"]
+
+
+class Timing(NamedTuple):
+    """How long one frame took.
+
+    Attributes:
+        latency_ms: From capture to box for a live source; for a recording from the frame being read to its box.
+        tracker_ms: Inside the tracker.
+    """
+
+    latency_ms: float
+    tracker_ms: float
+
+
+class Step(NamedTuple):
+    """One tracked frame.
+
+    Attributes:
+        frame: The picture.
+        result: Where the target is.
+        state: present; uncertain: the score is low; lost: the box is the last one known; reacquired: present in the
+            first frame after lost.
+        timing: What it cost.
+    """
+
+    frame: Frame
+    result: TrackResult
+    state: State
+    timing: Timing
+
+
+def track(source: FrameSource, tracker: Tracker, init: Box) -> Iterator[Step]:
+    """Follow a target from the first frame of a source to its end.
+
+    Args:
+        source: An open source.
+        tracker: Any tracker; it is initialised here.
+        init: The target in the first frame, pixels, 0-based.
+
+    Returns:
+        One step a frame; the first frame's box is init and its score 1.
+
+    Raises:
+        SourceError: The source has no frames, or init is not inside its first one.
+    """
+    frames = iter(source)
+    first = next(frames, None)
+    if first is None:
+        raise SourceError("the source has no frames")
+    check_init(first, init)
+    read_s = time.monotonic()
+    tracker.init(first.image, init)
+    yield Step(first, TrackResult(init, 1.0, lost=False), "present", timing_of(first, read_s))
+    previous: State = "present"
+    for frame in frames:
+        read_s = time.monotonic()
+        result = tracker.update(frame.image)
+        previous = state_of(result, previous)
+        yield Step(frame, result, previous, timing_of(frame, read_s))
+
+
+def state_of(result: TrackResult, previous: State) -> State:
+    """The state of a target from the tracker's verdict and the state one frame ago."""
+    if result.lost:
+        return "lost"
+    return "reacquired" if previous == "lost" else "present"
+
+
+def timing_of(frame: Frame, read_s: float) -> Timing:
+    """Times of a frame whose tracking began at read_s and ends now."""
+    now_s = time.monotonic()
+    start_s = read_s if frame.captured_s is None else frame.captured_s
+    return Timing(1000 * (now_s - start_s), 1000 * (now_s - read_s))
+
+
+def check_init(frame: Frame, box: Box) -> None:
+    """Refuse a start box that is empty or has no part inside the frame.
+
+    Raises:
+        SourceError: It is so, or a side is not finite.
+    """
+    height, width = frame.image.shape[:2]
+    if not all(map(math.isfinite, box)):
+        raise SourceError(f"the start box {as_text(box)} has a side that is no number", hint="--init x,y,w,h in pixels")
+    if not (box.w > 0 and box.h > 0):
+        raise SourceError(
+            f"the start box is {box.w:g} x {box.h:g} pixels", hint="--init x,y,w,h: width and height above 0"
+        )
+    if box.x >= width or box.y >= height or box.x + box.w <= 0 or box.y + box.h <= 0:
+        raise SourceError(
+            f"the start box {as_text(box)} is outside the frame of {width} x {height} pixels",
+            hint="--init x,y,w,h: left top corner and size, in pixels from the left top of the frame",
+        )
+
+
+def as_text(box: Box) -> str:
+    """The box as on the command line: x,y,w,h."""
+    return ",".join(f"{side:g}" for side in box)
+
+
+def as_json_line(step: Step) -> str:
+    """One line of JSON, without the line end; numbers in full precision, so that reading it gives equal floats."""
+    return json.dumps(
+        {
+            "frame": step.frame.index,
+            "time_s": step.frame.time_s,
+            "box": [float(side) for side in step.result.box],
+            "score": float(step.result.score),
+            "state": step.state,
+            "latency_ms": step.timing.latency_ms,
+        },
+        allow_nan=False,
+    )

@@ -1,0 +1,151 @@
+"""OpenVINO."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from siamedge.runtime.backends import Format, Model, Precision
+from siamedge.runtime.errors import BackendError
+from siamedge.runtime.feeds import by_name, check_declared, check_feeds
+from siamedge.runtime.tensors import Array, TensorSpec
+
+INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "int8": "f32"}
+"""Type in which float operators compute, by the precision of the file. Without it a CPU with bf16 or f16 uses that."""
+
+DTYPES: Mapping[str, str] = {"f32": "float32", "u8": "uint8", "i8": "int8"}
+HINT_INSTALL = "pip install 'siamedge[openvino]'"
+
+
+def import_openvino() -> ModuleType:
+    """Import the library.
+
+    Raises:
+        BackendError: It is not installed, or cannot be loaded here.
+    """
+    try:
+        import openvino  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise BackendError(f"openvino is not installed ({error})", hint=HINT_INSTALL) from error
+    module: ModuleType = openvino
+    return module
+
+
+class OpenVINOSession:
+    """A compiled model; feeds are read where they lie, outputs are views of the request's memory."""
+
+    def __init__(self, model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int]) -> None:
+        self._name = model.name
+        self._inputs = by_name(model.inputs)
+        self._outputs = by_name(model.outputs)
+        self._tensor = openvino.Tensor
+        self._request: Any = compile_model(model, openvino, device, config).create_infer_request()
+        self._bound: dict[str, Array] = {}
+        self._results = {name: self._request.get_tensor(name).data for name in self._outputs}
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Inputs by name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """Outputs by name."""
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Compute all outputs; their memory is reused by the next call.
+
+        Raises:
+            BackendError: The feeds are not the model's inputs, or the session is closed.
+        """
+        if self._request is None:
+            raise BackendError(f"{self._name}: the session is closed")
+        check_feeds(self._name, self._inputs, feeds)
+        for name, feed in feeds.items():
+            if self._bound.get(name) is not feed:
+                self._bind(name, feed)
+        self._request.start_async()
+        self._request.wait()
+        return self._results
+
+    def close(self) -> None:
+        """Free the model."""
+        self._results = {}
+        self._request = None
+        self._bound.clear()
+
+    def _bind(self, name: str, feed: Array) -> None:
+        contiguous = np.ascontiguousarray(feed)
+        self._request.set_tensor(name, self._tensor(contiguous, shared_memory=True))
+        self._bound[name] = contiguous
+
+
+def compile_model(model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int]) -> Any:
+    """Compile a model and make sure that the wanted device executes it.
+
+    Raises:
+        BackendError: The model is refused, has other tensors, or another device took it.
+    """
+    core = openvino.Core()
+    try:
+        network = core.read_model(model=model.content, weights=model.weights)
+        check_declared(model.name, "inputs", declared(network.inputs), model.inputs)
+        check_declared(model.name, "outputs", declared(network.outputs), model.outputs)
+        compiled = core.compile_model(network, device, dict(config))
+    except RuntimeError as error:
+        raise BackendError(f"{model.name}: OpenVINO refuses the model on {device}: {error}") from error
+    executing = list(compiled.get_property("EXECUTION_DEVICES"))
+    if any(name.split(".")[0] != device.split(".")[0] for name in executing):
+        raise BackendError(f"{model.name}: {', '.join(executing)} executes the model, {device} was asked for")
+    return compiled
+
+
+def declared(ports: list[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name to shape and type of a network's inputs or outputs; a dimension that is not fixed reads -1."""
+    found = {}
+    for port in ports:
+        shape = tuple(size.get_length() if size.is_static else -1 for size in port.get_partial_shape())
+        kind = port.get_element_type().get_type_name()
+        found[min(port.get_names(), default="(unnamed)")] = (shape, DTYPES.get(kind, kind))
+    return found
+
+
+class OpenVINOBackend:
+    """Runs OpenVINO IR.
+
+    Args:
+        inference_precision: Type in which float operators compute, by the precision of the file: "f32", "f16", "bf16".
+    """
+
+    name = "openvino"
+    format: Format = "openvino"
+
+    def __init__(self, inference_precision: Mapping[Precision, str] = INFERENCE_PRECISION) -> None:
+        self._inference_precision = inference_precision
+
+    def unavailable(self, device: str) -> str | None:
+        """Why OpenVINO or a device of it cannot be used here; None if it can."""
+        try:
+            available = import_openvino().Core().available_devices
+        except BackendError as error:
+            return f"{error} ({error.hint})"
+        if device in available or device in {name.split(".")[0] for name in available}:
+            return None
+        return f"no {device}; OpenVINO sees {', '.join(available)}"
+
+    def load(self, model: Model, *, device: str, threads: int) -> OpenVINOSession:
+        """Load a model.
+
+        Raises:
+            BackendError: The library is missing, refuses the model or has no such device.
+        """
+        if reason := self.unavailable(device):
+            raise BackendError(f"{model.name}: {reason}")
+        config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
+        if device == "CPU":
+            config["INFERENCE_NUM_THREADS"] = threads
+        if device.split(".")[0] in ("CPU", "GPU"):
+            config["INFERENCE_PRECISION_HINT"] = self._inference_precision[model.precision]
+        return OpenVINOSession(model, import_openvino(), device, config)

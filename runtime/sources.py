@@ -1,0 +1,147 @@
+"""Where frames come from: one address syntax for files, folders, cameras, streams and a synthetic scene."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, cast
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Image
+
+SourceKind = Literal["file", "folder", "camera", "stream", "synthetic"]
+SCHEMES: Mapping[str, SourceKind] = {
+    "synthetic": "synthetic",
+    "file": "file",
+    "http": "stream",
+    "https": "stream",
+    "rtsp": "stream",
+    "rtsps": "stream",
+    "udp": "stream",
+    "tcp": "stream",
+}
+"""What stands before the first colon of an address; addresses without one are a camera number or a path."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        image: (H, W, 3) uint8, BGR; the size may change from frame to frame.
+        index: 0-based number in the source; a live source counts the frames that it dropped too.
+        time_s: Position in the recording, or capture time since the first frame of a live source; the first is 0.
+        captured_s: `time.monotonic()` when a live source captured it; None for recordings.
+    """
+
+    image: Image
+    index: int
+    time_s: float
+    captured_s: float | None = None
+
+
+class FrameSource(Protocol):
+    """An open source of frames: a context manager that can be iterated over once."""
+
+    @property
+    def fps(self) -> float:
+        """Frames a second that the source claims, > 0."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order, each index larger than the one before."""
+
+    def __enter__(self) -> "FrameSource":
+        """The source itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free the file or device."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read a source.
+
+    Attributes:
+        is_paced: Deliver a recording no faster than its frame rate; otherwise as fast as it can be read.
+        fps: Frame rate of a folder of images, or the one to ask a camera for.
+        size: (width, height) to ask a camera for; None: the camera's default.
+        open_timeout_s: Longest wait for a stream to answer, > 0.
+        read_timeout_s: Longest wait for its next frame, > 0.
+    """
+
+    is_paced: bool = False
+    fps: float = 30.0
+    size: tuple[int, int] | None = None
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+
+
+Opener = Callable[[str, SourceOptions], FrameSource]
+OPENERS: Mapping[SourceKind, str] = {
+    "file": "siamedge.runtime.recordings:VideoFile",
+    "folder": "siamedge.runtime.recordings:ImageFolder",
+    "camera": "siamedge.runtime.cameras:open_camera",
+    "stream": "siamedge.runtime.cameras:open_stream",
+    "synthetic": "siamedge.runtime.synthetic:SyntheticSource.from_address",
+}
+
+
+def open_source(address: str, options: SourceOptions | None = None) -> FrameSource:
+    """Open a source by its address.
+
+    Args:
+        address: A video file, a folder of images, a camera number or /dev path, an http, https, rtsp, udp or tcp URL,
+            or `synthetic:`, optionally with settings such as `synthetic:?seed=3&frames=300`.
+        options: How to read it.
+
+    Raises:
+        SourceError: There is nothing to read at that address.
+    """
+    kind = kind_of_source(address)
+    module, _, attributes = OPENERS[kind].partition(":")
+    opener: object = import_module(module)
+    for name in attributes.split("."):
+        opener = getattr(opener, name)
+    return cast(Opener, opener)(address, options or SourceOptions())
+
+
+def kind_of_source(address: str) -> SourceKind:
+    """Tell from its form, and for paths from the file system, what an address means.
+
+    Raises:
+        SourceError: The scheme is unknown, or there is no such file or folder.
+    """
+    if address.isdecimal() or address.startswith("/dev/"):
+        return "camera"
+    if match := re.match(r"([a-z][a-z0-9+.-]+):", address):
+        if match[1] not in SCHEMES:
+            raise SourceError(
+                f"unknown kind of source {match[1]!r}", hint=f"one of {', '.join(SCHEMES)}, a path or a number"
+            )
+        if SCHEMES[match[1]] != "file":
+            return SCHEMES[match[1]]
+    path = path_of(address)
+    if not path.exists():
+        raise SourceError(f"no such file or folder: {path}", hint="a camera is a number (0) or a path under /dev")
+    return "folder" if path.is_dir() else "file"
+
+
+def path_of(address: str) -> Path:
+    """The path that an address with or without `file:` names."""
+    return Path(re.sub(r"^file:(//)?", "", address))
+
+
+def quiet_opencv() -> None:
+    """Keep OpenCV's and FFmpeg's own messages off the user's terminal; errors are reported by our own lines.
+
+    OpenCV reads the FFmpeg level when it opens its first stream; a level that the user has set is respected.
+    """
+    import cv2
+
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,0 +1,21 @@
+"""From a manifest's tracker entry to the tracker that runs it."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import cast
+
+from siamedge.runtime.backends import Session
+from siamedge.runtime.params import TrackerParams
+from siamedge.runtime.trackers import Tracker
+
+TRACKERS: Mapping[str, str] = {
+    "anchor-free": "siamedge.runtime.anchor_free:AnchorFreeTracker",
+    "siamfc": "siamedge.runtime.siamfc:SiamFCTracker",
+}
+"""Tracker family to implementation."""
+
+
+def make_tracker(family: str, template: Session, search: Session, params: TrackerParams) -> Tracker:
+    """Build the tracker of a family over its two sessions."""
+    module, attribute = TRACKERS[family].split(":")
+    return cast(Tracker, getattr(import_module(module), attribute)(template, search, params))

@@ -1,0 +1,168 @@
+"""The loop, its JSON lines, the drawing and the video file."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.loop import Step, Timing, as_json_line, track
+from siamedge.runtime.overlay import COLORS, draw_step
+from siamedge.runtime.sources import Frame
+from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.video import VideoWriter
+
+
+class TruthTracker:
+    """A tracker that knows the scene: it answers with the true box, and is lost in the frames that it is told."""
+
+    def __init__(self, source: SyntheticSource, lost: frozenset[int] = frozenset()) -> None:
+        self._source, self._lost, self._index = source, lost, 0
+
+    def init(self, frame: Image, box: Box) -> None:
+        self._index = 0
+
+    def update(self, frame: Image) -> TrackResult:
+        self._index += 1
+        is_lost = self._index in self._lost
+        return TrackResult(self._source.box_at(self._index), 0.1 if is_lost else 0.9, is_lost)
+
+
+def steps_of(frames: int = 6, lost: frozenset[int] = frozenset()) -> list[Step]:
+    source = SyntheticSource(frames=frames, size=(320, 240))
+    return list(track(source, TruthTracker(source, lost), source.box_at(0)))
+
+
+def test_every_frame_gives_a_step_the_first_with_the_init_box() -> None:
+    source = SyntheticSource(frames=6, size=(320, 240))
+    steps = steps_of()
+    assert [s.frame.index for s in steps] == list(range(6))
+    assert [s.result.box for s in steps] == [source.box_at(k) for k in range(6)]
+    assert steps[0].result.score == 1.0
+
+
+def test_states_follow_loss_and_return() -> None:
+    states = [s.state for s in steps_of(7, frozenset({2, 3}))]
+    assert states == ["present", "present", "lost", "lost", "reacquired", "present", "present"]
+
+
+def test_latency_of_a_live_frame_counts_from_its_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 12.5)
+    image = np.zeros((48, 64, 3), np.uint8)
+
+    class Live(SyntheticSource):
+        def __iter__(self) -> Iterator[Frame]:
+            yield Frame(image, 0, 0.0, captured_s=12.0)
+
+    source = Live()
+    step = next(track(source, TruthTracker(source), Box(1, 1, 9, 9)))
+    assert step.timing == Timing(latency_ms=500.0, tracker_ms=0.0)
+
+
+def test_json_line_has_exactly_its_keys_in_full_precision() -> None:
+    box = Box(1 / 3, 2.5, np.float32(0.1), 1e-3)  # type: ignore[arg-type]
+    frame = Frame(np.zeros((4, 4, 3), np.uint8), 7, 7 / 30)
+    line = as_json_line(Step(frame, TrackResult(box, 0.75, lost=False), "present", Timing(1.25, 1.0)))
+    read = json.loads(line)
+    assert list(read) == ["frame", "time_s", "box", "score", "state", "latency_ms"]
+    assert read == {
+        "frame": 7,
+        "time_s": 7 / 30,
+        "box": [1 / 3, 2.5, float(np.float32(0.1)), 1e-3],
+        "score": 0.75,
+        "state": "present",
+        "latency_ms": 1.25,
+    }
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("box", "line"),
+    [
+        (Box(5, 5, 0, 9), "the start box is 0 x 9 pixels"),
+        (Box(5, 5, 9, -2), "the start box is 9 x -2 pixels"),
+        (Box(400, 5, 9, 9), "the start box 400,5,9,9 is outside the frame of 320 x 240 pixels"),
+        (Box(-9, 5, 9, 9), "the start box -9,5,9,9 is outside the frame of 320 x 240 pixels"),
+        (Box(float("nan"), 5, 9, 9), "the start box nan,5,9,9 has a side that is no number"),
+    ],
+)
+def test_bad_start_boxes_are_refused(box: Box, line: str) -> None:
+    source = SyntheticSource(frames=2, size=(320, 240))
+    with pytest.raises(SourceError, match=f"^{re.escape(line)}$"):
+        next(track(source, TruthTracker(source), box))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (320, 240), (1920, 1080), (33, 900)])
+@pytest.mark.parametrize("box", [Box(5, 5, 20, 20), Box(-500, -500, 90, 90), Box(1e12, 0, 5, 5), Box(0, 0, 5000, 5000)])
+def test_drawing_works_at_any_size_and_place_and_leaves_the_frame_alone(size: tuple[int, int], box: Box) -> None:
+    image = np.full((size[1], size[0], 3), 90, np.uint8)
+    for state in COLORS:
+        step = Step(Frame(image, 3, 0.1), TrackResult(box, 0.5, lost=state == "lost"), state, Timing(1, 1))
+        drawn = draw_step(step, fps=29.7)
+        assert drawn.shape == image.shape
+        assert (drawn != image).any()
+    assert (image == 90).all()
+
+
+def test_the_box_is_drawn_where_it_is() -> None:
+    step = Step(
+        Frame(np.full((480, 640, 3), 90, np.uint8), 0, 0),
+        TrackResult(Box(300, 200, 80, 60), 0.9, lost=False),
+        "present",
+        Timing(1, 1),
+    )
+    drawn = draw_step(step)
+    assert tuple(drawn[230, 300]) == tuple(drawn[230, 380]) == tuple(drawn[260, 340]) == COLORS["present"]
+    assert tuple(drawn[230, 340]) == (90, 90, 90)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_written_video_reads_back_with_its_frames(tmp_path: Path, suffix: str) -> None:
+    source = SyntheticSource(frames=5, size=(320, 240))
+    path = tmp_path / f"clip{suffix}"
+    with VideoWriter(path, 25) as writer:
+        for frame in source:
+            writer.write(frame.image)
+            assert not path.exists()
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(25, abs=0.01)
+    for frame in source:
+        difference = np.abs(capture.read()[1].astype(int) - frame.image)
+        assert difference.mean() < 12
+    assert not capture.read()[0]
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_failed_recording_leaves_no_file_and_an_interrupted_one_is_kept(tmp_path: Path) -> None:
+    image = np.zeros((48, 64, 3), np.uint8)
+    with pytest.raises(SourceError), VideoWriter(tmp_path / "a.mp4", 30) as writer:
+        writer.write(image)
+        raise SourceError("the camera is gone")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "b.mp4", 30) as writer:
+        writer.write(image)
+        raise KeyboardInterrupt
+    assert [p.name for p in tmp_path.iterdir()] == ["b.mp4"]
+
+
+def test_frames_of_another_size_are_fitted_in(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 30) as writer:
+        for height, width in ((49, 65), (96, 64), (10, 300)):
+            writer.write(np.full((height, width, 3), 200, np.uint8))
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    frames = [capture.read()[1] for _ in range(3)]
+    assert [f.shape for f in frames] == [(48, 64, 3)] * 3
+    assert [int(f[24, 2].mean()) < 40 for f in frames] == [False, True, False]
+
+
+def test_unwritable_video_names_get_their_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"out\.gif: cannot write \.gif$"):
+        VideoWriter(tmp_path / "out.gif", 30)
+    with pytest.raises(SourceError, match=r"no such folder .*none$"):
+        VideoWriter(tmp_path / "none" / "out.mp4", 30)

@@ -1,0 +1,154 @@
+"""Sources: what they deliver, and the line that each unusable one gets."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from siamedge.runtime.cameras import to_bgr, without_password
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.sources import Frame, SourceOptions, kind_of_source, open_source
+
+
+def write_video(path: Path, frames: int, fps: float = 10.0, codec: str = "MJPG") -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (64, 48))
+    for k in range(frames):
+        writer.write(np.full((48, 64, 3), 10 * k, np.uint8))
+    writer.release()
+
+
+def read(address: str, **options: object) -> list[Frame]:
+    with open_source(address, SourceOptions(**options)) as source:  # type: ignore[arg-type]
+        return list(source)
+
+
+def message_of(address: str) -> str:
+    with pytest.raises(SourceError) as caught:
+        read(address)
+    return str(caught.value)
+
+
+def test_video_gives_its_frames_in_order_with_their_times(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 7)
+    frames = read(str(tmp_path / "clip.avi"))
+    assert [f.index for f in frames] == list(range(7))
+    assert [f.time_s for f in frames] == pytest.approx([k / 10 for k in range(7)])
+    assert [float(f.image.mean()) for f in frames] == pytest.approx([10 * k for k in range(7)], abs=1.5)
+    assert frames[0].image.shape == (48, 64, 3)
+    assert frames[0].captured_s is None
+
+
+def test_file_scheme_and_frame_rate(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 2, fps=25)
+    with open_source(f"file://{tmp_path}/clip.avi") as source:
+        assert source.fps == 25
+
+
+def test_paced_video_takes_as_long_as_it_lasts(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 4, fps=20)
+    start = time.monotonic()
+    read(str(tmp_path / "clip.avi"), is_paced=True)
+    assert time.monotonic() - start >= 3 / 20
+
+
+def test_images_come_in_natural_order_and_any_pixel_format_becomes_bgr(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "frame10.png"), np.full((4, 6, 3), 30, np.uint8))
+    cv2.imwrite(str(tmp_path / "frame9.png"), np.full((5, 6), 20, np.uint8))
+    cv2.imwrite(str(tmp_path / "frame1.png"), np.full((4, 6), 10 * 256 + 200, np.uint16))
+    cv2.imwrite(str(tmp_path / "frame11.bmp"), np.full((4, 6, 3), 40, np.uint8))
+    cv2.imwrite(str(tmp_path / "frame12.webp"), np.full((4, 6, 3), 50, np.uint8), [cv2.IMWRITE_WEBP_QUALITY, 101])
+    (tmp_path / "notes.txt").write_text("not an image")
+    frames = read(str(tmp_path), fps=10)
+    assert [f.image.shape for f in frames] == [(4, 6, 3), (5, 6, 3), (4, 6, 3), (4, 6, 3), (4, 6, 3)]
+    assert [int(f.image[0, 0, 1]) for f in frames] == [10, 20, 30, 40, 50]
+    assert [f.time_s for f in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert all(f.image.dtype == np.uint8 for f in frames)
+
+
+def test_folder_of_a_data_set_is_its_img_folder(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "groundtruth.txt").write_text("1,1,2,2\n")
+    cv2.imwrite(str(tmp_path / "img" / "00000001.jpg"), np.zeros((4, 6, 3), np.uint8))
+    assert len(read(str(tmp_path))) == 1
+
+
+def test_each_unusable_file_gets_its_line(tmp_path: Path) -> None:
+    (tmp_path / "zero.mp4").touch()
+    (tmp_path / "garbage.mp4").write_bytes(bytes(range(256)) * 40)
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    write_video(tmp_path / "none.avi", 0)
+    assert message_of(f"{tmp_path}/no.mp4") == f"no such file or folder: {tmp_path}/no.mp4"
+    assert message_of(f"{tmp_path}/zero.mp4") == f"{tmp_path}/zero.mp4: the file is empty (0 bytes)"
+    assert message_of(f"{tmp_path}/garbage.mp4") == f"{tmp_path}/garbage.mp4: not a video that OpenCV can read"
+    assert message_of(f"{tmp_path}/photo.jpg") == f"{tmp_path}/photo.jpg: one image is no video"
+    assert message_of("ftp://host/clip") == "unknown kind of source 'ftp'"
+
+
+def test_video_without_frames_gets_its_line(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 1)
+    content = (tmp_path / "clip.avi").read_bytes()
+    head = content.index(b"movi") + 4
+    (tmp_path / "cut.avi").write_bytes(content[:head])
+    assert message_of(f"{tmp_path}/cut.avi") in (
+        f"{tmp_path}/cut.avi: the video has no frames",
+        f"{tmp_path}/cut.avi: not a video that OpenCV can read",
+    )
+
+
+def test_folder_without_images_and_unreadable_image_name_the_file(tmp_path: Path) -> None:
+    assert message_of(str(tmp_path)) == f"{tmp_path}: no images in this folder (.bmp .jpeg .jpg .png .webp)"
+    for k in range(3):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.zeros((4, 6, 3), np.uint8))
+    (tmp_path / "1.png").write_bytes(b"garbage")
+    assert message_of(str(tmp_path)) == f"{tmp_path}/1.png: unreadable image, number 2 of 3"
+
+
+def test_each_unusable_camera_gets_its_line(tmp_path: Path) -> None:
+    assert message_of("97") == "camera /dev/video97: no such device"
+    assert message_of("/dev/v4l/by-id/none") == "camera /dev/v4l/by-id/none: no such device"
+    assert message_of("/dev/null") == "camera /dev/null: cannot be opened as a camera"
+
+
+def test_stream_that_refuses_gets_a_line_without_its_password() -> None:
+    with pytest.raises(SourceError) as caught:
+        read("http://user:secret@127.0.0.1:9/", open_timeout_s=1)
+    assert str(caught.value) == "http://***@127.0.0.1:9/: no video within 1 s"
+    assert without_password("rtsp://127.0.0.1/a@b") == "rtsp://127.0.0.1/a@b"
+
+
+def test_grey_and_16_bit_camera_pictures_become_bgr() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for picture in (grey, grey[..., None], grey.astype(np.uint16) << 8, np.dstack([grey] * 4)):
+        assert np.array_equal(to_bgr(picture), np.dstack([grey] * 3))
+
+
+def test_kinds_follow_the_address(tmp_path: Path) -> None:
+    kinds = {"0": "camera", "/dev/video0": "camera", "rtsp://h/x": "stream", "synthetic:": "synthetic"}
+    assert {address: kind_of_source(address) for address in kinds} == kinds
+    assert kind_of_source(str(tmp_path)) == "folder"
+
+
+def test_opencv_stays_silent_on_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "garbage.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40)
+    write_video(tmp_path / "clip.avi", 3)
+    content = (tmp_path / "clip.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) * 2 // 3])
+    (tmp_path / "img").mkdir()
+    good = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))[1].tobytes()
+    (tmp_path / "img" / "1.jpg").write_bytes(good[: len(good) // 2])
+    script = (
+        "import sys\nfrom siamedge.runtime.sources import open_source\n"
+        "from siamedge.runtime.errors import SourceError\n"
+        "for address in sys.argv[1:]:\n"
+        "    try:\n        list(open_source(address))\n"
+        "    except SourceError:\n        pass\n"
+    )
+    addresses = [str(tmp_path / name) for name in ("garbage.mp4", "cut.avi", "img")]
+    run = subprocess.run(
+        [sys.executable, "-c", script, *addresses, "/dev/null", "http://127.0.0.1:9/"], capture_output=True, check=True
+    )
+    assert (run.stdout, run.stderr) == (b"", b"")
