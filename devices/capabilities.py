@@ -117,6 +117,7 @@ class Capabilities:
         cameras: Capture nodes.
         user: Who looked.
         groups: Groups of that user.
+        known_groups: Groups that exist there; empty when not asked.
         clock_s: Unix time of the device; None when not asked.
         temperature_c: Hottest thermal zone; None where there is none.
         power: See Power.
@@ -124,6 +125,8 @@ class Capabilities:
         tools: Names of the programs found among those that flash needs.
         systemd: Version, 0 without.
         home: Home folder of the user.
+        kernel: (6, 6) of 6.6.51.
+        installed: Folders with a siamedge release that is switched on.
     """
 
     profile: DeviceProfile | None
@@ -144,6 +147,7 @@ class Capabilities:
     cameras: tuple[Camera, ...]
     user: str
     groups: frozenset[str]
+    known_groups: frozenset[str]
     clock_s: int | None
     temperature_c: float | None
     power: Power | None
@@ -151,6 +155,8 @@ class Capabilities:
     tools: frozenset[str]
     systemd: int
     home: str
+    kernel: tuple[int, int]
+    installed: tuple[str, ...]
 
     def python_at_least(self, minimum: tuple[int, int]) -> PythonFound | None:
         """The first 64-bit CPython of the device that is new enough."""
@@ -182,6 +188,7 @@ def capabilities(recording: Recording) -> Capabilities:
         cameras=_cameras(recording),
         user=recording.output("id -un"),
         groups=frozenset(recording.output("id -nG").split()),
+        known_groups=frozenset(re.findall(r"^([^:\n]+):", recording.read("/etc/group"), re.MULTILINE)),
         clock_s=_number(recording.output("date +%s")),
         temperature_c=_temperature(recording),
         power=_power(recording),
@@ -189,6 +196,8 @@ def capabilities(recording: Recording) -> Capabilities:
         tools=frozenset(path.rpartition("/")[2] for path in recording.output("tools").splitlines()),
         systemd=_number(recording.output("systemctl --version").removeprefix("systemd ").split(" ")[0]) or 0,
         home=recording.output("home"),
+        kernel=_pair(r"(\d+)\.(\d+)", recording.output("uname -r")),
+        installed=tuple(recording.output("installed").splitlines()),
     )
 
 
@@ -217,8 +226,13 @@ def _jetpack(recording: Recording) -> str:
 def _libc(recording: Recording) -> tuple[Libc, tuple[int, int]]:
     if any(path.startswith("/lib/ld-musl-") for path in recording.nodes):
         return "musl", (0, 0)
-    found = re.fullmatch(r"glibc (\d+)\.(\d+).*", recording.output("getconf GNU_LIBC_VERSION"))
-    return ("glibc", (int(found[1]), int(found[2]))) if found else ("unknown", (0, 0))
+    version = _pair(r"glibc (\d+)\.(\d+)", recording.output("getconf GNU_LIBC_VERSION"))
+    return ("glibc", version) if any(version) else ("unknown", version)
+
+
+def _pair(pattern: str, text: str) -> tuple[int, int]:
+    found = re.match(pattern, text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _pythons(recording: Recording) -> tuple[PythonFound, ...]:

@@ -33,7 +33,7 @@ pythons() {
     for name in python3 python3.10 python3.11 python3.12 python3.13 python3.14; do
         path=$(command -v "$name") || continue
         "$path" -I -c 'import platform, struct, sys
-print(sys.argv[1], platform.python_version(), sys.implementation.name, struct.calcsize("P") * 8)' "$path"
+print(sys.executable, platform.python_version(), sys.implementation.name, struct.calcsize("P") * 8)'
     done
 }
 
@@ -47,6 +47,12 @@ home() {
     printf '%s\n' "$HOME"
 }
 
+installed() {
+    for base in "$HOME/.local/share/siamedge" /opt/siamedge; do
+        [ ! -x "$base/current/python" ] || printf '%s\n' "$base"
+    done
+}
+
 existing() {
     d=$1
     while [ ! -d "$d" ] && [ "$d" != / ]; do d=$(dirname "$d"); done
@@ -54,7 +60,7 @@ existing() {
     df -Pk "$d" | tail -n 1
 }
 
-text "$root/etc/os-release" "$root/etc/nv_tegra_release"
+text "$root/etc/os-release" "$root/etc/nv_tegra_release" "$root/etc/group"
 text "$root/proc/device-tree/model" "$root/proc/device-tree/compatible"
 text "$root/proc/cpuinfo" "$root/proc/meminfo" "$root/proc/mounts" "$root/proc/uptime"
 text "$root/sys/devices/system/cpu/online"
@@ -81,5 +87,6 @@ output date +%s
 output home
 output pythons
 output tools
+output installed
 output systemctl --version
 output existing "$folder"
