@@ -94,6 +94,17 @@ class CalibrationSet:
             raise ExportError(f"{path}: not a calibration set: {error}") from error
 
 
+def require_calibration(calibration: CalibrationSet | None) -> CalibrationSet:
+    """Give the set.
+
+    Raises:
+        ExportError: There is none.
+    """
+    if calibration is None:
+        raise ExportError("int8 needs a calibration set", hint="name videos or a folder with --calibration")
+    return calibration
+
+
 def check_crops(name: str, crops: NDArray[np.uint8]) -> None:
     """Refuse an array that is not a stack of square uint8 crops.
 

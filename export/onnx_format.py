@@ -3,12 +3,15 @@
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from siamedge.export import quantize_onnx
+from siamedge.export.assemble import convert_pair
 from siamedge.export.calibration import CalibrationSet
+from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe
+from siamedge.export.recipes import RECIPES, Recipe
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -50,15 +53,21 @@ class OnnxConverter:
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
         """
-        if precision != "fp32":
-            raise ExportError(f"onnx: {precision} is not there yet")
-        template, search = self.float_models
-        return ConvertedPair(self._finish(0, template), self._finish(1, search))
+        return convert_pair(self, self.graphs, precision, calibration, recipe or RECIPES["onnx"])
 
-    def _finish(self, index: int, model: "ModelProto", notes: tuple[str, ...] = ()) -> Converted:
+    def as_float(self, index: int, precision: Precision) -> Converted:
+        """Graph 0 (template) or 1 (search) in fp32 or fp16."""
+        model = self.float_models[index]
+        return self._finish(index, quantize_onnx.store_half(model) if precision == "fp16" else model)
+
+    def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
+        """Graph 0 (template) or 1 (search) in int8."""
+        return self._finish(index, quantize_onnx.quantize(self.float_models[index], feeds, recipe))
+
+    def _finish(self, index: int, model: "ModelProto") -> Converted:
         graph = self.graphs[index]
-        content = model.SerializeToString(deterministic=True)
-        return Converted(content, b"", graph.inputs, graph.outputs, notes)
+        strip_model(model)
+        return Converted(model.SerializeToString(deterministic=True), b"", graph.inputs, graph.outputs)
 
 
 def export_graph(graph: ExportGraph) -> "ModelProto":
@@ -94,7 +103,10 @@ def export_graph(graph: ExportGraph) -> "ModelProto":
 
 
 def strip_model(model: "ModelProto") -> None:
-    """Remove what says where and how a model was made (stack traces, paths), so that equal networks give equal bytes."""
+    """Remove what says where and how a model was made, such as stack traces with paths.
+
+    Equal networks then give equal bytes.
+    """
     model.producer_name, model.producer_version, model.doc_string = "siamedge", "", ""
     model.ClearField("metadata_props")
     strip_graph(model.graph)

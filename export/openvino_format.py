@@ -6,12 +6,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from siamedge.export import quantize_openvino
+from siamedge.export.assemble import convert_pair
 from siamedge.export.calibration import CalibrationSet
+from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.onnx_format import OnnxConverter
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe
+from siamedge.export.recipes import RECIPES, Recipe
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -41,15 +44,21 @@ class OpenVINOConverter:
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
         """
-        half = precision == "fp16"
-        return ConvertedPair(
-            self._finish(0, read_onnx(self.sources[0]), half), self._finish(1, read_onnx(self.sources[1]), half)
-        )
+        return convert_pair(self, self._onnx.graphs, precision, calibration, recipe or RECIPES["openvino"])
 
-    def _finish(self, index: int, model: Any, half: bool, notes: tuple[str, ...] = ()) -> Converted:
+    def as_float(self, index: int, precision: Precision) -> Converted:
+        """Graph 0 (template) or 1 (search) in fp32, or with its weights in fp16."""
+        return self._finish(index, read_onnx(self.sources[index]), half=precision == "fp16")
+
+    def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
+        """Graph 0 (template) or 1 (search) in int8."""
+        model = quantize_openvino.quantize(read_onnx(self.sources[index]), feeds, recipe)
+        return self._finish(index, model, half=False)
+
+    def _finish(self, index: int, model: Any, *, half: bool) -> Converted:
         graph = self._onnx.graphs[index]
-        content, weights = save_model(model, half)
-        return Converted(content, weights, graph.inputs, graph.outputs, notes)
+        content, weights = save_model(model, half=half)
+        return Converted(content, weights, graph.inputs, graph.outputs)
 
 
 def import_openvino() -> ModuleType:
@@ -79,7 +88,7 @@ def read_onnx(content: bytes) -> Any:
         raise ExportError(f"OpenVINO cannot read the ONNX graph: {error}") from error
 
 
-def save_model(model: Any, half: bool) -> tuple[bytes, bytes]:
+def save_model(model: Any, *, half: bool) -> tuple[bytes, bytes]:
     """Give the bytes of the .xml and the .bin file.
 
     Args:

@@ -1,6 +1,6 @@
 """Crops that a tracker really sees: its own search crops while it follows targets through videos."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -50,7 +50,7 @@ class CropRecorder:
 class RecordingSession:
     """A TorchSession that shows its feeds to somebody before it runs."""
 
-    def __init__(self, session: TorchSession, note: "NoteFeeds") -> None:
+    def __init__(self, session: TorchSession, note: Callable[[Mapping[str, Array]], None]) -> None:
         self._session, self._note = session, note
         self.inputs, self.outputs = session.inputs, session.outputs
 

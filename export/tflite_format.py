@@ -1,16 +1,21 @@
 """TFLite: the two graphs through litert-torch, then ai-edge-quantizer."""
 
 import tempfile
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
+from siamedge.export import quantize_tflite
+from siamedge.export.assemble import convert_pair
 from siamedge.export.calibration import CalibrationSet
+from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.families.source import SourceNetwork
+from siamedge.export.flatbuffer import make_crop_int8
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe
+from siamedge.export.recipes import RECIPES, Recipe
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -47,14 +52,22 @@ class TfliteConverter:
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
         """
-        if precision != "fp32":
-            raise ExportError(f"tflite: {precision} is not there yet")
-        template, search = self.float_models
-        return ConvertedPair(self._finish(0, template), self._finish(1, search))
+        return convert_pair(self, self.graphs, precision, calibration, recipe or RECIPES["tflite"])
 
-    def _finish(self, index: int, content: bytes, notes: tuple[str, ...] = ()) -> Converted:
+    def as_float(self, index: int, precision: Precision) -> Converted:
+        """Graph 0 (template) or 1 (search) in fp32, or with its weights in fp16."""
+        graph, content = self.graphs[index], self.float_models[index]
+        if precision == "fp16":
+            content = quantize_tflite.store_half(content)
+        return Converted(content, b"", graph.inputs, graph.outputs)
+
+    def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
+        """Graph 0 (template) or 1 (search) in int8; the crop is stored as value - 128."""
         graph = self.graphs[index]
-        return Converted(content, b"", graph.inputs, graph.outputs, notes)
+        crop, *kernels = graph.inputs
+        content = quantize_tflite.quantize(self.float_models[index], feeds, crop.name, recipe)
+        stored = replace(crop, dtype="int8", scale=1.0, zero_point=-128)
+        return Converted(make_crop_int8(content, crop.name), b"", (stored, *kernels), graph.outputs)
 
 
 def import_litert_torch() -> ModuleType:

@@ -4,11 +4,10 @@ import numpy as np
 
 from siamedge.runtime.backends import Session
 from siamedge.runtime.crops import context_side, crop_around, mean_color
-from siamedge.runtime.errors import SourceError
 from siamedge.runtime.feeding import CropRunner, as_chw
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.trackers import TrackResult, check_init
 
 MIN_SIDE_PX = 10.0
 """No box gets smaller than this (pysot)."""
@@ -67,23 +66,6 @@ def size_penalty(boxes: FloatArray, w: float, h: float, penalty_k: float) -> Flo
     change = np.maximum(scale, 1 / scale) * np.maximum(aspect, 1 / aspect)
     penalty: FloatArray = np.exp(-(change - 1) * penalty_k)
     return penalty
-
-
-def check_init(frame: Image, box: Box) -> None:
-    """Refuse a box that no target can be taken from.
-
-    Raises:
-        SourceError: It is empty, or has no part inside the frame.
-    """
-    height, width = frame.shape[:2]
-    shown = ",".join(f"{side:g}" for side in box)
-    if not all(np.isfinite(box)) or box.w <= 0 or box.h <= 0:
-        raise SourceError(f"init box {shown} is empty", hint="give x,y,w,h with a width and height above 0")
-    if box.x >= width or box.y >= height or box.x + box.w <= 0 or box.y + box.h <= 0:
-        raise SourceError(
-            f"init box {shown} lies outside the {width}x{height} frame",
-            hint="give x,y,w,h in pixels of the first frame, 0-based, from its left top corner",
-        )
 
 
 class AnchorFreeTracker:

@@ -1,7 +1,6 @@
 """The loop: frames in, one box a frame out, with its state and latency."""
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -9,7 +8,7 @@ from typing import Literal, NamedTuple
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.sources import Frame, FrameSource
-from siamedge.runtime.trackers import Tracker, TrackResult
+from siamedge.runtime.trackers import Tracker, TrackResult, check_init
 
 State = Literal["present", "uncertain", "lost", "reacquired"]
 
@@ -61,7 +60,7 @@ def track(source: FrameSource, tracker: Tracker, init: Box) -> Iterator[Step]:
     first = next(frames, None)
     if first is None:
         raise SourceError("the source has no frames")
-    check_init(first, init)
+    check_init(first.image, init)
     read_s = time.monotonic()
     tracker.init(first.image, init)
     yield Step(first, TrackResult(init, 1.0, lost=False), "present", timing_of(first, read_s))
@@ -85,31 +84,6 @@ def timing_of(frame: Frame, read_s: float) -> Timing:
     now_s = time.monotonic()
     start_s = read_s if frame.captured_s is None else frame.captured_s
     return Timing(1000 * (now_s - start_s), 1000 * (now_s - read_s))
-
-
-def check_init(frame: Frame, box: Box) -> None:
-    """Refuse a start box that is empty or has no part inside the frame.
-
-    Raises:
-        SourceError: It is so, or a side is not finite.
-    """
-    height, width = frame.image.shape[:2]
-    if not all(map(math.isfinite, box)):
-        raise SourceError(f"the start box {as_text(box)} has a side that is no number", hint="--init x,y,w,h in pixels")
-    if not (box.w > 0 and box.h > 0):
-        raise SourceError(
-            f"the start box is {box.w:g} x {box.h:g} pixels", hint="--init x,y,w,h: width and height above 0"
-        )
-    if box.x >= width or box.y >= height or box.x + box.w <= 0 or box.y + box.h <= 0:
-        raise SourceError(
-            f"the start box {as_text(box)} is outside the frame of {width} x {height} pixels",
-            hint="--init x,y,w,h: left top corner and size, in pixels from the left top of the frame",
-        )
-
-
-def as_text(box: Box) -> str:
-    """The box as on the command line: x,y,w,h."""
-    return ",".join(f"{side:g}" for side in box)
 
 
 def as_json_line(step: Step) -> str:

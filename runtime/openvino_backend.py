@@ -97,9 +97,14 @@ def compile_model(model: Model, openvino: ModuleType, device: str, config: Mappi
     except RuntimeError as error:
         raise BackendError(f"{model.name}: OpenVINO refuses the model on {device}: {error}") from error
     executing = list(compiled.get_property("EXECUTION_DEVICES"))
-    if any(name.split(".")[0] != device.split(".")[0] for name in executing):
+    if any(base_name(name) != base_name(device) for name in executing):
         raise BackendError(f"{model.name}: {', '.join(executing)} executes the model, {device} was asked for")
     return compiled
+
+
+def base_name(device: str) -> str:
+    """A device without its number: "GPU" of "GPU.0"."""
+    return device.partition(".")[0]
 
 
 def declared(ports: list[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -131,7 +136,7 @@ class OpenVINOBackend:
             available = import_openvino().Core().available_devices
         except BackendError as error:
             return f"{error} ({error.hint})"
-        if device in available or device in {name.split(".")[0] for name in available}:
+        if device in available or device in map(base_name, available):
             return None
         return f"no {device}; OpenVINO sees {', '.join(available)}"
 
@@ -146,6 +151,6 @@ class OpenVINOBackend:
         config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
-        if device.split(".")[0] in ("CPU", "GPU"):
+        if base_name(device) in ("CPU", "GPU"):
             config["INFERENCE_PRECISION_HINT"] = self._inference_precision[model.precision]
         return OpenVINOSession(model, import_openvino(), device, config)

@@ -3,13 +3,12 @@
 import cv2
 import numpy as np
 
-from siamedge.runtime.anchor_free import check_init
 from siamedge.runtime.backends import Session
 from siamedge.runtime.crops import Square, context_side, crop_square, mean_color
 from siamedge.runtime.feeding import CropRunner, as_chw
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.params import SiamFCParams
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.trackers import TrackResult, check_init
 
 
 def scale_factors(params: SiamFCParams) -> FloatArray:

@@ -1,7 +1,9 @@
 """The seam to the trackers: init on a box, then update frame by frame."""
 
+import math
 from typing import NamedTuple, Protocol
 
+from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 
 
@@ -31,3 +33,28 @@ class Tracker(Protocol):
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame."""
+
+
+def check_init(frame: Image, box: Box) -> None:
+    """Refuse a start box that is empty or has no part inside the frame.
+
+    Raises:
+        SourceError: It is so, or a side is not finite.
+    """
+    height, width = frame.shape[:2]
+    if not all(map(math.isfinite, box)):
+        raise SourceError(f"the start box {as_text(box)} has a side that is no number", hint="--init x,y,w,h in pixels")
+    if not (box.w > 0 and box.h > 0):
+        raise SourceError(
+            f"the start box is {box.w:g} x {box.h:g} pixels", hint="--init x,y,w,h: width and height above 0"
+        )
+    if box.x >= width or box.y >= height or box.x + box.w <= 0 or box.y + box.h <= 0:
+        raise SourceError(
+            f"the start box {as_text(box)} is outside the frame of {width} x {height} pixels",
+            hint="--init x,y,w,h: left top corner and size, in pixels from the left top of the frame",
+        )
+
+
+def as_text(box: Box) -> str:
+    """The box as on the command line: x,y,w,h."""
+    return ",".join(f"{side:g}" for side in box)

@@ -1,0 +1,36 @@
+"""Reading lists and boxes from the command line."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import typer
+
+from siamedge.runtime.geometry import Box
+
+T = TypeVar("T", bound=str)
+
+
+def parse_choices(text: str, known: Sequence[T], what: str) -> tuple[T, ...]:
+    """Read a list such as "onnx,tflite", keeping the order of the known values.
+
+    Raises:
+        typer.BadParameter: A value is unknown, or there is none.
+    """
+    asked = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in asked if part not in known]
+    if unknown or not asked:
+        raise typer.BadParameter(f"{what} {', '.join(unknown) or 'list is empty'}; choose from {', '.join(known)}")
+    return tuple(value for value in known if value in asked)
+
+
+def parse_box(text: str) -> Box:
+    """Read "x,y,w,h".
+
+    Raises:
+        typer.BadParameter: It is not four numbers.
+    """
+    try:
+        x, y, w, h = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not x,y,w,h: four numbers, pixels of the first frame") from error
+    return Box(x, y, w, h)

@@ -1,0 +1,74 @@
+"""`siamedge export`: from a trained network to a verified bundle."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siamedge.cli.choices import parse_choices
+from siamedge.runtime.backends import FORMATS, PRECISIONS
+
+if TYPE_CHECKING:
+    from siamedge.export.pipeline import ExportRequest, ExportResult
+
+
+def export(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="Trained weights, .pth or .safetensors; none: siamedge's own default model.")
+    ] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture; default: recognised from the tensors.")] = None,
+    formats: Annotated[
+        str | None, typer.Option(help="Of onnx,tflite,openvino; default: all whose libraries are installed.")
+    ] = None,
+    precisions: Annotated[str, typer.Option(help="Of fp32,fp16,int8.")] = "fp32,fp16,int8",
+    calibration: Annotated[
+        list[str] | None, typer.Option(help="Video or folder of images that int8 is calibrated on; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="NAME.siamedge (a folder) or NAME.siamedge.zip.")
+    ] = None,
+) -> None:
+    """Convert a tracker to ONNX, TFLite and OpenVINO, prove that each still computes the same, and pack a bundle."""
+    from siamedge.export.pipeline import ExportRequest
+
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    request = ExportRequest(
+        out=out or Path(f"{checkpoint.stem if checkpoint else 'siamedge-default'}.siamedge"),
+        checkpoint=checkpoint,
+        arch=arch,
+        formats=parse_choices(formats, FORMATS, "format") if formats is not None else None,
+        precisions=parse_choices(precisions, PRECISIONS, "precision"),
+        calibration=tuple(calibration or ()),
+    )
+    result = run_with_progress(request)
+    print_result(result, request.out)
+
+
+def run_with_progress(request: "ExportRequest") -> "ExportResult":
+    """Export with a line that tells what is being done, on a terminal only."""
+    from rich.console import Console
+
+    from siamedge.export.pipeline import export_bundle
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return export_bundle(request)
+    with console.status("starting") as status:
+        return export_bundle(request, status.update)
+
+
+def print_result(result: "ExportResult", out: Path) -> None:
+    """Print the verification table, what is recommended, and where the bundle is."""
+    from rich.console import Console
+
+    from siamedge.cli.tables import recommendation_lines, verification_table
+
+    console = Console()
+    latencies = {(m.verification.format, m.verification.precision): m.latency_ms for m in result.measured}
+    console.print(verification_table(result.manifest, latencies))
+    for line in (*result.skipped, *recommendation_lines(result.manifest)):
+        console.print(line, highlight=False)
+    size = sum(entry.bytes for entry in result.manifest.files)
+    console.print(f"wrote {out} ({size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)

@@ -1,0 +1,41 @@
+"""Puts the two graphs of a conversion together, the same way for every format."""
+
+from typing import Protocol
+
+from siamedge.export.calibration import CalibrationSet, require_calibration
+from siamedge.export.calibration_feeds import Feeds, make_feeds
+from siamedge.export.formats import Converted, ConvertedPair
+from siamedge.export.graphs import ExportGraph
+from siamedge.export.recipes import Recipe
+from siamedge.runtime.backends import Precision
+
+
+class GraphConverter(Protocol):
+    """What a format has to do for one graph: 0 is the template graph, 1 the search graph."""
+
+    def as_float(self, index: int, precision: Precision) -> Converted:
+        """In fp32 or fp16."""
+
+    def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
+        """In int8, calibrated on feeds."""
+
+
+def convert_pair(
+    converter: GraphConverter,
+    graphs: tuple[ExportGraph, ExportGraph],
+    precision: Precision,
+    calibration: CalibrationSet | None,
+    recipe: Recipe,
+) -> ConvertedPair:
+    """Convert both graphs to a precision; of an int8 pair the template graph has the recipe's own.
+
+    Raises:
+        ExportError: int8 lacks its calibration set, or it was made for other crops.
+    """
+    if precision != "int8":
+        return ConvertedPair(converter.as_float(0, precision), converter.as_float(1, precision))
+    templates, searches = make_feeds(*graphs, require_calibration(calibration))
+    search = converter.as_int8(1, searches, recipe)
+    if recipe.template_precision == "int8":
+        return ConvertedPair(converter.as_int8(0, templates, recipe), search)
+    return ConvertedPair(converter.as_float(0, recipe.template_precision), search)

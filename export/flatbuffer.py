@@ -1,0 +1,104 @@
+"""Edits TFLite files by their schema."""
+
+from typing import Any
+
+import numpy as np
+
+from siamedge.runtime.errors import ExportError
+
+ALIGNMENT_BYTES = 16
+"""Of a tensor's constant data; the runtime maps it where it lies."""
+
+
+def read_flatbuffer(content: bytes) -> Any:
+    """Read a TFLite file into the schema's object tree, with all constant data inside."""
+    from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
+    for buffer in model.buffers:
+        if buffer.size:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def write_flatbuffer(model: Any) -> bytes:
+    """Write an object tree as a TFLite file, its constant data aligned behind the flatbuffer.
+
+    The tree is emptied of its constant data.
+    """
+    chunks = [b"" if buffer.data is None else bytes(buffer.data) for buffer in model.buffers]
+    for buffer, chunk in zip(model.buffers, chunks, strict=True):
+        buffer.data, buffer.size, buffer.offset = None, len(chunk), min(len(chunk), 1)
+    end = aligned(len(pack(model)))
+    for buffer, chunk in zip(model.buffers, chunks, strict=True):
+        if chunk:
+            buffer.offset, end = end, aligned(end + len(chunk))
+    result = bytearray(pack(model))
+    for chunk in filter(None, chunks):
+        result += bytes(aligned(len(result)) - len(result)) + chunk
+    return bytes(result)
+
+
+def aligned(size: int) -> int:
+    """The next multiple of ALIGNMENT_BYTES."""
+    return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+
+def pack(model: Any) -> bytes:
+    """Serialize an object tree."""
+    import flatbuffers  # type: ignore[import-untyped]
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def operator_names(content: bytes) -> list[str]:
+    """Types of the operators of a TFLite file's first subgraph, in order of execution."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    model = read_flatbuffer(content)
+    return [names[model.operatorCodes[op.opcodeIndex].builtinCode] for op in model.subgraphs[0].operators]
+
+
+def make_crop_int8(content: bytes, crop: str) -> bytes:
+    """Let a quantized model take its crop in int8 instead of float32.
+
+    The quantizer can leave all inputs in float32 or none. It leaves them, and this removes the QUANTIZE operator
+    behind the crop, so that the crop's int8 tensor becomes the input.
+
+    Args:
+        content: Model whose crop is float32.
+        crop: Name of the input in the signature.
+
+    Raises:
+        ExportError: The crop is not quantized with one step a grey level.
+    """
+    model = read_flatbuffer(content)
+    graph = model.subgraphs[0]
+    entry = next(item for item in model.signatureDefs[0].inputs if item.name.decode() == crop)
+    quantizers = [op for op in graph.operators if list(op.inputs) == [entry.tensorIndex]]
+    users = [op for op in graph.operators if entry.tensorIndex in op.inputs]
+    if len(users) != 1 or len(quantizers) != 1:
+        raise ExportError(f"TFLite int8: {len(users)} operators read the crop, expected one QUANTIZE")
+    quantized = int(quantizers[0].outputs[0])
+    check_steps(graph.tensors[quantized])
+    graph.operators.remove(quantizers[0])
+    graph.inputs = [quantized if index == entry.tensorIndex else index for index in graph.inputs]
+    entry.tensorIndex = quantized
+    return write_flatbuffer(model)
+
+
+def check_steps(tensor: Any) -> None:
+    """Make sure that a tensor is int8 with scale 1 and zero point -128.
+
+    Raises:
+        ExportError: It is not.
+    """
+    quantization = tensor.quantization
+    scale = None if quantization is None or quantization.scale is None else float(quantization.scale[0])
+    zero_point = None if scale is None else int(quantization.zeroPoint[0])
+    if (scale, zero_point) != (1.0, -128):
+        raise ExportError(f"TFLite int8: the crop has scale {scale} and zero point {zero_point}, expected 1.0 and -128")

@@ -1,0 +1,101 @@
+"""float16 weights and static int8 for ONNX models."""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamedge.export.calibration_feeds import FeedReader, Feeds
+from siamedge.export.quiet import quiet
+from siamedge.export.recipes import CalibrationMethod, Recipe
+from siamedge.runtime.errors import ExportError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+METHODS: Mapping[CalibrationMethod, str] = {
+    "minmax": "MinMax",
+    "moving_average": "MinMax",
+    "percentile": "Percentile",
+    "entropy": "Entropy",
+}
+"""Name in onnxruntime.quantization.CalibrationMethod."""
+HALF_MAX = float(np.finfo(np.float16).max)
+MIN_HALF_ELEMENTS = 16
+"""Tensors with fewer elements stay float32: they save nothing."""
+
+
+def store_half(model: "ModelProto") -> "ModelProto":
+    """Store weights in float16, each followed by a Cast to float32 that the runtime folds when it loads the model.
+
+    ONNX Runtime's CPU kernels for float16 are few, so it would compute in float32 between casts all the same; this
+    halves the file and costs nothing per frame. Weights beyond float16's range stay as they are.
+    """
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+    result = ModelProto()
+    result.CopyFrom(model)
+    casts = []
+    for tensor in result.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.size < MIN_HALF_ELEMENTS or np.abs(values).max() > HALF_MAX:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def quantize(model: "ModelProto", feeds: list[Feeds], recipe: Recipe) -> "ModelProto":
+    """Quantize statically: QDQ, int8 weights a channel, activations a tensor.
+
+    Raises:
+        ExportError: ONNX Runtime is missing or cannot quantize the model.
+    """
+    try:
+        from onnx import ModelProto
+        from onnxruntime import quantization  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ExportError(f"int8 for ONNX needs {error.name}", hint="pip install 'siamedge[export]'") from error
+    if recipe.calibration not in METHODS:
+        raise ExportError(
+            f"ONNX Runtime has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}"
+        )
+    source = ModelProto()
+    source.CopyFrom(model)
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        quantization.quantize_static(
+            source,
+            str(path),
+            FeedReader(feeds),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8
+            if recipe.activations == "uint8"
+            else quantization.QuantType.QInt8,
+            nodes_to_exclude=float_nodes(model, recipe),
+            calibrate_method=getattr(quantization.CalibrationMethod, METHODS[recipe.calibration]),
+            extra_options={"CalibMovingAverage": recipe.calibration == "moving_average"},
+        )
+        result = ModelProto()
+        result.ParseFromString(path.read_bytes())
+        return result
+
+
+def float_nodes(model: "ModelProto", recipe: Recipe) -> list[str]:
+    """Names of the operators that a recipe leaves in float."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in recipe.float_ops or any(re.match(pattern, node.name) for pattern in recipe.exclude)
+    ]

@@ -1,0 +1,100 @@
+"""float16 weights and static int8 for TFLite models, by ai-edge-quantizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from siamedge.export.calibration_feeds import Feeds
+from siamedge.export.quiet import quiet
+from siamedge.export.recipes import CalibrationMethod, Recipe
+from siamedge.runtime.errors import ExportError
+
+SIGNATURE = "serving_default"
+METHODS: Mapping[CalibrationMethod, str] = {"minmax": "min_max_update", "moving_average": "moving_average_update"}
+"""Name of the function in ai_edge_quantizer.utils.qsv_utils that updates ranges."""
+
+
+def import_quantizer() -> Any:
+    """Import ai-edge-quantizer.
+
+    Raises:
+        ExportError: It is not installed.
+    """
+    try:
+        with quiet():
+            import ai_edge_quantizer  # type: ignore[import-untyped]
+            import ai_edge_quantizer.calibrator  # type: ignore[import-untyped]
+            import ai_edge_quantizer.recipe_manager  # type: ignore[import-untyped]
+            import ai_edge_quantizer.utils.qsv_utils  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ExportError(
+            f"TFLite in fp16 or int8 needs {error.name}", hint="pip install 'siamedge[export-tflite]'"
+        ) from error
+    return ai_edge_quantizer
+
+
+def store_half(content: bytes) -> bytes:
+    """Store weights in float16; the runtime widens them when it loads the model."""
+    aeq = import_quantizer()
+    with quiet():
+        quantizer = aeq.quantizer.Quantizer(content)
+        quantizer.add_weight_only_config(
+            ".*",
+            aeq.qtyping.TFLOperationName.ALL_SUPPORTED,
+            16,
+            aeq.qtyping.QuantGranularity.TENSORWISE,
+            aeq.algorithm_manager.AlgorithmName.FLOAT_CASTING,
+        )
+        return bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
+
+
+def quantize(content: bytes, feeds: list[Feeds], crop: str, recipe: Recipe) -> bytes:
+    """Quantize statically: int8 weights a channel, int8 activations a tensor, float32 kernels and outputs.
+
+    Args:
+        content: fp32 model.
+        feeds: Of the fp32 model.
+        crop: Name of the input that takes the crop; it keeps the range 0..255, one step a grey level.
+        recipe: How to quantize.
+
+    Raises:
+        ExportError: The library is missing, or cannot quantize so.
+    """
+    aeq = import_quantizer()
+    if recipe.calibration not in METHODS:
+        raise ExportError(f"TFLite has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
+    with quiet():
+        rules = make_rules(aeq, recipe)
+        manager = aeq.recipe_manager.RecipeManager()
+        manager.load_quantization_recipe(rules)
+        calibrator = aeq.calibrator.Calibrator(
+            content,
+            num_threads=1,
+            qsv_update_func=getattr(aeq.utils.qsv_utils, METHODS[recipe.calibration]),
+        )
+        calibrator.calibrate({SIGNATURE: feeds}, manager)
+        ranges = calibrator.get_model_qsvs()
+        fix_range(ranges, f"{SIGNATURE}_{crop}", 0.0, 255.0)
+        quantizer = aeq.quantizer.Quantizer(content, quantization_recipe=rules)
+        result = quantizer.quantize(ranges, enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def make_rules(aeq: Any, recipe: Recipe) -> list[dict[str, Any]]:
+    """Express a recipe in ai-edge-quantizer's terms; later rules win over earlier ones."""
+    operation, none = aeq.qtyping.TFLOperationName, aeq.algorithm_manager.AlgorithmName.NO_QUANTIZE
+    manager = aeq.recipe_manager.RecipeManager()
+    manager.add_static_config(".*", operation.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    for name in ("INPUT", "OUTPUT", *recipe.float_ops):
+        manager.add_quantization_config(".*", operation[name], algorithm_key=none)
+    for pattern in recipe.exclude:
+        manager.add_quantization_config(f"^(?:{pattern})", operation.ALL_SUPPORTED, algorithm_key=none)
+    rules: list[dict[str, Any]] = manager.get_quantization_recipe()
+    return rules
+
+
+def fix_range(ranges: dict[str, Any], tensor: str, low: float, high: float) -> None:
+    """Replace what was observed for a tensor by a known range."""
+    shape = np.shape(ranges[tensor]["min"])
+    ranges[tensor] = {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}

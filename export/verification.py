@@ -1,0 +1,185 @@
+"""Proof that an exported pair still computes what its source network computes: same crops in, tensors compared.
+
+Closed-loop boxes are chaotic (a score difference of 1e-6 can grow to many pixels), so every crop is given to both.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from siamedge.export.calibration import CalibrationSet
+from siamedge.export.families.source import SourceNetwork
+from siamedge.export.torch_session import TorchSession
+from siamedge.runtime.backends import Format, Precision, Session
+from siamedge.runtime.feeding import CropRunner, as_chw
+from siamedge.runtime.geometry import FloatArray
+from siamedge.runtime.manifest import Difference, Verification
+from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.tensors import Array, TensorSpec
+
+Outputs = Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a precision may cost.
+
+    Attributes:
+        relative_error: Largest difference of an output as a share of the largest source value of that output.
+        peak_agreement: Smallest share of crops with the peak in the same cell, 0..1.
+        box_px: Largest mean distance of the box edges at the source's peak, search-crop pixels.
+    """
+
+    relative_error: float
+    peak_agreement: float
+    box_px: float
+
+
+BUDGETS: Mapping[Precision, Budget] = {
+    "fp32": Budget(relative_error=1e-3, peak_agreement=0.99, box_px=0.05),
+    "fp16": Budget(relative_error=0.05, peak_agreement=0.95, box_px=0.5),
+    "int8": Budget(relative_error=float("inf"), peak_agreement=0.95, box_px=0.5),
+}
+"""fp32 beyond its budget fails an export; the others are then not recommended."""
+LATENCY_RUNS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A verification and, beside it, what depends on the machine and so stays out of the manifest.
+
+    Attributes:
+        verification: For the manifest.
+        latency_ms: Median CPU time of the search graph here, one thread.
+    """
+
+    verification: Verification
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """What the source network gives for each crop.
+
+    Attributes:
+        crops: What it was fed.
+        kernels: Of each template.
+        outputs: Of each search crop.
+    """
+
+    crops: CalibrationSet
+    kernels: tuple[Outputs, ...]
+    outputs: tuple[Outputs, ...]
+
+
+def compute(template: Session, search: Session, crops: CalibrationSet) -> Reference:
+    """Run a pair of sessions over crops, each search crop with the kernels of its own template."""
+    embed, locate = CropRunner(template), CropRunner(search)
+    raw = [{name: value.copy() for name, value in embed.run(crop).items()} for crop in crops.templates]
+    outputs = []
+    for crop, pair in zip(crops.searches, crops.pairs, strict=True):
+        locate.hold(raw[pair])
+        outputs.append(_in_common_layout(locate.run(crop), search.outputs))
+    kernels = tuple(_in_common_layout(kernel, template.outputs) for kernel in raw)
+    return Reference(crops, kernels, tuple(outputs))
+
+
+def reference_of(network: SourceNetwork, crops: CalibrationSet) -> Reference:
+    """Run the source network over crops."""
+    return compute(TorchSession(network, "template"), TorchSession(network, "search"), crops)
+
+
+def _in_common_layout(outputs: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> Outputs:
+    return {
+        name: (value[0] if specs[name].layout == "NPC" else as_chw(value, specs[name])).copy()
+        for name, value in outputs.items()
+    }
+
+
+def difference(ours: list[FloatArray], source: list[FloatArray]) -> Difference:
+    """Compare one output over all crops."""
+    a, b = np.stack(ours).ravel().astype(np.float64), np.stack(source).ravel().astype(np.float64)
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return Difference(float(np.abs(a - b).max()), float(a @ b) / norm if norm > 0 else 1.0)
+
+
+def differences(ours: Reference, source: Reference) -> dict[str, Difference]:
+    """Compare all kernels and outputs."""
+    found = {}
+    for mine, theirs in ((ours.kernels, source.kernels), (ours.outputs, source.outputs)):
+        for name in mine[0]:
+            found[name] = difference([maps[name] for maps in mine], [maps[name] for maps in theirs])
+    return found
+
+
+def score_map(outputs: Outputs) -> FloatArray:
+    """Give the map whose highest cell is the target: the target's logit less the background's, where there are two."""
+    first: FloatArray = next(iter(outputs.values()))
+    target: FloatArray = first[1] - first[0] if len(first) == 2 else first[0]
+    return target
+
+
+def peak_agreement(ours: Reference, source: Reference) -> float:
+    """Give the share of crops whose peak is in the same cell, 0..1."""
+    pairs = zip(ours.outputs, source.outputs, strict=True)
+    return float(np.mean([score_map(a).argmax() == score_map(b).argmax() for a, b in pairs]))
+
+
+def box_difference(ours: Reference, source: Reference, params: AnchorFreeParams) -> float:
+    """Give the mean distance of the four box edges at the source's peak, in search-crop pixels."""
+    distances = []
+    for a, b in zip(ours.outputs, source.outputs, strict=True):
+        peak = int(score_map(b).argmax())
+        edges = [np.minimum(x["log_ltrb"].reshape(4, -1)[:, peak], params.max_log_distance) for x in (a, b)]
+        distances.append(params.distance_scale * np.abs(np.exp(edges[0]) - np.exp(edges[1])))
+    return float(np.mean(distances))
+
+
+def judge(verification: Verification, source: Reference, budget: Budget) -> tuple[bool, str]:
+    """Hold a comparison against its budget and say which figure decides."""
+    for name, found in verification.differences.items():
+        maps = [maps[name] for maps in (*source.kernels, *source.outputs) if name in maps]
+        limit = budget.relative_error * float(np.abs(np.stack(maps)).max())
+        if found.max_abs > limit:
+            return False, f"{name} differs by {found.max_abs:.3g}, budget {limit:.3g}"
+    if verification.peak_agreement < budget.peak_agreement:
+        return False, f"peak agreement {verification.peak_agreement:.3f}, budget {budget.peak_agreement:g}"
+    if verification.box_px is not None and verification.box_px > budget.box_px:
+        return False, f"boxes differ by {verification.box_px:.2f} px, budget {budget.box_px:g} px"
+    return True, "within budget"
+
+
+def verify_pair(
+    template: Session, search: Session, network: SourceNetwork, source: Reference, kind: tuple[Format, Precision]
+) -> Measured:
+    """Compare a pair of loaded models with the source network, and time the search graph."""
+    ours = compute(template, search, source.crops)
+    params = network.params
+    box_px = box_difference(ours, source, params) if isinstance(params, AnchorFreeParams) else None
+    plain = Verification(
+        format=kind[0],
+        precision=kind[1],
+        crops=len(source.crops.searches),
+        differences=differences(ours, source),
+        peak_agreement=peak_agreement(ours, source),
+        box_px=box_px,
+        verdict="pass",
+        reason="",
+    )
+    is_within, reason = judge(plain, source, BUDGETS[kind[1]])
+    verdict = replace(plain, verdict="pass" if is_within else "not recommended", reason=reason)
+    return Measured(verdict, search_latency_ms(template, search, source.crops))
+
+
+def search_latency_ms(template: Session, search: Session, crops: CalibrationSet) -> float:
+    """Give the median CPU time of the search graph over a few runs on one crop, encoding included."""
+    runner = CropRunner(search)
+    runner.hold(CropRunner(template).run(crops.templates[0]))
+    times = []
+    for _ in range(LATENCY_RUNS):
+        begin = time.process_time()
+        runner.run(crops.searches[0])
+        times.append(time.process_time() - begin)
+    return float(np.median(times)) * 1e3

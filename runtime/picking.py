@@ -1,0 +1,104 @@
+"""Choosing a backend and precision: the choice, and the verdict on every candidate."""
+
+from dataclasses import dataclass
+
+from siamedge.runtime.backends import BACKENDS, PRECISIONS, Precision, Session, get_backend
+from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.errors import BackendError
+from siamedge.runtime.tracker_table import make_tracker
+from siamedge.runtime.trackers import Tracker
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to run a bundle here.
+
+    Attributes:
+        backend: Name of the backend.
+        precision: Which of the bundle's artifacts.
+        device: The backend's name of the device.
+        verdict: "chosen", "usable", or why not.
+    """
+
+    backend: str
+    precision: Precision
+    device: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A choice and what was thought of every candidate."""
+
+    choice: Candidate
+    candidates: tuple[Candidate, ...]
+
+
+def pick(
+    bundle: Bundle, *, backend: str | None = None, precision: Precision | None = None, device: str = "CPU"
+) -> Pick:
+    """Choose how to run a bundle here, without loading a model.
+
+    Args:
+        bundle: Opened.
+        backend: Only this one.
+        precision: Only this one; otherwise the one that the bundle recommends for the backend's format.
+        device: Only this device of a backend.
+
+    Raises:
+        BackendError: None fits; the message gives the verdict on every candidate.
+    """
+    names = [get_backend(backend).name] if backend else list(BACKENDS)
+    candidates = [_judge(bundle, name, precision, device) for name in names]
+    chosen = next((i for i, candidate in enumerate(candidates) if candidate.verdict == "usable"), None)
+    if chosen is None:
+        reasons = "; ".join(f"{c.backend}: {c.verdict}" for c in candidates)
+        hint = (
+            "siamedge doctor tells what this device can run"
+            if not backend
+            else "leave --backend away to choose another"
+        )
+        raise BackendError(f"no backend can run {bundle.path.name} here: {reasons}", hint=hint)
+    first = candidates[chosen]
+    candidates[chosen] = Candidate(first.backend, first.precision, first.device, "chosen")
+    return Pick(candidates[chosen], tuple(candidates))
+
+
+def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str) -> Candidate:
+    backend = get_backend(name)
+    recommended = bundle.manifest.recommended.get(backend.format)
+    chosen = precision or (recommended.precision if recommended else "fp32")
+    have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format and a.role == "search"}
+    if (reason := backend.unavailable(device)) is not None:
+        return Candidate(name, chosen, device, reason)
+    if chosen not in have:
+        held = ", ".join(p for p in PRECISIONS if p in have) or "nothing"
+        return Candidate(name, chosen, device, f"the bundle holds {held} for {backend.format}, not {chosen}")
+    return Candidate(name, chosen, device, "usable")
+
+
+def load_sessions(bundle: Bundle, choice: Candidate, threads: int = 1) -> tuple[Session, Session]:
+    """Load the template and the search graph of a choice.
+
+    Raises:
+        BackendError: The library refuses a model.
+        BundleError: A model file changed since the bundle was opened.
+    """
+    backend = get_backend(choice.backend)
+    template = bundle.load(bundle.find("template", backend.format, choice.precision))
+    search = bundle.load(bundle.find("search", backend.format, choice.precision))
+    return (
+        backend.load(template, device=choice.device, threads=threads),
+        backend.load(search, device=choice.device, threads=threads),
+    )
+
+
+def open_tracker(bundle: Bundle, choice: Candidate, threads: int = 1) -> Tracker:
+    """Load a choice and put the bundle's tracker on top.
+
+    Raises:
+        BackendError: The library refuses a model.
+        BundleError: A model file changed since the bundle was opened.
+    """
+    entry = bundle.manifest.tracker
+    return make_tracker(entry.family, *load_sessions(bundle, choice, threads), entry.params)

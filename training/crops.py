@@ -1,0 +1,131 @@
+"""Crops of annotated objects, decoded once and kept in memory.
+
+A root is a folder with `annotations.jsonl` and the pictures that it names. A row is one crop: `image`, `source`, `cls`,
+`track` (null for a still), `frame`, `box` = [x, y, w, h] and `valid` = [x0, y0, x1, y1] (the part that is picture),
+both in crop pixels. A crop is 336 px square around the target, scaled so that the SiamFC context square is 96 px.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Box, Image
+
+CROP_PX = 336
+CONTEXT_PX = 96.0
+"""Side of the SiamFC context square sqrt((w + p)(h + p)), p = (w + h) / 2, in a crop."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One annotated object.
+
+    Args:
+        name: Of the picture, unique within the store.
+        image: (336, 336, 3) uint8, BGR.
+        box: The object, crop pixels.
+        valid: x0, y0, x1, y1 of the part that is picture; the rest is flat padding.
+        source: Data set that it came from.
+        cls: Class name, unique within a source only.
+        track: Name of its track, or "" for a still.
+        frame: Frame number within the track.
+    """
+
+    name: str
+    image: Image
+    box: Box
+    valid: tuple[float, float, float, float]
+    source: str
+    cls: str
+    track: str
+    frame: int
+
+
+class CropStore:
+    """All crops of some roots; `refresh` picks up rows that were appended since.
+
+    Args:
+        roots: Folders with annotations.jsonl.
+        holdout: Crops whose track or source starts with one of these are left out.
+        only: If given, only crops whose track or source starts with one of these are kept.
+    """
+
+    def __init__(self, roots: Sequence[Path], *, holdout: Sequence[str] = (), only: Sequence[str] = ()) -> None:
+        self.crops: list[Crop] = []
+        self.tracks: dict[str, list[int]] = {}
+        self.classes: dict[str, list[int]] = {}
+        self._roots = tuple(roots)
+        self._holdout, self._only = tuple(holdout), tuple(only)
+        self._rows_read = dict.fromkeys(self._roots, 0)
+        self.refresh()
+        if not self.crops:
+            raise SourceError(f"no crops in {', '.join(map(str, roots))}", hint="name a folder with annotations.jsonl")
+
+    def refresh(self) -> int:
+        """Read rows that are new in any root; returns how many crops were added."""
+        before = len(self.crops)
+        for root in self._roots:
+            lines = _complete_lines(root / "annotations.jsonl")
+            for line in lines[self._rows_read[root] :]:
+                self._add(root, json.loads(line))
+            self._rows_read[root] = len(lines)
+        if len(self.crops) > before:
+            _log.info("%d crops, %d tracks", len(self.crops), len(self.tracks))
+        return len(self.crops) - before
+
+    def _add(self, root: Path, row: dict[str, object]) -> None:
+        names = (str(row["track"] or ""), str(row["source"]))
+        if _starts(names, self._holdout) or (self._only and not _starts(names, self._only)):
+            return
+        crop = _read_crop(root, row)
+        index = len(self.crops)
+        self.crops.append(crop)
+        self.classes.setdefault(f"{crop.source}/{crop.cls}", []).append(index)
+        if crop.track:
+            self.tracks.setdefault(crop.track, []).append(index)
+
+
+def _complete_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _starts(names: Iterable[str], prefixes: tuple[str, ...]) -> bool:
+    return bool(prefixes) and any(name.startswith(prefixes) for name in names)
+
+
+def _read_crop(root: Path, row: dict[str, object]) -> Crop:
+    path = root / str(row["image"])
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None or image.shape != (CROP_PX, CROP_PX, 3):
+        found = "unreadable" if image is None else f"{image.shape}"
+        raise SourceError(f"{path}: {found}, expected {CROP_PX} x {CROP_PX} px", hint="cut the crops again")
+    x, y, w, h = (float(value) for value in _floats(row["box"]))
+    x0, y0, x1, y1 = (float(value) for value in _floats(row["valid"]))
+    picture: Image = image.astype(np.uint8, copy=False)
+    track = str(row["track"] or "")
+    name = f"{root.name}/{row['image']}"
+    return Crop(
+        name, picture, Box(x, y, w, h), (x0, y0, x1, y1), str(row["source"]), str(row["cls"]), track, _frame(row)
+    )
+
+
+def _floats(value: object) -> list[float]:
+    if not isinstance(value, list) or len(value) != 4:
+        raise SourceError(f"annotations.jsonl: {value!r} is not four numbers", hint="cut the crops again")
+    return value
+
+
+def _frame(row: dict[str, object]) -> int:
+    frame = row.get("frame")
+    return frame if isinstance(frame, int) else 0

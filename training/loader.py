@@ -1,0 +1,56 @@
+"""Batches made ahead of time in other processes, in an order that does not depend on how many."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from siamedge.training.pairs import Batch, PairMaker
+
+
+class _Batches(Dataset[Batch]):
+    def __init__(self, maker: PairMaker, starts: Sequence[int], size: int) -> None:
+        self._maker, self._starts, self._size = maker, starts, size
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Batch:
+        if index >= len(self._starts):
+            raise IndexError(index)
+        return self._maker.batch(self._starts[index], self._size)
+
+
+def batches(maker: PairMaker, starts: Sequence[int], size: int, workers: int) -> Iterator[Batch]:
+    """Make one batch for each start, in order.
+
+    Args:
+        maker: Makes pairs.
+        starts: Number of each batch's first pair.
+        size: Pairs in a batch.
+        workers: Processes, forked so that they share the crops; 0 for none.
+    """
+    dataset = _Batches(maker, starts, size)
+    if not workers:
+        return iter(dataset)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="fork",
+        prefetch_factor=6,
+        collate_fn=_unchanged,
+        worker_init_fn=_single_threaded,
+    )
+    return cast("Iterator[Batch]", iter(loader))
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _single_threaded(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

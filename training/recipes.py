@@ -1,0 +1,89 @@
+"""Recipes: every number of a training run, as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from siamedge.export.families.dart import DartConfig
+from siamedge.training.augmentation import Appearance, Geometry
+from siamedge.training.losses import LossWeights
+from siamedge.training.pairs import Mixture
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training run of Dart.
+
+    Args:
+        name: For logs and the weights' metadata.
+        network: The network to train.
+        pairs: Length of the run.
+        epoch_pairs: Roots are read again after so many pairs.
+        batch: Pairs a step.
+        learning_rate: Peak; reached after warmup_pairs, held until `decay_from` of the run, then cosine to zero.
+        warmup_pairs: Linear warm-up.
+        decay_from: Share of the run after which the learning rate falls.
+        weight_decay: Of AdamW.
+        clip: Largest gradient norm.
+        average: Decay of the weight average, which is what is evaluated and saved.
+        batch_norm: Train with batch norm; it is folded into the convolutions in what is saved.
+        frozen_layers: So many convolutions of the backbone, from the input, stay as they are.
+        seed: Of weights and pairs.
+        mixture: Kinds of pairs.
+        still: Geometric change between two views of one crop.
+        track: Geometric change on top of what a track shows.
+        appearance: Changes of appearance.
+        losses: Weights of the losses.
+        holdout: Tracks or sources whose name starts with one of these are not trained on.
+        workers: Processes that make pairs; 0 makes them in the training process.
+        threads: Of torch.
+        checkpoint_s: Seconds between checkpoints.
+    """
+
+    name: str
+    network: DartConfig = field(default_factory=DartConfig)
+    pairs: int = 600_000
+    epoch_pairs: int = 40_000
+    batch: int = 32
+    learning_rate: float = 2e-3
+    warmup_pairs: int = 10_000
+    decay_from: float = 0.5
+    weight_decay: float = 1e-4
+    clip: float = 5.0
+    average: float = 0.998
+    batch_norm: bool = True
+    frozen_layers: int = 0
+    seed: int = 1
+    mixture: Mixture = field(default_factory=Mixture)
+    still: Geometry = field(default_factory=Geometry)
+    track: Geometry = field(default_factory=Geometry)
+    appearance: Appearance = field(default_factory=Appearance)
+    losses: LossWeights = field(default_factory=LossWeights)
+    holdout: tuple[str, ...] = ()
+    workers: int = 1
+    threads: int = 2
+    checkpoint_s: float = 120.0
+
+
+_DEFAULT_NETWORK = DartConfig(has_quality=True)
+_VALIDATION = (
+    "facebookresearch+co-tracker/gradio_demo_videos_bear",
+    "gaomingqi+Track-Anything",
+    "OTB_Bolt",
+    "TLD_panda",
+    "UAV_person11",
+    "UAVDT_S1301",
+    "val_",
+)
+_TRACK_WEIGHTS = (("fod", 0.15), ("cone_cube", 0.2), ("fencing", 0.3), ("OTB", 3.0), ("TLD", 3.0), ("UAV", 2.0))
+
+RECIPES: Mapping[str, Recipe] = {
+    "default": Recipe(
+        "default",
+        network=_DEFAULT_NETWORK,
+        learning_rate=1e-3,
+        batch_norm=False,
+        mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
+        track=Geometry(scale=0.25, bend=0.1, aspect=0.2, wild=0.25),
+        holdout=_VALIDATION,
+    ),
+}
