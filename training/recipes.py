@@ -96,7 +96,9 @@ RECIPES: Mapping[str, Recipe] = {
         batch_norm=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
-        track=Geometry(scale=0.25, bend=0.1, aspect=0.2, wild=0.25),
+        still=Geometry(wild=0.3, wild_rotation_deg=80.0, bend=0.25),
+        track=Geometry(scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=70.0, bend=0.15),
+        appearance=Appearance(low_resolution=0.35, motion_blur=0.25),
         holdout=_VALIDATION,
     ),
     "smoke": Recipe(
