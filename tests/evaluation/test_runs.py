@@ -1,6 +1,7 @@
 """Running trackers: coordinates, starts, clocks, resuming, several processes, result files."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -282,3 +283,11 @@ def test_the_identity_tracker_stays() -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     tracker.init(picture, truth_box(0))
     assert tracker.update(picture).box == truth_box(0)
+
+
+def test_evaluating_needs_neither_torch_nor_a_plotting_library() -> None:
+    code = (
+        "import sys, siamedge.export.evaluation.outputs; print(*{'torch', 'matplotlib', 'joblib'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == ""
