@@ -40,8 +40,9 @@ def main() -> None:
     sequences = open_dataset(options.dataset, options.layout)
     measured = [measure(spec, sequences) for spec in specs(options)]
     rows = [row(item, measured, sequences, OTB) for item in measured]
+    frames = sum(len(item) for item in sequences)
     heading = (
-        f"Data set `{options.dataset.name}`: {len(sequences)} sequences, {sum(len(item) for item in sequences)} frames, "
+        f"Data set `{options.dataset.name}`: {len(sequences)} sequences, {frames} frames, "
         "one pass, convention `otb` (docs/evaluation.md). Intervals: bootstrap over sequences; differences are paired."
     )
     table = "\n".join([heading, "", *markdown(rows)])
