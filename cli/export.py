@@ -1,6 +1,7 @@
 """`siamedge export`: from a trained network to a verified bundle."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,10 +53,13 @@ def run_with_progress(request: "ExportRequest") -> "ExportResult":
 
     from siamedge.export.pipeline import export_bundle
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         return export_bundle(request)
-    with console.status("starting") as status:
+    # Converters have descriptor 2 pointed elsewhere while they run; the status line keeps a terminal of its own.
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+        Console(file=terminal, force_terminal=True).status("starting") as status,
+    ):
         return export_bundle(request, status.update)
 
 

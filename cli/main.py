@@ -10,6 +10,7 @@ import typer
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
+    "eval": "siamedge.cli.eval:evaluate",
     "export": "siamedge.cli.export:export",
     "inspect": "siamedge.cli.inspect:inspect",
     "track": "siamedge.cli.track:track",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rich import box
 from rich.table import Table
 
 from siamedge.runtime.backends import Format, Precision
@@ -18,18 +19,18 @@ def verification_table(manifest: Manifest, latencies: Latencies | None = None) -
         latencies: CPU milliseconds of the search graph where they were measured, if they were.
     """
     crops = manifest.verification[0].crops if manifest.verification else 0
-    table = Table(title=f"{manifest.name}: {manifest.tracker.arch}, against the source network on {crops} crops")
-    table.add_column("format")
-    for heading in ("precision", "KiB", "max diff", "cosine", "peak", "box px"):
-        table.add_column(heading, justify="left" if heading == "precision" else "right")
-    if latencies is not None:
-        table.add_column("ms here", justify="right")
-    table.add_column("verdict")
+    title = f"{manifest.name} ({manifest.tracker.arch}) against the source network on {crops} crops"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
+    headings = ("KiB", "max diff", "cosine", "peak", "box px", *(("ms here",) if latencies is not None else ()))
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for item in manifest.verification:
         row = _row(manifest, item)
         if latencies is not None:
             row.append(f"{latencies[item.format, item.precision]:.2f}")
-        table.add_row(*row, item.verdict if item.verdict == "pass" else f"{item.verdict}: {item.reason}")
+        table.add_row(*row, "pass" if item.verdict == "pass" else "over budget")
     return table
 
 
@@ -41,8 +42,7 @@ def _row(manifest: Manifest, item: Verification) -> list[str]:
     ]
     found = [item.differences[name] for name in outputs]
     return [
-        item.format,
-        item.precision,
+        f"{item.format} {item.precision}",
         f"{size / 1024:.0f}",
         f"{max(d.max_abs for d in found):.2g}",
         f"{min(d.cosine for d in found):.5f}",
@@ -52,5 +52,9 @@ def _row(manifest: Manifest, item: Verification) -> list[str]:
 
 
 def recommendation_lines(manifest: Manifest) -> list[str]:
-    """Say which precision each format should run in, and why."""
-    return [f"{name}: use {item.precision} ({item.reason})" for name, item in sorted(manifest.recommended.items())]
+    """Say what missed its budget, and which precision each format should run in."""
+    over = [v for v in manifest.verification if v.verdict != "pass"]
+    lines = [f"{v.format} {v.precision} is not recommended: {v.reason}" for v in over]
+    for name, item in sorted(manifest.recommended.items()):
+        lines.append(f"{name}: use {item.precision} ({item.reason})")
+    return lines

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from siamedge.export.assembly import LIBRARIES, Origin, assemble, is_installed, model_path
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.checkpoints import default_weights, load_network
+from siamedge.export.description import LIBRARIES, Origin, describe_export, is_installed, model_path
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import ConvertedPair, make_converter
 from siamedge.export.packing import check_replaceable, write_bundle
 from siamedge.export.rollout import collect_crops, render_crops
+from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.verification import Measured, Reference, reference_of, verify_pair
 from siamedge.runtime.backends import FORMATS, PRECISIONS, Format, Precision, get_backend
 from siamedge.runtime.errors import ExportError
@@ -70,6 +71,11 @@ def export_bundle(request: ExportRequest, progress: Progress = lambda step: None
     Raises:
         ExportError: Something that was asked for cannot be made, or fp32 differs from the source network.
     """
+    with one_torch_thread():
+        return _export(request, progress)
+
+
+def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     check_replaceable(request.out)
     formats, skipped = usable_formats(request.formats)
     path = request.checkpoint or default_weights()
@@ -88,7 +94,7 @@ def export_bundle(request: ExportRequest, progress: Progress = lambda step: None
                 hint="nothing was written; please report this with the checkpoint's architecture",
             )
     origin = Origin(path, request.checkpoint is None, crops.calibration, crops.origin)
-    manifest, files = assemble(bundle_name(request.out), network, origin, pairs, measured)
+    manifest, files = describe_export(bundle_name(request.out), network, origin, pairs, measured)
     progress(f"writing {request.out.name}")
     write_bundle(request.out, manifest, files)
     return ExportResult(manifest, tuple(measured), skipped)

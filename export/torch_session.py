@@ -1,6 +1,7 @@
 """The source network behind the runtime's Session seam: the same trackers run it, as the truth for every export."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -51,3 +52,14 @@ class TorchSession:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run PyTorch on one thread: these graphs are too small for more, and waiting threads would spin."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

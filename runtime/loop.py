@@ -5,9 +5,12 @@ import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+import cv2
+import numpy as np
+
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.geometry import Box
-from siamedge.runtime.sources import Frame, FrameSource
+from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.sources import Frame, FrameSource, SourceEvent
 from siamedge.runtime.trackers import Tracker, TrackResult, check_init
 
 State = Literal["present", "uncertain", "lost", "reacquired"]
@@ -45,6 +48,8 @@ class Step(NamedTuple):
 def track(source: FrameSource, tracker: Tracker, init: Box) -> Iterator[Step]:
     """Follow a target from the first frame of a source to its end.
 
+    A frame of another size than the first is followed in the first one's pixels; its box is in its own pixels.
+
     Args:
         source: An open source.
         tracker: Any tracker; it is initialised here.
@@ -61,15 +66,36 @@ def track(source: FrameSource, tracker: Tracker, init: Box) -> Iterator[Step]:
     if first is None:
         raise SourceError("the source has no frames")
     check_init(first.image, init)
+    height, width = first.image.shape[:2]
     read_s = time.monotonic()
     tracker.init(first.image, init)
     yield Step(first, TrackResult(init, 1.0, lost=False), "present", timing_of(first, read_s))
     previous: State = "present"
     for frame in frames:
         read_s = time.monotonic()
-        result = tracker.update(frame.image)
+        result = update_at_size(tracker, frame.image, (width, height))
         previous = state_of(result, previous)
         yield Step(frame, result, previous, timing_of(frame, read_s))
+
+
+def update_at_size(tracker: Tracker, image: Image, size: tuple[int, int]) -> TrackResult:
+    """Update a tracker whose first frame had a size with one that may have another.
+
+    A camera that changes its resolution shows the same view with other pixels: the frame is brought to the first
+    one's size, where the tracker's position holds, and the box is scaled back to the frame as it came.
+
+    Args:
+        tracker: An initialised tracker.
+        image: The new frame.
+        size: (width, height) of the frame with which it was initialised.
+    """
+    height, width = image.shape[:2]
+    if (width, height) == size:
+        return tracker.update(image)
+    result = tracker.update(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8))
+    across, down = width / size[0], height / size[1]
+    box = Box(result.box.x * across, result.box.y * down, result.box.w * across, result.box.h * down)
+    return result._replace(box=box)
 
 
 def state_of(result: TrackResult, previous: State) -> State:
@@ -99,3 +125,8 @@ def as_json_line(step: Step) -> str:
         },
         allow_nan=False,
     )
+
+
+def as_event_line(event: SourceEvent) -> str:
+    """One line of JSON for what happened to the source; it has the key "event", which frames have not."""
+    return json.dumps({"event": event.kind, "time_s": event.time_s, "detail": event.detail}, allow_nan=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.sources import Frame, SourceOptions, path_of, quiet_opencv
+from siamedge.runtime.sources import Frame, SourceOptions, orient, path_of, quiet_opencv
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 FALLBACK_FPS = 30.0
@@ -42,21 +42,25 @@ class VideoFile:
 
     def __init__(self, address: str, options: SourceOptions) -> None:
         quiet_opencv()
-        self._path = path_of(address)
-        self._is_paced = options.is_paced
-        self._check_file()
-        self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        path = path_of(address)
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise SourceError(f"{path}: one image is no video", hint="give the folder that holds the images")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path}: the file is empty (0 bytes)", hint="copy or record it again")
+        self._name, self._options = str(path), options
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self._capture.isOpened():
             raise SourceError(
-                f"{self._path}: not a video that OpenCV can read",
-                hint=f"convert it: ffmpeg -i {self._path.name} -c:v libx264 converted.mp4",
+                f"{path}: not a video that OpenCV can read",
+                hint=f"convert it: ffmpeg -i {path.name} -c:v libx264 converted.mp4",
             )
 
-    def _check_file(self) -> None:
-        if self._path.suffix.lower() in IMAGE_SUFFIXES:
-            raise SourceError(f"{self._path}: one image is no video", hint="give the folder that holds the images")
-        if self._path.stat().st_size == 0:
-            raise SourceError(f"{self._path}: the file is empty (0 bytes)", hint="copy or record it again")
+    @classmethod
+    def of_capture(cls, capture: cv2.VideoCapture, name: str, options: SourceOptions) -> "VideoFile":
+        """The recording that an open capture reads, such as a file on a web server."""
+        video = cls.__new__(cls)
+        video._capture, video._name, video._options = capture, name, options
+        return video
 
     @property
     def fps(self) -> float:
@@ -70,7 +74,7 @@ class VideoFile:
         Raises:
             SourceError: The file has a header, but not one readable frame.
         """
-        pacer = Pacer(self._is_paced)
+        pacer = Pacer(self._options.is_paced)
         previous_s, first_s, index = -1.0, 0.0, 0
         while True:
             is_read, image = self._capture.read()
@@ -82,10 +86,10 @@ class VideoFile:
             if time_s <= previous_s:
                 time_s = previous_s + 1 / self.fps
             pacer.wait_for(time_s)
-            yield Frame(np.asarray(image, np.uint8), index, time_s)
+            yield Frame(orient(np.asarray(image, np.uint8), self._options), index, time_s)
             previous_s, index = time_s, index + 1
         if index == 0:
-            raise SourceError(f"{self._path}: the video has no frames", hint="copy or record it again")
+            raise SourceError(f"{self._name}: the video has no frames", hint="copy or record it again")
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -131,7 +135,7 @@ class ImageFolder:
                 )
             time_s = index / self.fps
             pacer.wait_for(time_s)
-            yield Frame(image, index, time_s)
+            yield Frame(orient(image, self._options), index, time_s)
 
     def __enter__(self) -> "ImageFolder":
         return self

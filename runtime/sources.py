@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
+
+import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
 
 SourceKind = Literal["file", "folder", "camera", "stream", "synthetic"]
+EventKind = Literal["stalled", "frozen", "resumed", "resized", "unreadable", "reconnecting", "reconnected", "ended"]
 SCHEMES: Mapping[str, SourceKind] = {
     "synthetic": "synthetic",
     "file": "file",
@@ -62,6 +65,26 @@ class FrameSource(Protocol):
         """Free the file or device."""
 
 
+class SourceEvent(NamedTuple):
+    """Something that happened to a live source.
+
+    Attributes:
+        kind: stalled: no frame for a while; frozen: always the same picture; resumed: frames are coming and changing
+            again; resized: the frames have another size; unreadable: a frame is damaged; reconnecting, reconnected:
+            see detail; ended: the source is given up.
+        time_s: Since the first frame; before that, since the source was opened.
+        detail: The same for a person.
+    """
+
+    kind: EventKind
+    time_s: float
+    detail: str
+
+
+def ignore_event(event: SourceEvent) -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """How to read a source.
@@ -70,15 +93,29 @@ class SourceOptions:
         is_paced: Deliver a recording no faster than its frame rate; otherwise as fast as it can be read.
         fps: Frame rate of a folder of images, or the one to ask a camera for.
         size: (width, height) to ask a camera for; None: the camera's default.
+        pixel_format: Four letters to ask a camera for, such as MJPG or YUYV; None: the camera's default.
+        rotate_deg: Turn every frame clockwise.
+        is_mirrored: Swap left and right, after turning.
         open_timeout_s: Longest wait for a stream to answer, > 0.
-        read_timeout_s: Longest wait for its next frame, > 0.
+        read_timeout_s: Longest wait for its next frame, > 0; after it the stream is opened again.
+        reconnect_for_s: How long to try, after a live source has broken, until it is given up; 0: not at all.
+        first_backoff_s: Wait before the first try; it doubles from try to try.
+        longest_backoff_s: Wait between tries at most.
+        on_event: Called with each event of a live source, in the thread that iterates over it.
     """
 
     is_paced: bool = False
     fps: float = 30.0
     size: tuple[int, int] | None = None
+    pixel_format: str | None = None
+    rotate_deg: Literal[0, 90, 180, 270] = 0
+    is_mirrored: bool = False
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
+    reconnect_for_s: float = 60.0
+    first_backoff_s: float = 0.25
+    longest_backoff_s: float = 5.0
+    on_event: Callable[[SourceEvent], None] = ignore_event
 
 
 Opener = Callable[[str, SourceOptions], FrameSource]
@@ -134,6 +171,18 @@ def kind_of_source(address: str) -> SourceKind:
 def path_of(address: str) -> Path:
     """The path that an address with or without `file:` names."""
     return Path(re.sub(r"^file:(//)?", "", address))
+
+
+def without_password(address: str) -> str:
+    """The address as it may be shown: user and password replaced by ***."""
+    return re.sub(r"//[^/@]*@", "//***@", address)
+
+
+def orient(image: Image, options: SourceOptions) -> Image:
+    """Turn and mirror a frame as the options say."""
+    turned = np.rot90(image, -options.rotate_deg // 90) if options.rotate_deg else image
+    turned = turned[:, ::-1] if options.is_mirrored else turned
+    return np.ascontiguousarray(turned)
 
 
 def quiet_opencv() -> None:

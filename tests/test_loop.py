@@ -1,6 +1,7 @@
 """The loop, its JSON lines, the drawing and the video file."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.loop import Step, Timing, as_json_line, track
+from siamedge.runtime.latency import LatencyMeter
+from siamedge.runtime.loop import Step, Timing, as_event_line, as_json_line, track
 from siamedge.runtime.overlay import COLORS, draw_step
-from siamedge.runtime.sources import Frame
+from siamedge.runtime.sources import Frame, SourceEvent
 from siamedge.runtime.synthetic import SyntheticSource
 from siamedge.runtime.trackers import TrackResult
 from siamedge.runtime.video import VideoWriter
@@ -166,3 +170,39 @@ def test_unwritable_video_names_get_their_line(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "out.gif", 30)
     with pytest.raises(SourceError, match=r"no such folder .*none$"):
         VideoWriter(tmp_path / "none" / "out.mp4", 30)
+
+
+def test_a_frame_of_another_size_is_followed_and_its_box_is_in_its_own_pixels() -> None:
+    source = SyntheticSource(frames=4, size=(320, 240))
+
+    class Doubled(SyntheticSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in source:
+                size = (320, 240) if frame.index < 2 else (640, 480)
+                yield Frame(np.asarray(cv2.resize(frame.image, size), np.uint8), frame.index, frame.time_s)
+
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(TruthTracker):
+        def update(self, frame: Image) -> TrackResult:
+            seen.append(frame.shape)
+            return super().update(frame)
+
+    steps = list(track(Doubled(), Watching(source), source.box_at(0)))
+    assert seen == [(240, 320, 3)] * 3
+    assert steps[1].result.box == source.box_at(1)
+    assert steps[3].result.box == pytest.approx([2 * side for side in source.box_at(3)])
+
+
+def test_event_line() -> None:
+    line = as_event_line(SourceEvent("stalled", 2.5, "no frame for 1 s"))
+    assert json.loads(line) == {"event": "stalled", "time_s": 2.5, "detail": "no frame for 1 s"}
+
+
+@given(st.lists(st.floats(0.01, 10_000), min_size=1, max_size=300), st.sampled_from([0.5, 0.95, 0.99]))
+def test_percentiles_agree_with_sorting(values: list[float], share: float) -> None:
+    meter = LatencyMeter()
+    for value in values:
+        meter.add(value)
+    exact = sorted(values)[math.ceil(share * len(values)) - 1]
+    assert meter.percentile(share) == pytest.approx(exact, rel=0.02)

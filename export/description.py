@@ -72,7 +72,7 @@ class Origin:
     calibration_source: str | None
 
 
-def assemble(
+def describe_export(
     name: str,
     network: SourceNetwork,
     origin: Origin,

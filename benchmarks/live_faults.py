@@ -1,0 +1,87 @@
+"""Figures of the live loop against a loopback camera: reconnects without growth, and latency under overload.
+
+python benchmarks/live_faults.py [--reconnects 500] [--seconds 20]
+"""
+
+import argparse
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from camera_server import number_in, running_camera
+
+from siamedge.runtime.cameras import open_stream
+from siamedge.runtime.live import LiveSource
+from siamedge.runtime.sources import SourceOptions
+
+
+def resident_mb() -> float:
+    """Memory of this process, server thread included."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def reconnects(count: int) -> None:
+    """Let the server cut the connection after every second picture, so often."""
+    with running_camera() as camera:
+        camera.fps, camera.cut_after = 500, 2
+        source = open_stream(camera.url, SourceOptions(first_backoff_s=0.0))
+        assert isinstance(source, LiveSource)
+        with source:
+            start: tuple[float, int] | None = None
+            for _ in source:
+                done = source.counters.reconnects
+                state = (resident_mb(), len(list(Path("/proc/self/fd").iterdir())))
+                start = state if start is None and done >= 20 else start
+                if done >= count:
+                    break
+            end = (resident_mb(), len(list(Path("/proc/self/fd").iterdir())), threading.active_count())
+    print(
+        f"{done} reconnects: RSS {start[0]:.1f} -> {end[0]:.1f} MB, "
+        f"descriptors {start[1]} -> {end[1]}, threads {end[2]}"
+    )
+
+
+def overload(seconds: float, fps: float, service_ms: float) -> None:
+    """A tracker of service_ms a frame on a camera: age of the picture when its box is ready."""
+    with running_camera() as camera:
+        camera.fps, camera.size = fps, (640, 480)
+        source = open_stream(camera.url, SourceOptions())
+        assert isinstance(source, LiveSource)
+        ages_ms, behind = [], []
+        with source:
+            stop_s = time.monotonic() + seconds
+            for frame in source:
+                behind.append(camera.sent - number_in(frame.image))
+                time.sleep(service_ms / 1000)
+                ages_ms.append(1000 * (time.monotonic() - (frame.captured_s or 0)))
+                if time.monotonic() > stop_s:
+                    break
+            counters = source.counters
+    half = len(ages_ms) // 2
+    first, last = statistics.median(ages_ms[:half]), statistics.median(ages_ms[half:])
+    print(
+        f"{fps:g} fps, {service_ms:g} ms a frame, {len(ages_ms)} tracked of {counters.captured}: median latency "
+        f"{statistics.median(ages_ms):.1f} ms (first half {first:.1f}, second {last:.1f}), floor "
+        f"{service_ms + (500 / fps if service_ms > 1000 / fps else 0):.1f}; "
+        f"frames behind at start, worst {max(behind)}"
+    )
+
+
+def main() -> None:
+    """Run both."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--reconnects", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=20)
+    options = parser.parse_args()
+    reconnects(options.reconnects)
+    for fps, service_ms in ((30.0, 45.0), (5.0, 10.0), (120.0, 45.0), (120.0, 3.0)):
+        overload(options.seconds, fps, service_ms)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""siamedge doctor: what a device can do, what it cannot, and what helps."""
+
+import dataclasses
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+
+def doctor(
+    target: Annotated[str, typer.Argument(help="ssh://user@host[:port]; without: this machine.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a device: every inference library on every processor, camera, disk, clock, temperature, power.
+
+    Exits with 0 when all is well, 3 with a warning, 4 with a failure.
+    """
+    from siamedge.devices.diagnosis import diagnose
+    from siamedge.devices.transport import LocalTransport, SshTransport, parse_ssh_target
+
+    if target:
+        with SshTransport(parse_ssh_target(target)) as device:
+            found = diagnose(device)
+    else:
+        with LocalTransport() as here:
+            found = diagnose(here, (sys.executable,))
+    if as_json:
+        typer.echo(json.dumps(_plain(dataclasses.asdict(found)) | {"exit_code": found.exit_code}, sort_keys=True))
+    else:
+        _show(found.target, [tuple(row) for row in found.findings])
+    raise typer.Exit(found.exit_code)
+
+
+def _plain(value: Any) -> Any:
+    """The same with named tuples as objects and sets as sorted lists."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _show(title: str, rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "note": "cyan", "warning": "yellow", "failure": "bold red"}
+    table = Table("", "", "", "what helps", title=title, box=None, title_justify="left", show_header=False)
+    for severity, subject, message, fix in rows:
+        table.add_row(Text(severity, colours[severity]), subject, Text(message), Text(fix, "dim"))
+    Console(soft_wrap=False).print(table)

@@ -1,0 +1,114 @@
+"""Which tracker is meant: the words of the command line, opened when and where they are needed."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from siamedge.export.evaluation.baselines import IdentityTracker, OpenCVNano
+from siamedge.runtime.backends import PRECISIONS
+from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.errors import BackendError
+from siamedge.runtime.picking import Candidate, open_tracker, pick
+from siamedge.runtime.tracker_table import make_tracker
+from siamedge.runtime.trackers import Tracker
+
+CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerSpec:
+    """A tracker by name; small and picklable, so that it can be opened in another process.
+
+    Attributes:
+        source: A bundle, a checkpoint, "opencv:nano:BACKBONE.onnx,HEAD.onnx" or "identity".
+        backend: Inference library, "auto" for the bundle's choice.
+        precision: fp32, fp16, int8, or "auto".
+        device: Device of the backend.
+    """
+
+    source: str
+    backend: str = "auto"
+    precision: str = "auto"
+    device: str = "CPU"
+
+    @property
+    def label(self) -> str:
+        """A name for tables and result folders, without separators of paths."""
+        if self.source.startswith("opencv:nano:"):
+            return "opencv-nano"
+        name = Path(self.source).name.removesuffix(".zip").removesuffix(".siamedge")
+        stem = Path(name).stem if Path(name).suffix in CHECKPOINT_SUFFIXES else name
+        parts = [stem, *(part for part in (self.backend, self.precision) if part != "auto")]
+        return "-".join([*parts, self.device] if self.device != "CPU" else parts)
+
+    def files(self) -> list[Path]:
+        """Give the files and folders that the tracker is made of."""
+        words = self.source.removeprefix("opencv:nano:").split(",")
+        return [] if self.source == "identity" else [Path(word) for word in words]
+
+
+@lru_cache(maxsize=1)
+def open_spec(spec: TrackerSpec) -> Tracker:
+    """Open a tracker; the last one is kept, so that a process opens it once for all its sequences.
+
+    Raises:
+        BundleError: There is nothing of that name, or it cannot be opened.
+        BackendError: The backend is missing or refuses the model.
+    """
+    if spec.source == "identity":
+        return IdentityTracker()
+    if spec.source.startswith("opencv:nano:"):
+        backbone, _, head = spec.source.removeprefix("opencv:nano:").partition(",")
+        return OpenCVNano(Path(backbone), Path(head))
+    if Path(spec.source).suffix in CHECKPOINT_SUFFIXES:
+        return _open_checkpoint(spec)
+    return _open_bundle(spec)
+
+
+def _open_checkpoint(spec: TrackerSpec) -> Tracker:
+    """Run a checkpoint in PyTorch, fp32, on one thread so that every process computes the same."""
+    if (spec.backend, spec.precision) not in {("auto", "auto"), ("torch", "fp32"), ("torch", "auto"), ("auto", "fp32")}:
+        raise BackendError(
+            f"{spec.source}: a checkpoint runs in PyTorch, fp32, not {spec.backend} {spec.precision}",
+            hint="export it with `siamedge export` and evaluate the bundle",
+        )
+    try:
+        import torch
+
+        from siamedge.export.checkpoints import load_network
+        from siamedge.export.torch_session import TorchSession
+    except ImportError as error:
+        raise BackendError(f"a checkpoint needs {error.name}", hint="pip install 'siamedge[export]'") from error
+    torch.set_num_threads(1)
+    network = load_network(Path(spec.source))
+    return make_tracker(
+        network.family, TorchSession(network, "template"), TorchSession(network, "search"), network.params
+    )
+
+
+def _open_bundle(spec: TrackerSpec) -> Tracker:
+    bundle = Bundle.open(Path(spec.source))
+    return open_tracker(bundle, _pick(bundle, spec))
+
+
+def _pick(bundle: Bundle, spec: TrackerSpec) -> Candidate:
+    precision = next((known for known in PRECISIONS if known == spec.precision), None)
+    if precision is None and spec.precision != "auto":
+        raise BackendError(f"unknown precision {spec.precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
+    backend = None if spec.backend == "auto" else spec.backend
+    return pick(bundle, backend=backend, precision=precision, device=spec.device).choice
+
+
+def resolved(spec: TrackerSpec) -> TrackerSpec:
+    """Settle "auto": the backend and precision that this machine takes, so that a run says what it ran.
+
+    Raises:
+        BundleError: The bundle cannot be opened.
+        BackendError: None of its models can run here.
+    """
+    if spec.source == "identity" or spec.source.startswith("opencv:"):
+        return spec
+    if Path(spec.source).suffix in CHECKPOINT_SUFFIXES:
+        return replace(spec, backend="torch", precision="fp32")
+    choice = _pick(Bundle.open(Path(spec.source)), spec)
+    return replace(spec, backend=choice.backend, precision=choice.precision, device=choice.device)

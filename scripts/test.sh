@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Set up an environment and run every check: format, lint, types, tests, and the built wheel in an environment of its own.
+# As root on Debian it first installs the system packages that some tests need; without them those tests say so and skip.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+packages=(openssh-client openssh-server chromium chromium-driver)
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "== system packages"
+    missing=()
+    for package in "${packages[@]}"; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+    done
+    if [ "${#missing[@]}" -gt 0 ]; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    fi
+fi
+
+echo "== environment in .venv-test"
+[ -x .venv-test/bin/python ] || "$python" -m venv .venv-test
+.venv-test/bin/pip install --quiet --upgrade pip
+.venv-test/bin/pip install --quiet '.[dev]'
+export PATH="$PWD/.venv-test/bin:$PATH"
+
+echo "== format and lint"
+ruff format --check .
+ruff check .
+echo "== types"
+scripts/types.sh
+echo "== tests"
+pytest -q
+echo "== wheel in an environment of its own"
+scripts/wheel.sh
