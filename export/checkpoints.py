@@ -20,6 +20,7 @@ from siamedge.runtime.errors import ExportError
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts keep the weights."""
+WRAPPING_DEPTH = 3
 UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError, OverflowError),
     *(LookupError, TypeError, AttributeError, AssertionError),
@@ -73,9 +74,9 @@ def _why_unreadable(path: Path, torch_says: str) -> tuple[str, str]:
 
 def _tensors(content: object) -> dict[str, Tensor]:
     """Find the weights in what a training script saved; wrappers and a leading "module." are taken off."""
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    for _ in range(WRAPPING_DEPTH):
+        inner = (content.get(key) for key in WRAPPERS) if isinstance(content, Mapping) else ()
+        content = next((value for value in inner if isinstance(value, Mapping)), content)
     items = content.items() if isinstance(content, Mapping) else ()
     return {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
 
