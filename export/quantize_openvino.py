@@ -6,6 +6,7 @@ from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import Recipe
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.telemetry import telemetry_blocked
 
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 
@@ -17,7 +18,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         ExportError: NNCF is missing or cannot quantize the model.
     """
     try:
-        with quiet():
+        with quiet(), telemetry_blocked():
             import nncf  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"int8 for OpenVINO needs {error.name}", hint="pip install 'siamedge[export]'") from error
