@@ -1,4 +1,4 @@
-"""Timing updates so that the numbers can be believed: CPU time, interleaved rounds, and what the machine did meanwhile."""
+"""Timing updates so that numbers can be believed: CPU time, interleaved rounds, and what the machine did meanwhile."""
 
 import os
 import resource
@@ -90,7 +90,7 @@ def involuntary_switches() -> int:
 
 
 def spread_of(times_ms: Sequence[float]) -> Spread:
-    """Give the percentiles of some times, at least one; the nearest time from above, never one that was not measured."""
+    """Give the percentiles of at least one time; the nearest from above, never one that was not measured."""
     ordered = sorted(times_ms)
     at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99)]
     return Spread(*at, len(ordered))
