@@ -1,7 +1,7 @@
 """Time whole updates against cv2.TrackerNano on the same boxes, and write docs/results/against_opencv.{json,md}.
 
-    python benchmarks/against_opencv.py --bundle v2.siamedge --bundle dart.siamedge --sequence ../shared/sequences/VOT15_bag \\
-        --backbone nanotrack_backbone_sim.onnx --head nanotrack_head_sim.onnx
+    python benchmarks/against_opencv.py --bundle v2.siamedge --bundle dart.siamedge
+        --sequence ../shared/sequences/VOT15_bag --backbone backbone.onnx --head head.onnx
 
 One interleaved run: in every round each tracker in turn is set on the annotated box of one frame and timed on the next,
 for all scenes. CPU time of all threads of the process, one thread each, pinned to one core, medians of rounds.
@@ -30,8 +30,8 @@ SIZES = {"480x360": 1.0, "1920x1080": 4.0, "3840x2880": 8.0}
 RIVAL = "cv2.TrackerNano"
 HEADING = """# Against cv2.TrackerNano {opencv}
 
-Made by `python benchmarks/against_opencv.py` ({rounds} rounds of {scenes} updates, CPU ms of a whole update, one thread,
-one core of {machine}; boxes of VOT15 bag, both set on the same box before each update). Rival and candidates were
+Made by `python benchmarks/against_opencv.py` ({rounds} rounds of {scenes} updates, CPU ms of a whole update, one
+thread, one core of {machine}; all set on the same box of VOT15 bag before each update). Rival and candidates were
 measured in one interleaved run; a ratio is the median of the ratios within a round. {remark}
 
 | frame | tracker | ms | times faster | verification |

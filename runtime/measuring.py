@@ -92,8 +92,8 @@ def involuntary_switches() -> int:
 def spread_of(times_ms: Sequence[float]) -> Spread:
     """Give the percentiles of at least one time; the nearest from above, never one that was not measured."""
     ordered = sorted(times_ms)
-    at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99)]
-    return Spread(*at, len(ordered))
+    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99))
+    return Spread(p50, p95, p99, len(ordered))
 
 
 def race(trackers: Mapping[str, Tracker], scenes: Sequence[Scene], rounds: int) -> dict[str, list[float]]:
