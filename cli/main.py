@@ -17,6 +17,7 @@ COMMANDS = {
     "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
     "track": "siamedge.cli.track:track",
+    "tune": "siamedge.cli.tune:tune",
 }
 """Command to the function that runs it."""
 
