@@ -47,7 +47,7 @@ def track(
     from siamedge.runtime.video import VideoWriter
 
     opened = Bundle.open(bundle)
-    picked = pick(opened, backend=backend, precision=wanted, device=device)
+    picked = pick(opened, backend=backend, precision=wanted, device=device, is_thorough=explain)
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source))
         start = box or start_of(frames)
