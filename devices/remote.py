@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -145,7 +146,10 @@ def verify(base: Path, release: str) -> None:
     for layer in _layers(folder).values():
         check(base / "layers" / layer, layer)
     _check_signature(base, folder / "bundle")
-    done = subprocess.run([str(folder / "check")], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    with tempfile.TemporaryDirectory() as home:  # some libraries leave files in the home folder
+        inside = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home}
+        command = [str(folder / "check")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=inside)
     if done.returncode:
         last = (done.stderr.strip() or f"check ended with status {done.returncode}").splitlines()[-1]
         raise RefusedError(f"release {release} does not run here: {last}")

@@ -1,6 +1,7 @@
 """Running trackers: coordinates, starts, clocks, resuming, several processes, result files."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -273,7 +274,7 @@ def test_labels_name_the_tracker_and_how_it_runs() -> None:
     assert TrackerSpec("/a/dart.siamedge", "tflite", "int8").label == "dart-tflite-int8"
     assert TrackerSpec("dart.siamedge.zip").label == "dart"
     assert TrackerSpec("v3.pth", "torch", "fp32").label == "v3-torch-fp32"
-    assert TrackerSpec("opencv:nano:a.onnx,b.onnx").label == "opencv-nano"
+    assert TrackerSpec("opencv:nano:v2.onnx,head.onnx").label == "opencv-nano-v2"
     assert TrackerSpec("x.siamedge", "openvino", "int8", "NPU").label == "x-openvino-int8-NPU"
 
 
@@ -282,3 +283,11 @@ def test_the_identity_tracker_stays() -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     tracker.init(picture, truth_box(0))
     assert tracker.update(picture).box == truth_box(0)
+
+
+def test_importing_the_evaluation_imports_no_heavy_library() -> None:
+    code = (
+        "import sys, siamedge.export.evaluation.outputs; print(*{'torch', 'matplotlib', 'joblib'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == ""
