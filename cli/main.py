@@ -13,7 +13,6 @@ from siamedge.runtime.errors import SiamedgeError
 COMMANDS = {
     "doctor": "siamedge.cli.doctor:doctor",
     "eval": "siamedge.cli.eval:evaluate",
-    "doctor": "siamedge.cli.doctor:doctor",
     "export": "siamedge.cli.export:export",
     "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
