@@ -1,5 +1,8 @@
 """The tracker of heads that give a score and four distances a cell: NanoTrack and Dart."""
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
 from siamedge.runtime.backends import Session
@@ -7,6 +10,8 @@ from siamedge.runtime.crops import context_side, crop_around, mean_color
 from siamedge.runtime.feeding import CropRunner, as_chw
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.presence import Sighting
+from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.trackers import TrackResult, check_init
 
 MIN_SIDE_PX = 10.0
@@ -68,6 +73,14 @@ def size_penalty(boxes: FloatArray, w: float, h: float, penalty_k: float) -> Flo
     return penalty
 
 
+def flat_kernels(kernels: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> FloatArray:
+    """Join kernels, each scaled to length 1, into one vector of length 1."""
+    vectors = [(kernels[name].astype(np.float32) - specs[name].zero_point).ravel() for name in sorted(specs)]
+    units = [vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in vectors]
+    joined: FloatArray = (np.concatenate(units) / math.sqrt(len(units))).astype(np.float32)
+    return joined
+
+
 class AnchorFreeTracker:
     """Follows one target; the published algorithm of the SiamRPN line without anchors.
 
@@ -81,7 +94,7 @@ class AnchorFreeTracker:
 
     def __init__(self, template: Session, search: Session, params: AnchorFreeParams) -> None:
         self._template, self._search, self._params = CropRunner(template), CropRunner(search), params
-        self._outputs = search.outputs
+        self._outputs, self._kernel_specs = search.outputs, template.outputs
         self._window = cosine_window(params)
         self._centers = cell_centers(params)
         self._center, self._size = Point(0, 0), (0.0, 0.0)
@@ -100,6 +113,28 @@ class AnchorFreeTracker:
         side = context_side(box.w, box.h, params.context)
         crop = crop_around(frame, self._center, side, params.template_px, self._padding)
         self._search.hold(self._template.run(crop))
+
+    def look(self, frame: Image, around: Box) -> Sighting:
+        """Find the best match in the search crop around a box; the tracker's own place stays."""
+        params = self._params
+        template_side = context_side(around.w, around.h, params.context)
+        side = template_side * params.search_px / params.template_px
+        crop = crop_around(frame, around.center, side, params.search_px, self._padding)
+        scores, boxes = self._decode(crop)
+        best = int(scores.argmax())
+        dx, dy, w, h = (float(value) * template_side / params.template_px for value in boxes[:, best])
+        center = Point(around.center.x + dx, around.center.y + dy)
+        return Sighting(Box.around(center, max(w, MIN_SIDE_PX), max(h, MIN_SIDE_PX)), float(scores[best]))
+
+    def signature(self, frame: Image, box: Box) -> FloatArray:
+        """How the network sees a box: its template kernels as one vector of length 1."""
+        side = context_side(box.w, box.h, self._params.context)
+        crop = crop_around(frame, box.center, side, self._params.template_px, self._padding)
+        return flat_kernels(self._template.run(crop), self._kernel_specs)
+
+    def place(self, box: Box) -> None:
+        """Go on from this box."""
+        self._center, self._size = box.center, (box.w, box.h)
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame."""

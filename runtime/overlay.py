@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import cv2
 
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.loop import State, Step
+from siamedge.runtime.loop import Step
+from siamedge.runtime.presence import State
 
 COLORS: Mapping[State, tuple[int, int, int]] = {
     "present": (80, 220, 60),
