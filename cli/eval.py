@@ -109,13 +109,12 @@ def print_outcome(outcome: "Outcome", folder: Path) -> None:
     from rich.table import Table
 
     report, console = outcome.report, Console()
-    reports = [report, *outcome.others]
-    table = Table("", *(item.label for item in reports), *(f"minus {item.label}" for item in outcome.others))
-    for key, metric in outcome.convention.metrics.items():
-        cells = [interval(item.scores[key], "") for item in reports]
-        gaps = [interval(outcome.against[item.label][key], "+") for item in outcome.others]
-        table.add_row(metric.label, *cells, *gaps)
-    table.add_row("median latency, ms", *(milliseconds(item) for item in reports))
+    metrics = outcome.convention.metrics
+    table = Table("", *(metric.label for metric in metrics.values()), "median latency", show_lines=True)
+    for item in (report, *outcome.others):
+        table.add_row(item.label, *(interval(item.scores[key], "") for key in metrics), milliseconds(item))
+    for label, gaps in outcome.against.items():
+        table.add_row(f"minus {label}", *(interval(gaps[key], "+") for key in metrics), "")
     console.print(table)
     console.print(
         f"{len(report.names)} sequences, {report.frames} frames, convention {report.convention}; in brackets the 95 % "
@@ -126,9 +125,9 @@ def print_outcome(outcome: "Outcome", folder: Path) -> None:
 
 
 def interval(found: "Estimate", sign: str) -> str:
-    """Give an estimate with its interval, where it has one."""
+    """Give an estimate and, on a second line, its interval where it has one."""
     text = f"{found.value:{sign}.3f}"
-    return text if math.isnan(found.low) else f"{text} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
+    return text if math.isnan(found.low) else f"{text}\n[{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
 
 
 def milliseconds(report: "Report") -> str:
@@ -136,4 +135,4 @@ def milliseconds(report: "Report") -> str:
     from siamedge.export.evaluation.reports import latency
 
     median = latency(report)["median_ms"]
-    return "-" if math.isnan(median) else f"{median:.2f}"
+    return "-" if math.isnan(median) else f"{median:.2f} ms"

@@ -11,7 +11,9 @@ from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
     "eval": "siamedge.cli.eval:evaluate",
+    "doctor": "siamedge.cli.doctor:doctor",
     "export": "siamedge.cli.export:export",
+    "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
     "track": "siamedge.cli.track:track",
 }

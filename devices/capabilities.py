@@ -123,7 +123,7 @@ class Capabilities:
         power: See Power.
         disk: See Disk; None when not asked.
         tools: Names of the programs found among those that flash needs.
-        systemd: Version, 0 without.
+        systemd: Version, 0 where it does not run.
         home: Home folder of the user.
         kernel: (6, 6) of 6.6.51.
         installed: Folders with a siamedge release that is switched on.
@@ -194,7 +194,7 @@ def capabilities(recording: Recording) -> Capabilities:
         power=_power(recording),
         disk=_disk(recording),
         tools=frozenset(path.rpartition("/")[2] for path in recording.output("tools").splitlines()),
-        systemd=_number(recording.output("systemctl --version").removeprefix("systemd ").split(" ")[0]) or 0,
+        systemd=_systemd(recording),
         home=recording.output("home"),
         kernel=_pair(r"(\d+)\.(\d+)", recording.output("uname -r")),
         installed=tuple(recording.output("installed").splitlines()),
@@ -233,6 +233,11 @@ def _libc(recording: Recording) -> tuple[Libc, tuple[int, int]]:
 def _pair(pattern: str, text: str) -> tuple[int, int]:
     found = re.match(pattern, text)
     return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _systemd(recording: Recording) -> int:
+    found = re.match(r"systemd (\d+)", recording.output("systemctl --version"))
+    return int(found[1]) if found and "/run/systemd/system" in recording.output("tools") else 0
 
 
 def _pythons(recording: Recording) -> tuple[PythonFound, ...]:

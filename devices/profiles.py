@@ -16,7 +16,7 @@ class Choice(NamedTuple):
 
     Attributes:
         backend: Name in runtime.backends.BACKENDS.
-        device: "CPU", "GPU", "NPU", "CUDA" or "TensorRT".
+        device: "CPU", "GPU", "NPU" or "TENSORRT", as the backend names it.
         precision: Which artifact of the bundle.
     """
 
@@ -67,8 +67,8 @@ _ARM_PLAIN = (
     Choice("onnxruntime", "CPU", "int8"),
 )
 _JETSON = (
-    Choice("onnxruntime", "TensorRT", "fp16"),
-    Choice("onnxruntime", "CUDA", "fp16"),
+    Choice("onnxruntime", "TENSORRT", "fp16"),
+    Choice("onnxruntime", "GPU", "fp16"),
     *_ARM_PLAIN,
 )
 _JETSON_ORIN = (*_JETSON[:2], *_ARM_DOT)

@@ -41,6 +41,7 @@ tools() {
     for name in tar sha256sum ssh-keygen systemctl systemd-run sudo loginctl flock; do
         command -v "$name"
     done
+    [ ! -d /run/systemd/system ] || echo /run/systemd/system
 }
 
 home() {

@@ -4,7 +4,8 @@ import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Protocol
@@ -61,6 +62,14 @@ class Transport(Protocol):
             ConnectionLostError: The device cannot be reached, or no longer, or the time is over.
         """
 
+    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
+        """Run a program there for as long as the context lasts, from its first line of output on; then close its input.
+
+        Raises:
+            CommandError: It ended instead of printing a line.
+            ConnectionLostError: The device cannot be reached.
+        """
+
     def __enter__(self) -> "Transport":
         """Connect."""
 
@@ -82,6 +91,10 @@ class LocalTransport:
         """Run a program; see Transport."""
         done = _run(argv, feed, timeout_s, self.name)
         return _output(done, argv[0], self.name)
+
+    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
+        """Run a program beside; see Transport."""
+        return _beside(argv, self.name, 0)
 
     def __enter__(self) -> "LocalTransport":
         """Nothing to open."""
@@ -156,14 +169,25 @@ class SshTransport:
 
     def run(self, argv: Sequence[str], feed: Feed = None, timeout_s: float = 120) -> str:
         """Run a program over the connection; see Transport."""
-        done = _run([*self._command, "--", self._target.host, shlex.join(argv)], feed, timeout_s, self.name)
+        done = _run(self._over(argv), feed, timeout_s, self.name)
         if done.returncode == _SSH_FAILED or done.returncode < 0:
             raise _lost(done.stderr, self.name)
         return _output(done, argv[0], self.name)
 
+    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
+        """Run a program beside, over the same connection; see Transport."""
+        return _beside(self._over(argv), self.name, _SSH_FAILED)
+
+    def _over(self, argv: Sequence[str]) -> list[str]:
+        return [*self._command, "--", self._target.host, shlex.join(argv)]
+
     def __enter__(self) -> "SshTransport":
         """Connect, so that a wrong host or key is told before anything else."""
-        self.run(["true"], timeout_s=60)
+        try:
+            self.run(["true"], timeout_s=60)
+        except DeviceError:
+            self._folder.cleanup()
+            raise
         return self
 
     def __exit__(
@@ -191,6 +215,26 @@ def _run(argv: Sequence[str], feed: Feed, timeout_s: float, name: str) -> subpro
         raise ConnectionLostError(f"{name}: no answer within {timeout_s:g} s", hint="try again") from error
     except FileNotFoundError as error:
         raise DeviceError(f"{argv[0]}: program not found here", hint=f"install {argv[0]}") from error
+
+
+@contextmanager
+def _beside(argv: Sequence[str], name: str, lost_status: int) -> Iterator[None]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        if process.stdout is None or not process.stdout.readline():
+            _, stderr = process.communicate(timeout=30)
+            if process.returncode == lost_status:
+                raise _lost(stderr, name)
+            _output(subprocess.CompletedProcess(argv, process.returncode or 1, b"", stderr), argv[0], name)
+        try:
+            yield
+        finally:
+            if process.stdin:
+                process.stdin.close()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _output(done: subprocess.CompletedProcess[bytes], program: str, name: str) -> str:

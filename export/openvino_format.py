@@ -1,5 +1,6 @@
 """OpenVINO IR: from the ONNX graphs, then compressed to float16 or quantized by NNCF."""
 
+import re
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +89,15 @@ def read_onnx(content: bytes) -> Any:
         raise ExportError(f"OpenVINO cannot read the ONNX graph: {error}") from error
 
 
+def name_by_position(model: Any) -> None:
+    """Rename operators that OpenVINO named by a counter of the process, so that equal networks give equal bytes."""
+    model.set_friendly_name("siamedge")
+    for position, operator in enumerate(model.get_ordered_ops()):
+        kind = operator.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", operator.get_friendly_name()):
+            operator.set_friendly_name(f"{kind}_{position}")
+
+
 def save_model(model: Any, *, half: bool) -> tuple[bytes, bytes]:
     """Give the bytes of the .xml and the .bin file.
 
@@ -96,6 +106,7 @@ def save_model(model: Any, *, half: bool) -> tuple[bytes, bytes]:
         half: Store the weights in float16.
     """
     openvino = import_openvino()
+    name_by_position(model)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=half)

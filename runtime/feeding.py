@@ -27,12 +27,21 @@ class CropRunner:
 
     Args:
         session: A template or search graph.
+
+    Attributes:
+        picture: (S, S, 3) uint8, BGR. A crop that is written here is not copied again where the model takes uint8
+            in this layout: it is the input's own memory.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._spec = crop_spec(session)
-        self._feeds: dict[str, Array] = {self._spec.name: np.empty(self._spec.shape, self._spec.dtype)}
+        self._input: Array = np.empty(self._spec.shape, self._spec.dtype)
+        self._feeds: dict[str, Array] = {self._spec.name: self._input}
+        is_picture = self._spec.layout == "NHWC" and self._spec.dtype == "uint8"
+        side = self._spec.shape[1 if self._spec.layout == "NHWC" else 2]
+        self.picture: Image = self._input[0] if is_picture else np.empty((side, side, 3), np.uint8)
+        self._is_bound = is_picture
 
     def hold(self, kernels: Mapping[str, Array]) -> None:
         """Feed these tensors from now on, together with each crop."""
@@ -40,7 +49,8 @@ class CropRunner:
 
     def run(self, crop: Image) -> Mapping[str, Array]:
         """Compute the outputs for one crop; their memory may be reused by the next call."""
-        encode_crop(crop, self._spec, self._feeds[self._spec.name])
+        if crop is not self.picture or not self._is_bound:
+            encode_crop(crop, self._spec, self._input)
         return self._session.run(self._feeds)
 
 

@@ -58,16 +58,19 @@ class OpenVINOSession:
         """Compute all outputs; their memory is reused by the next call.
 
         Raises:
-            BackendError: The feeds are not the model's inputs, or the session is closed.
+            BackendError: The feeds are not the model's inputs, the session is closed, or the library fails.
         """
         if self._request is None:
             raise BackendError(f"{self._name}: the session is closed")
         check_feeds(self._name, self._inputs, feeds)
-        for name, feed in feeds.items():
-            if self._bound.get(name) is not feed:
-                self._bind(name, feed)
-        self._request.start_async()
-        self._request.wait()
+        try:
+            for name, feed in feeds.items():
+                if self._bound.get(name) is not feed:
+                    self._bind(name, feed)
+            self._request.start_async()
+            self._request.wait()
+        except RuntimeError as error:
+            raise BackendError(f"{self._name}: OpenVINO failed: {error}") from error
         return self._results
 
     def close(self) -> None:

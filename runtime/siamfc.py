@@ -1,5 +1,8 @@
 """The tracker of the original SiamFC: a scale pyramid of search crops and the peak of the response."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -8,6 +11,7 @@ from siamedge.runtime.crops import Square, context_side, crop_square, mean_color
 from siamedge.runtime.feeding import CropRunner, as_chw
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.params import SiamFCParams
+from siamedge.runtime.tensors import Array
 from siamedge.runtime.trackers import TrackResult, check_init
 
 
@@ -20,42 +24,66 @@ def scale_factors(params: SiamFCParams) -> FloatArray:
 def cosine_window(params: SiamFCParams) -> FloatArray:
     """Give the upsampled Hann window, sum 1."""
     hann = np.hanning(params.response_up * params.response_size)
-
     window: FloatArray = np.outer(hann, hann).astype(np.float32)
     return window / np.float32(window.sum())
 
 
-def crop_instance(frame: Image, center: Point, side_px: float, out_px: int, padding: tuple[float, ...]) -> Image:
-    """Cut a square around the middle of a pixel; center is 0-based, the middle of the first pixel is 0."""
+def instance_square(center: Point, side_px: float) -> Square:
+    """The whole-pixel square around the middle of a pixel; center is 0-based, the middle of the first pixel is 0."""
     side = max(1, round(side_px))
     left, top = (round(value - (side - 1) / 2) for value in center)
-    return crop_square(frame, Square(left, top, side), out_px, padding)
+    return Square(left, top, side)
 
 
-def locate_peak(responses: FloatArray, window: FloatArray, params: SiamFCParams) -> tuple[int, float, float]:
-    """Find the winning scale and the peak in its response.
+class PyramidPeak(NamedTuple):
+    """The winner of a scale pyramid.
+
+    Attributes:
+        scale: Index of the winning scale.
+        x: Peak relative to the response's centre, upsampled cells.
+        y: See x.
+    """
+
+    scale: int
+    x: float
+    y: float
+
+
+class ResponsePyramid:
+    """Finds the winning scale and the peak in its response, in memory that is kept.
 
     Args:
-        responses: (scale_num, S, S) raw.
-        window: (S * response_up,) squared, sum 1.
         params: Of the tracker.
-
-    Returns:
-        Index of the scale; x and y of the peak relative to the response's centre, in upsampled cells.
 
     Source: Bertinetto et al. 2016, section 4.1 (tracking algorithm).
     """
-    size = params.response_up * params.response_size
-    upsampled = np.stack([cv2.resize(plane, (size, size), interpolation=cv2.INTER_CUBIC) for plane in responses])
-    factors = np.full(params.scale_num, params.scale_penalty, np.float32)
-    factors[params.scale_num // 2] = 1.0
-    best = int(np.argmax(upsampled.max((1, 2)) * factors))
-    response = upsampled[best] * factors[best]
-    response -= response.min()
-    response /= response.sum() + 1e-16
-    blended = (1 - params.window_influence) * response + params.window_influence * window
-    row, column = np.unravel_index(int(blended.argmax()), blended.shape)
-    return best, float(column) - (size - 1) / 2, float(row) - (size - 1) / 2
+
+    def __init__(self, params: SiamFCParams) -> None:
+        self._params = params
+        side = params.response_up * params.response_size
+        self._upsampled = np.empty((params.scale_num, side, side), np.float32)
+        self._window = cosine_window(params) * np.float32(params.window_influence)
+
+    def add(self, scale: int, response: FloatArray) -> None:
+        """Take the raw (S, S) response of one scale."""
+        plane = self._upsampled[scale]
+        cv2.resize(np.ascontiguousarray(response), plane.shape[::-1], plane, interpolation=cv2.INTER_CUBIC)
+
+    def best(self) -> PyramidPeak:
+        """Compare the scales; the response of the winner is blended with the window."""
+        params, middle = self._params, self._params.scale_num // 2
+        factors = [1.0 if scale == middle else params.scale_penalty for scale in range(params.scale_num)]
+        peaks = [cv2.minMaxLoc(plane)[1] * factor for plane, factor in zip(self._upsampled, factors, strict=True)]
+        scale = peaks.index(max(peaks))
+        response = self._upsampled[scale]
+        np.multiply(response, np.float32(factors[scale]), out=response)
+        np.subtract(response, response.min(), out=response)
+        share = (1 - params.window_influence) / (float(response.sum()) + 1e-16)
+        np.multiply(response, np.float32(share), out=response)
+        np.add(response, self._window, out=response)
+        row, column = divmod(int(response.argmax()), response.shape[1])
+        middle_cell = (response.shape[0] - 1) / 2
+        return PyramidPeak(scale, column - middle_cell, row - middle_cell)
 
 
 class SiamFCTracker:
@@ -72,7 +100,7 @@ class SiamFCTracker:
     def __init__(self, template: Session, search: Session, params: SiamFCParams) -> None:
         self._template, self._search, self._params = CropRunner(template), CropRunner(search), params
         self._response = search.outputs["response"]
-        self._window, self._factors = cosine_window(params), scale_factors(params)
+        self._pyramid, self._factors = ResponsePyramid(params), scale_factors(params)
         self._center, self._size, self._template_side = Point(0, 0), (0.0, 0.0), 0.0
         self._padding = (0.0, 0.0, 0.0)
 
@@ -86,28 +114,32 @@ class SiamFCTracker:
         self._center, self._size = Point(box.center.x - 0.5, box.center.y - 0.5), (box.w, box.h)
         self._padding = mean_color(frame)
         self._template_side = context_side(box.w, box.h, self._params.context)
-        crop = crop_instance(frame, self._center, self._template_side, self._params.template_px, self._padding)
-        self._search.hold(self._template.run(crop))
+        self._search.hold(self._run(self._template, frame, self._template_side))
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame."""
         params = self._params
         side = self._template_side * params.search_px / params.template_px
-        responses = np.stack([self._respond(frame, side * float(factor)) for factor in self._factors])
-        best, column, row = locate_peak(responses, self._window, params)
-        factor = float(self._factors[best])
+        scores = [self._respond(frame, i, side * float(factor)) for i, factor in enumerate(self._factors)]
+        peak = self._pyramid.best()
+        factor = float(self._factors[peak.scale])
         image_px_per_cell = params.stride / params.response_up * side * factor / params.search_px
-        self._center = self._clipped(frame, column * image_px_per_cell, row * image_px_per_cell)
+        self._center = self._clipped(frame, peak.x * image_px_per_cell, peak.y * image_px_per_cell)
         self._rescale(1 - params.scale_lr + params.scale_lr * factor)
-        score = float(responses[best].max())
+        score = scores[peak.scale]
         is_lost = params.lost_below is not None and score < params.lost_below
         center = Point(self._center.x + 0.5, self._center.y + 0.5)
         return TrackResult(Box.around(center, *self._size), score, is_lost)
 
-    def _respond(self, frame: Image, side_px: float) -> FloatArray:
-        crop = crop_instance(frame, self._center, side_px, self._params.search_px, self._padding)
-        response: FloatArray = as_chw(self._search.run(crop)["response"], self._response)[0]
-        return response.copy()
+    def _respond(self, frame: Image, scale: int, side_px: float) -> float:
+        """Put the response of one scale into the pyramid; give its highest raw value."""
+        response = as_chw(self._run(self._search, frame, side_px)["response"], self._response)[0]
+        self._pyramid.add(scale, response)
+        return float(response.max())
+
+    def _run(self, runner: CropRunner, frame: Image, side_px: float) -> Mapping[str, Array]:
+        crop_square(frame, instance_square(self._center, side_px), runner.picture, self._padding)
+        return runner.run(runner.picture)
 
     def _clipped(self, frame: Image, dx: float, dy: float) -> Point:
         height, width = frame.shape[:2]

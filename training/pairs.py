@@ -107,7 +107,7 @@ class PairMaker:
         rng = np.random.default_rng((self._seed, index))
         mixture = self._mixture
         template_row, search_row, geometry = self._choose(rng)
-        blur = rng.uniform(1.3, 3.5) if rng.random() < self._appearance.low_resolution else 0.0
+        blur = rng.uniform(1.3, 4.5) if rng.random() < self._appearance.low_resolution else 0.0
         template = self._template(rng, self._store.crops[template_row])
         if rng.random() < mixture.negative:
             search, _ = self._search(rng, self._other(rng, template_row), geometry)

@@ -34,6 +34,7 @@ class Recipe:
         appearance: Changes of appearance.
         losses: Weights of the losses.
         holdout: Tracks or sources whose name starts with one of these are not trained on.
+        drawn_tracks: Draw so many objects (synthetic.py) in addition to the crops given.
         workers: Processes that make pairs; 0 makes them in the training process.
         threads: Of torch.
         checkpoint_s: Seconds between checkpoints.
@@ -59,12 +60,22 @@ class Recipe:
     appearance: Appearance = field(default_factory=Appearance)
     losses: LossWeights = field(default_factory=LossWeights)
     holdout: tuple[str, ...] = ()
+    drawn_tracks: int = 0
     workers: int = 1
-    threads: int = 2
+    threads: int = 1
     checkpoint_s: float = 120.0
 
 
 _DEFAULT_NETWORK = DartConfig(has_quality=True)
+_SMOKE_NETWORK = DartConfig(
+    layers=((16, 2), (24, 2), (48, 2), (64, 2), (64, 1)),
+    channels=32,
+    head=32,
+    tower=1,
+    template_px=96,
+    search_px=192,
+    has_quality=True,
+)
 _VALIDATION = (
     "facebookresearch+co-tracker/gradio_demo_videos_bear",
     "gaomingqi+Track-Anything",
@@ -74,6 +85,7 @@ _VALIDATION = (
     "UAVDT_S1301",
     "val_",
 )
+_GENTLE = Geometry(far=0.1, scale=0.2, wild=0.1, bend=0.0)
 _TRACK_WEIGHTS = (("fod", 0.15), ("cone_cube", 0.2), ("fencing", 0.3), ("OTB", 3.0), ("TLD", 3.0), ("UAV", 2.0))
 
 RECIPES: Mapping[str, Recipe] = {
@@ -82,8 +94,38 @@ RECIPES: Mapping[str, Recipe] = {
         network=_DEFAULT_NETWORK,
         learning_rate=1e-3,
         batch_norm=False,
+        frozen_layers=3,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
-        track=Geometry(scale=0.25, bend=0.1, aspect=0.2, wild=0.25),
+        still=Geometry(wild=0.3, wild_rotation_deg=80.0, bend=0.25),
+        track=Geometry(scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=70.0, bend=0.15),
+        appearance=Appearance(low_resolution=0.35, motion_blur=0.25),
         holdout=_VALIDATION,
+    ),
+    "smoke": Recipe(
+        "smoke",
+        network=_SMOKE_NETWORK,
+        pairs=16_000,
+        epoch_pairs=16_000,
+        batch=16,
+        warmup_pairs=500,
+        average=0.99,
+        mixture=Mixture(tracks=0.8, flat=0.0),
+        still=_GENTLE,
+        track=_GENTLE,
+        drawn_tracks=300,
+    ),
+    "finetune": Recipe(
+        "finetune",
+        network=_DEFAULT_NETWORK,
+        pairs=20_000,
+        epoch_pairs=20_000,
+        learning_rate=2e-4,
+        warmup_pairs=1_000,
+        decay_from=0.2,
+        average=0.99,
+        batch_norm=False,
+        frozen_layers=3,
+        mixture=Mixture(tracks=0.9),
+        track=_GENTLE,
     ),
 }

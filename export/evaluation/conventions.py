@@ -65,6 +65,7 @@ class Convention:
 
 SUCCESS_AXIS = Axis("overlap threshold", onepass.SUCCESS_BINS, "Success", "auc")
 PRECISION_AXIS = Axis("centre error threshold, px", onepass.PRECISION_BINS, "Precision", "precision_20px")
+NORM_AXIS = Axis("centre error / target size", lasot.NORM_BINS, "Normalised precision", "norm_precision_20")
 
 CONVENTIONS: Mapping[str, Convention] = {
     "otb": Convention(
@@ -73,7 +74,7 @@ CONVENTIONS: Mapping[str, Convention] = {
         metrics={
             "auc": Metric("success", (0, 21), "success AUC"),
             "precision_20px": Metric("precision", (20, 21), "precision at 20 px"),
-            "success_50": Metric("success", (10, 11), "share of frames with overlap > 0.5"),
+            "success_50": Metric("success", (10, 11), "overlap > 0.5"),
         },
         axes={"success": SUCCESS_AXIS, "precision": PRECISION_AXIS},
         source="got-10k/toolkit, ExperimentOTB",

@@ -15,7 +15,7 @@ from siamedge.export.evaluation.reports import Report, latency
 STYLE = """
 :root { --ink: #222; --soft: #666; --line: #ddd; --paper: #fff; --shade: #f5f6f8; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 24px; max-width: 1140px; color: var(--ink); background: var(--paper);
+body { margin: 0 auto; padding: 24px; max-width: 1200px; color: var(--ink); background: var(--paper);
   font: 15px/1.5 "DejaVu Sans", Helvetica, Arial, sans-serif; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; }
 p { margin: 4px 0 12px; color: var(--soft); max-width: 80ch; }
@@ -74,7 +74,7 @@ def charts(reports: Rows[Report], convention: Convention) -> Iterator[Chart]:
     for name, axis in convention.axes.items():
         label = convention.metrics[axis.metric].label
         lines = [Line(f"{item.label} [{item.scores[axis.metric].value:.3f}]", item.curves[name]) for item in reports]
-        yield Chart(f"{axis.title} [{label}]", axis.label, axis.ticks, lines)
+        yield Chart(f"{axis.title} (in brackets: {label})", axis.label, axis.ticks, lines)
 
 
 def _scores(reports: Rows[Report], convention: Convention) -> str:

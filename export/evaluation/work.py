@@ -62,5 +62,5 @@ def _on_cluster(
         raise SourceError(f"no Dask scheduler at {address}: {error}", hint="start one with `dask scheduler`") from error
     with client:
         futures = [client.submit(work, pair, pure=False) for pair in pairs]
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+        for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
             yield future.result()

@@ -1,0 +1,86 @@
+"""Export every known network to every format and precision and write the table of docs/results/networks.md.
+
+    python benchmarks/networks.py --models ../shared/models --calibration VIDEO [--calibration VIDEO ...] [--out DIR]
+
+Latencies are CPU milliseconds of the search graph on one thread; nothing else depends on the speed of the machine.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from siamedge.export.pipeline import ExportRequest, ExportResult, export_bundle
+
+CHECKPOINTS = {
+    "dart (default)": None,
+    "nanotrack-v1": "nanotrack/nanotrackv1.pth",
+    "nanotrack-v2": "nanotrack/nanotrackv2.pth",
+    "nanotrack-v3": "nanotrack/nanotrackv3.pth",
+    "siamfc-alexnet": "siamfc/siamfc_alexnet_untrained.pth",
+}
+HEADING = """# Five networks, three formats, three precisions
+
+Made by `python benchmarks/networks.py`. Each row compares an exported pair with its source network in PyTorch, crop by
+crop (docs/bundle.md says what the columns mean). `ms` is CPU time of the search graph on one thread of {machine}; the
+machine was {load}. The SiamFC checkpoint is untrained (its batch norm statistics are fitted), so its response is flat
+and its peak says little. int8 of a NanoTrack keeps the template graph in fp16: it runs once a target.
+
+| network | format | KiB | max diff | cosine | peak | box px | ms | verdict |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--calibration", action="append", required=True)
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--bundles", type=Path, default=Path("out/networks"), help="where the bundles are kept")
+    parser.add_argument("--load", default="idle", help="what else the machine did, for the heading")
+    return parser.parse_args()
+
+
+def rows(network: str, result: ExportResult) -> Iterator[str]:
+    manifest = result.manifest
+    for item in result.measured:
+        v = item.verification
+        artifacts = [a for a in manifest.artifacts if (a.format, a.precision) == (v.format, v.precision)]
+        size = sum(entry.bytes for artifact in artifacts for entry in artifact.files) / 1024
+        outputs = [v.differences[output.name] for a in artifacts if a.role == "search" for output in a.outputs]
+        worst, cosine = max(d.max_abs for d in outputs), min(d.cosine for d in outputs)
+        box = "-" if v.box_px is None else f"{v.box_px:.2f}"
+        verdict = v.verdict if v.verdict == "pass" else f"{v.verdict}: {v.reason}"
+        yield (
+            f"| {network} | {v.format} {v.precision} | {size:.0f} | {worst:.2g} | {cosine:.5f} "
+            f"| {v.peak_agreement:.0%} | {box} | {item.latency_ms:.2f} | {verdict} |"
+        )
+
+
+def main() -> None:
+    given = arguments()
+    given.bundles.mkdir(parents=True, exist_ok=True)
+    given.out.mkdir(parents=True, exist_ok=True)
+    lines, records = [], {}
+    for network, relative in CHECKPOINTS.items():
+        begin = time.monotonic()
+        request = ExportRequest(
+            out=given.bundles / f"{network.split()[0]}.siamedge",
+            checkpoint=given.models / relative if relative else None,
+            calibration=tuple(given.calibration) if relative else (),
+        )
+        result = export_bundle(request)
+        seconds = time.monotonic() - begin
+        print(f"{network}: {seconds:.0f} s")
+        lines += rows(network, result)
+        records[network] = {"seconds": seconds, "measured": [asdict(item) for item in result.measured]}
+    heading = HEADING.format(machine=f"{platform.machine()}, {platform.python_version()}", load=given.load)
+    (given.out / "networks.md").write_text(heading + "\n".join(lines) + "\n")
+    (given.out / "networks.json").write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Putting a release on a device: plan it, show it, do it."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from siamedge.devices.layers import Layer, pack
+from siamedge.devices.release import Release
+from siamedge.devices.remote_client import Remote
+
+_logger = logging.getLogger(__name__)
+_SEND_TIMEOUT_S = 3600.0
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a flash will do.
+
+    Attributes:
+        release: To be switched on.
+        send: Layers that the device lacks.
+        keep: Layers that it has.
+        current: Release that is on now, empty if none.
+        send_release: The release itself is not there yet.
+        runs: Its service, if it has one, is active.
+    """
+
+    release: Release
+    send: tuple[Layer, ...]
+    keep: tuple[Layer, ...]
+    current: str
+    send_release: bool
+    runs: bool
+
+    @property
+    def bytes(self) -> int:
+        """To be stored on the device."""
+        return sum(layer.size for layer in self.send) + (self.release.folder.size if self.send_release else 0)
+
+    @property
+    def is_done(self) -> bool:
+        """The device has exactly this release switched on, and it runs."""
+        return self.current == self.release.name and not self.send and self.runs
+
+    def lines(self) -> list[str]:
+        """The plan for a person."""
+        if self.is_done:
+            return [f"{self.release.name} is on already; nothing to do"]
+        sizes = [f"send {layer.name} ({layer.size / 1e6:.1f} MB)" for layer in self.send]
+        kept = [f"keep {layer.name}" for layer in self.keep]
+        before = f"instead of {self.current}" if self.current else "the first one"
+        return [*sizes, *kept, "verify and run a model there", f"switch to {self.release.name}, {before}"]
+
+
+def plan_flash(remote: Remote, release: Release) -> Plan:
+    """Compare a release with what a device has.
+
+    Raises:
+        DeviceError: The device does not answer as expected.
+    """
+    state = remote.call("state")
+    have = set(state["layers"])
+    return Plan(
+        release,
+        tuple(layer for layer in release.layers if layer.name not in have),
+        tuple(layer for layer in release.layers if layer.name in have),
+        state["current"],
+        release.name not in state["releases"],
+        not release.has_service or remote.scope == "none" or _is_active(remote),
+    )
+
+
+def _is_active(remote: Remote) -> bool:
+    return bool(remote.call("status", remote.scope)["service"].get("ActiveState") == "active")
+
+
+def apply(
+    plan: Plan, remote: Remote, cache: Path, *, settle_s: float = 5, keep: int = 2, progress: Progress = _logger.info
+) -> Mapping[str, Any]:
+    """Do a plan. Until the switch nothing that runs is touched; a failed switch goes back by itself.
+
+    Args:
+        plan: From plan_flash.
+        remote: The same device.
+        cache: Folder for packed layers.
+        settle_s: How long the service must stay up.
+        keep: Releases to keep besides the current and the previous one.
+        progress: Told each step in a few words.
+
+    Returns:
+        What the health check said.
+
+    Raises:
+        DeviceError: The device refuses a step; what ran before still runs.
+        ConnectionLostError: Before the switch: what ran before still runs. During it: the device ends it by itself.
+    """
+    with remote.lock():
+        remote.call("begin")
+        for layer in plan.send:
+            progress(f"sending {layer.name}")
+            send(remote, "layers", layer, cache)
+        if plan.send_release:
+            send(remote, "releases", plan.release.folder, cache)
+        progress("verifying there")
+        checked = remote.call("verify", plan.release.name)
+        progress(f"switching to {plan.release.name}")
+        remote.call("activate", plan.release.name, remote.scope, str(settle_s), timeout_s=600)
+        remote.call("collect", str(keep))
+    return checked
+
+
+def send(remote: Remote, kind: str, layer: Layer, cache: Path) -> None:
+    """Send one layer or release; it appears there complete and verified, or not at all."""
+    with pack(layer, cache / "packed").open("rb") as stream:
+        remote.call("receive", kind, layer.name, feed=stream, timeout_s=_SEND_TIMEOUT_S)

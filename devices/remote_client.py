@@ -1,0 +1,91 @@
+"""Calling the device's side of a flash (remote.py) over a transport."""
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+from siamedge.devices.remote import BUSY
+from siamedge.devices.transport import CommandError, Feed, Transport
+from siamedge.runtime.errors import DeviceError
+
+Scope = Literal["system", "user", "none"]
+_MODULES = ("remote_units", "remote")
+_LOADER = """import sys, types
+for name in ("siamedge", "siamedge.devices"):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = []
+for name, source in {sources}:
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+sys.exit(module.main(sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A device with everything that its side of a flash needs to know.
+
+    Attributes:
+        transport: The way there.
+        python: Its interpreter.
+        base: Folder of all that siamedge keeps there.
+        scope: Where the service runs: for the system, for the user, or nowhere.
+        sudo: Commands run by `sudo -n`.
+    """
+
+    transport: Transport
+    python: str
+    base: str
+    scope: Scope
+    sudo: bool = False
+
+    def call(self, verb: str, *arguments: str, feed: Feed = None, timeout_s: float = 300) -> Mapping[str, Any]:
+        """Do a verb and give its answer.
+
+        Raises:
+            DeviceError: The device refuses; its reason is the message.
+            ConnectionLostError: It may or may not have been done.
+        """
+        lines = self.text(verb, *arguments, feed=feed, timeout_s=timeout_s).splitlines()
+        if not lines:
+            raise DeviceError(f"{self.transport.name}: {verb} gave no answer", hint="try again")
+        answer: Mapping[str, Any] = json.loads(lines[-1])
+        return answer
+
+    def text(self, verb: str, *arguments: str, feed: Feed = None, timeout_s: float = 300) -> str:
+        """Do a verb and give what it printed; see call."""
+        try:
+            return self.transport.run(self._argv(verb, *arguments), feed, timeout_s)
+        except CommandError as error:
+            raise self._explained(error) from error
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep every other flash away from the device.
+
+        Raises:
+            DeviceError: Another one is under way.
+        """
+        return self.transport.hold(self._argv("hold"))
+
+    def _argv(self, verb: str, *arguments: str) -> list[str]:
+        sudo = ("sudo", "-n") if self.sudo else ()
+        return [*sudo, self.python, "-I", "-c", program(), verb, self.base, *arguments]
+
+    def _explained(self, error: CommandError) -> DeviceError:
+        if error.status == BUSY:
+            return DeviceError(str(error), hint="wait for it; the lock ends with its connection")
+        if "No space left on device" in error.stderr:
+            return DeviceError(str(error), hint="free some space there; nothing was changed")
+        if self.sudo and "sudo:" in error.stderr:
+            return DeviceError(str(error), hint="allow sudo without password, log in as root, or flash with --user")
+        return DeviceError(str(error), hint="the release that ran before still runs; see `siamedge doctor`")
+
+
+def program() -> str:
+    """The device's side as one Python program."""
+    folder = files("siamedge.devices")
+    sources = [(f"siamedge.devices.{name}", folder.joinpath(f"{name}.py").read_text("utf-8")) for name in _MODULES]
+    return _LOADER.replace("{sources}", repr(sources))

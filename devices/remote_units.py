@@ -1,0 +1,101 @@
+"""The device's side of the service: systemd's tools, for the system or for one user; sent along with remote.py."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+UNIT = "siamedge.service"
+PATIENCE_S = 180
+
+
+class RefusedError(Exception):
+    """The device does not do it, for a reason that a person can read."""
+
+
+def start(unit: Path, scope: str, settle_s: float) -> None:
+    """Install a release's unit, restart the service, and see that it stays up.
+
+    Raises:
+        RefusedError: It does not; with the service's last words.
+    """
+    if scope == "none" or not unit.is_file():
+        return
+    _install_unit(unit, scope)
+    if systemctl(scope, "restart", UNIT).returncode:
+        raise RefusedError(f"does not start: {_last_words(scope)}")
+    before = properties(scope)
+    time.sleep(settle_s)
+    after = properties(scope)
+    if after.get("ActiveState") != "active" or after.get("NRestarts") != before.get("NRestarts"):
+        raise RefusedError(f"does not stay up: {_last_words(scope)}")
+
+
+def _install_unit(unit: Path, scope: str) -> None:
+    target = unit_folder(scope) / UNIT
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(".part")
+    shutil.copyfile(unit, part)
+    part.replace(target)
+    if scope == "user":
+        _tool(scope, "loginctl", "enable-linger")
+    systemctl(scope, "daemon-reload")
+    systemctl(scope, "enable", UNIT)
+
+
+def stop(scope: str) -> None:
+    """Stop the service and remove its unit and its state."""
+    if scope == "none":
+        return
+    systemctl(scope, "disable", "--now", UNIT)
+    systemctl(scope, "clean", "--what=state", "--what=cache", UNIT)
+    (unit_folder(scope) / UNIT).unlink(missing_ok=True)
+    systemctl(scope, "daemon-reload")
+    systemctl(scope, "reset-failed", UNIT)
+
+
+def systemctl(scope: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run systemctl for the system or the user."""
+    return _tool(scope, "systemctl", *(("--user",) if scope == "user" else ()), *arguments)
+
+
+def _tool(scope: str, *command: str) -> "subprocess.CompletedProcess[str]":
+    environment = dict(os.environ)
+    if scope == "user":
+        environment.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=environment)
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise RefusedError(f"cannot be supervised: {error}") from error
+
+
+def unit_folder(scope: str) -> Path:
+    """Where unit files go."""
+    if scope == "user":
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd/user"
+    return Path("/etc/systemd/system")
+
+
+def properties(scope: str) -> Mapping[str, str]:
+    """What systemd knows of the service, by its names."""
+    if scope == "none":
+        return {}
+    wanted = "ActiveState,SubState,NRestarts,StatusText,ActiveEnterTimestamp,MainPID"
+    shown = systemctl(scope, "show", UNIT, "-p", wanted).stdout
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def journal(scope: str, lines: int) -> str:
+    """The last lines of the service."""
+    match = f"--user-unit={UNIT}" if scope == "user" else f"--unit={UNIT}"
+    with suppress(RefusedError):
+        return _tool(scope, "journalctl", match, "-n", str(lines), "--no-pager", "-o", "short-iso").stdout
+    return ""
+
+
+def _last_words(scope: str) -> str:
+    lines = [line for line in journal(scope, 20).splitlines() if "systemd[" not in line and not line.startswith("--")]
+    return lines[-1].strip() if lines else f"systemctl status {UNIT} has nothing more"

@@ -1,0 +1,116 @@
+"""The process that systemd supervises: it runs the tracker, reads its JSON lines, and tells systemd that it lives.
+
+`python -m siamedge.devices.service COMMAND...`; one line a frame is the heartbeat, so the watchdog restarts a
+tracker that hangs. The standard library is all it needs.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from types import FrameType
+
+_STATUS_EVERY_S = 2.0
+_HEARTBEATS_A_PERIOD = 4
+_RECENT_FRAMES = 300
+
+
+class Notifier:
+    """Messages to systemd; does nothing where nobody listens.
+
+    Args:
+        address: Of NOTIFY_SOCKET; a leading @ stands for the abstract name space.
+
+    Source: sd_notify(3).
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
+
+    def send(self, *lines: str) -> None:
+        """Send one message, such as READY=1; a listener that went away is no reason to stop tracking."""
+        if self._socket:
+            with suppress(OSError):
+                self._socket.sendto("\n".join(lines).encode(), self._address)
+
+
+class Heartbeat:
+    """From the tracker's lines to messages: READY with the first, then WATCHDOG and STATUS at a bounded rate.
+
+    Args:
+        notifier: Where to.
+        watchdog_s: systemd restarts after that time of silence; 0: never.
+    """
+
+    def __init__(self, notifier: Notifier, watchdog_s: float) -> None:
+        self._notifier = notifier
+        self._beat_every_s = watchdog_s / _HEARTBEATS_A_PERIOD
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_FRAMES)
+        self._frames = 0
+        self._state = ""
+        self._beat_s = self._status_s = float("-inf")
+
+    def take(self, line: str, now_s: float) -> None:
+        """Count one frame.
+
+        Args:
+            line: JSON with "state" and "latency_ms", as `siamedge track --json` prints it.
+            now_s: Monotonic time.
+        """
+        step = json.loads(line)
+        self._recent.append((now_s, float(step["latency_ms"])))
+        self._frames += 1
+        if self._frames == 1:
+            self._notifier.send("READY=1")
+        if now_s - self._beat_s >= self._beat_every_s:
+            self._notifier.send("WATCHDOG=1")
+            self._beat_s = now_s
+        changed, self._state = step["state"] != self._state, step["state"]
+        if changed or now_s - self._status_s >= _STATUS_EVERY_S:
+            self._notifier.send(f"STATUS={self.status()}")
+            self._status_s = now_s
+
+    def status(self) -> str:
+        """One line: state, frames, frames a second and latency over the last 300 frames."""
+        times = [at for at, _ in self._recent]
+        latencies = sorted(latency for _, latency in self._recent)
+        took_s = times[-1] - times[0]
+        rate = f"{(len(times) - 1) / took_s:.1f}" if took_s > 0 else "0.0"
+        middle = latencies[len(latencies) // 2]
+        return f"{self._state}, {self._frames} frames, {rate} fps, latency {middle:.1f} ms"
+
+
+def follow(lines: Iterable[str], heartbeat: Heartbeat) -> None:
+    """Feed a heartbeat with the lines of a tracker until it ends."""
+    for line in lines:
+        heartbeat.take(line, time.monotonic())
+
+
+def main(command: Sequence[str]) -> int:
+    """Run the tracker and give its exit status; a signal to this process stops the tracker."""
+    notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
+    watchdog_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+    environment = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
+    environment["PYTHONUNBUFFERED"] = "1"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as tracker:
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            tracker.terminate()
+
+        signal.signal(signal.SIGTERM, stop)
+        if tracker.stdout:
+            follow(tracker.stdout, Heartbeat(notifier, watchdog_s))
+        status = tracker.wait()
+    notifier.send("STOPPING=1")
+    return 0 if status == -signal.SIGTERM else abs(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""The ranking of a response against its formulas in float64."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.response_grid import ResponseGrid, cosine_window
+from siamedge.runtime.tensors import Array, TensorSpec
+
+SIZE = 16
+NANO = AnchorFreeParams(127, 255, 16, SIZE, -128.0, "softmax", 0.49, 0.15, 0.385)
+DART = AnchorFreeParams(
+    128, 256, 16, SIZE, -120.0, "sigmoid", 0.4, 0.1, 0.3, has_quality=True, distance_scale=16.0, window="hann_inner"
+)
+
+
+def specs(params: AnchorFreeParams, layout: str) -> dict[str, TensorSpec]:
+    channels = {"cls": 2 if params.score == "softmax" else 1, "log_ltrb": 4, "quality": 1}
+    names = ["cls", "log_ltrb"] + ["quality"] * params.has_quality
+    shapes = {n: (1, channels[n], SIZE, SIZE) if layout == "NCHW" else (1, SIZE, SIZE, channels[n]) for n in names}
+    return {n: TensorSpec(n, shape, "float32", layout) for n, shape in shapes.items()}  # type: ignore[arg-type]
+
+
+def random_maps(params: AnchorFreeParams, layout: str, seed: int, spread: float) -> dict[str, Array]:
+    generator = np.random.default_rng(seed)
+    return {
+        name: (generator.normal(size=spec.shape) * (spread if name != "log_ltrb" else 1.5) + 1).astype(np.float32)
+        for name, spec in specs(params, layout).items()
+    }
+
+
+def plain_ranking(maps: Mapping[str, Array], params: AnchorFreeParams, layout: str, w: float, h: float) -> Array:
+    """Rows: rank, dx, dy, width, height, score, penalty of every cell."""
+    chw = {n: np.moveaxis(m[0], -1, 0) if layout == "NHWC" else m[0] for n, m in maps.items()}
+    chw = {n: m.astype(np.float64).reshape(m.shape[0], -1) for n, m in chw.items()}
+    margin = chw["cls"][1] - chw["cls"][0] if params.score == "softmax" else chw["cls"][0]
+    score = 1 / (1 + np.exp(-margin))
+    if params.has_quality:
+        score = score / (1 + np.exp(-chw["quality"][0]))
+    left, top, right, bottom = params.distance_scale * np.exp(np.minimum(chw["log_ltrb"], params.max_log_distance))
+    y, x = np.indices((SIZE, SIZE)).reshape(2, -1) * params.stride + params.first_cell_px
+    width, height = left + right, top + bottom
+
+    def side(a: Array | float, b: Array | float) -> Array:
+        return np.sqrt((a + (a + b) / 2) * (b + (a + b) / 2))
+
+    scale, aspect = side(width, height) / side(w, h), (w / h) / (width / height)
+    penalty = np.exp(-(np.maximum(scale, 1 / scale) * np.maximum(aspect, 1 / aspect) - 1) * params.penalty_k)
+    line = np.hanning(SIZE) if params.window == "hann" else np.hanning(SIZE + 2)[1:-1]
+    influence = params.window_influence
+    rank = penalty * score * (1 - influence) + np.outer(line, line).ravel() * influence
+    return np.stack([rank, x + (right - left) / 2, y + (bottom - top) / 2, width, height, score, penalty])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    spread=st.sampled_from([0.0, 1.0, 8.0, 60.0]),
+    layout=st.sampled_from(["NCHW", "NHWC"]),
+    w=st.floats(4, 250),
+    h=st.floats(4, 250),
+)
+@pytest.mark.parametrize("params", [NANO, DART], ids=["softmax", "sigmoid and quality"])
+def test_the_best_cell_is_that_of_the_formulas(
+    params: AnchorFreeParams, seed: int, spread: float, layout: str, w: float, h: float
+) -> None:
+    maps = random_maps(params, layout, seed, spread)
+    peak = ResponseGrid(specs(params, layout), params).best(maps, w, h)
+    ranking = plain_ranking(maps, params, layout, w, h)
+    same_box = np.isclose(ranking[1], peak.dx, atol=1e-2) & np.isclose(ranking[3], peak.w, rtol=1e-4)
+    cell = int(np.flatnonzero(same_box)[0])
+    assert ranking[0, cell] == pytest.approx(ranking[0].max(), abs=2e-6)
+    assert peak == pytest.approx(tuple(ranking[1:, cell]), rel=1e-4, abs=1e-4)
+
+
+def test_a_second_response_is_not_mixed_with_the_first() -> None:
+    grid = ResponseGrid(specs(NANO, "NCHW"), NANO)
+    first, second = (random_maps(NANO, "NCHW", seed, 3.0) for seed in (1, 2))
+    expected = grid.best(second, 50, 60)
+    grid.best(first, 90, 20)
+    assert grid.best(second, 50, 60) == expected
+
+
+def test_logits_beyond_float32s_exponent_give_no_warning() -> None:
+    maps = {"cls": np.zeros((1, 2, SIZE, SIZE), np.float32), "log_ltrb": np.full((1, 4, SIZE, SIZE), 3, np.float32)}
+    maps["cls"][0, 0] = 500
+    maps["cls"][0, 1, 7, 9] = 900
+    peak = ResponseGrid(specs(NANO, "NCHW"), NANO).best(maps, 40.0, 40.0)
+    assert (peak.dx, peak.dy) == (9 * 16 - 128, 7 * 16 - 128)
+    assert peak.score == pytest.approx(1.0)
+
+
+def test_a_response_without_numbers_keeps_the_box_and_scores_zero() -> None:
+    maps = {"cls": np.full((1, 2, SIZE, SIZE), np.nan, np.float32), "log_ltrb": np.ones((1, 4, SIZE, SIZE), np.float32)}
+    peak = ResponseGrid(specs(NANO, "NCHW"), NANO).best(maps, 40.0, 40.0)
+    assert (peak.dx, peak.dy, peak.score, peak.penalty) == (0, 0, 0, 0)
+
+
+def test_windows_end_at_zero_or_inside() -> None:
+    assert cosine_window(NANO)[0] == 0
+    assert cosine_window(DART)[0] == pytest.approx(np.hanning(SIZE + 2)[1] ** 2)

@@ -1,0 +1,118 @@
+"""Crops and pairs: what a store keeps, that pairs repeat, and that boxes are where the object is."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Box
+from siamedge.training import augmentation as change
+from siamedge.training.augmentation import Appearance, Geometry
+from siamedge.training.crops import CropStore
+from siamedge.training.cutouts import Outlines, round_outline
+from siamedge.training.loader import batches
+from siamedge.training.pairs import Mixture, PairMaker
+from siamedge.training.synthetic import write_synthetic
+
+PLAIN = Mixture(tracks=1, negative=0, distractor=0, occluder=0, grey=0, flat=1)
+STILL_LIFE = Geometry(far=0, scale=0, aspect=0, rotation_deg=0, wild=0, shear=0, flip=0, bend=0)
+UNCHANGED = Appearance(gain=0, channel_gain=0, gamma=0, motion_blur=0, low_resolution=0, noise=0, jpeg=0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drawn")
+    write_synthetic(root, tracks=4, frames=3, seed=0)
+    return root
+
+
+def make(root: Path, mixture: Mixture = PLAIN, geometry: Geometry = STILL_LIFE) -> PairMaker:
+    sides = {"template_px": 128, "search_px": 256, "seed": 5}
+    return PairMaker(CropStore([root]), mixture, geometry, geometry, UNCHANGED, outlines=Outlines(), **sides)
+
+
+def test_a_context_square_is_96_px_wide(root: Path) -> None:
+    for crop in CropStore([root]).crops:
+        margin = (crop.box.w + crop.box.h) / 2
+        assert np.sqrt((crop.box.w + margin) * (crop.box.h + margin)) == pytest.approx(96, abs=1.5)
+
+
+def test_appended_rows_are_picked_up_once_complete(root: Path, tmp_path: Path) -> None:
+    lines = (root / "annotations.jsonl").read_text().splitlines()
+    (tmp_path / "crops").symlink_to(root / "crops")
+    rows = tmp_path / "annotations.jsonl"
+    rows.write_text(lines[0] + "\n" + lines[1][:20])
+    store = CropStore([tmp_path])
+    assert len(store.crops) == 1
+    rows.write_text("\n".join(lines[:3]) + "\n")
+    assert store.refresh() == 2
+    assert store.refresh() == 0
+
+
+def test_held_out_tracks_are_left_out(root: Path) -> None:
+    assert set(CropStore([root], holdout=("synthetic_1", "synthetic_3")).tracks) == {"synthetic_0", "synthetic_2"}
+
+
+def test_no_crops_is_a_source_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no crops"):
+        CropStore([tmp_path])
+
+
+def test_a_damaged_crop_is_named(tmp_path: Path) -> None:
+    row = {"image": "a.png", "source": "s", "cls": "c", "track": None, "box": [0, 0, 1, 1], "valid": [0, 0, 9, 9]}
+    (tmp_path / "annotations.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(SourceError, match=r"a\.png: unreadable"):
+        CropStore([tmp_path])
+
+
+def test_the_same_number_gives_the_same_pair(root: Path) -> None:
+    lively = replace(Mixture(), tracks=0.5)
+    first, second = make(root, lively, Geometry()).pair(7), make(root, lively, Geometry()).pair(7)
+    assert (first.template == second.template).all()
+    assert (first.search == second.search).all()
+    assert first.box == second.box
+
+
+def test_worker_processes_change_nothing(root: Path) -> None:
+    starts = range(0, 12, 4)
+    here, elsewhere = (list(batches(make(root), starts, 4, workers)) for workers in (0, 2))
+    assert all((a.searches == b.searches).all() for a, b in zip(here, elsewhere, strict=True))
+
+
+def test_the_box_is_where_the_object_was_moved(root: Path) -> None:
+    maker = make(root, replace(PLAIN, tracks=0, paste=0))
+    pairs = [maker.pair(index) for index in range(12)]
+    for template, search, box in pairs:
+        assert box is not None
+        x, y = (round(value) for value in box.center)
+        inner = search[y - 12 : y + 12, x - 12 : x + 12].astype(int)
+        assert np.abs(inner - template[52:76, 52:76].astype(int)).mean() < 40  # the template is jittered by 2.5 px
+    assert max(abs(pair.box.center.x - 128) for pair in pairs if pair.box) > 20
+
+
+def test_negatives_have_no_box(root: Path) -> None:
+    maker = make(root, replace(PLAIN, negative=1))
+    assert maker.pair(0).box is None
+    assert np.isnan(maker.batch(0, 2).boxes).all()
+
+
+def test_a_rounded_box_keeps_its_bounds() -> None:
+    outline = round_outline(Box(10, 20, 40, 60))
+    assert outline.min(axis=0) == pytest.approx([10, 20], abs=1e-4)
+    assert outline.max(axis=0) == pytest.approx([50, 80], abs=1e-4)
+
+
+def test_a_quarter_turn_swaps_width_and_height() -> None:
+    turn = change.affine_about(np.array([[0.0, -1.0], [1.0, 0.0]]), np.zeros(2, np.float32), np.zeros(2, np.float32))
+    turned = change.transform(round_outline(Box(-20, -30, 40, 60)), turn)
+    assert np.ptp(turned, axis=0) == pytest.approx([60, 40], abs=1e-4)
+
+
+def test_bending_by_a_constant_is_a_shift() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    field = np.full((32, 32, 2), 3, np.float32)
+    bent = change.warp(picture, np.eye(2, 3), 32, field)
+    assert (bent[:29, :29] == picture[3:, 3:]).all()

@@ -1,0 +1,115 @@
+"""Training: batch norm and back, learning, resuming, and the smoke recipe end to end."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from siamedge.export.checkpoints import read_checkpoint
+from siamedge.export.families.dart import Dart, DartConfig, load_dart
+from siamedge.export.families.dart_source import build
+from siamedge.export.torch_session import TorchSession
+from siamedge.runtime.anchor_free import AnchorFreeTracker
+from siamedge.runtime.geometry import intersection_over_union
+from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.training.batchnorm import folded, with_batch_norm
+from siamedge.training.loop import train
+from siamedge.training.pairs import Batch
+from siamedge.training.recipes import RECIPES, Recipe
+from siamedge.training.run import TrainingRun
+from siamedge.training.schedule import learning_rate
+
+TINY_NETWORK = DartConfig(
+    layers=((8, 2), (16, 2), (24, 2), (24, 2)), channels=16, head=16, tower=1, template_px=64, search_px=128
+)
+TINY = replace(
+    RECIPES["smoke"], network=replace(TINY_NETWORK, has_quality=True), pairs=64, epoch_pairs=32, batch=8, workers=0
+)
+
+
+@pytest.fixture(autouse=True)
+def thread_count() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def fixed_batch(recipe: Recipe) -> Batch:
+    """Squares of one colour on grey: the template shows the square, the search crop has it somewhere."""
+    random = np.random.default_rng(0)
+    side, count = recipe.network.search_px, recipe.batch
+    templates = np.full((count, recipe.network.template_px, recipe.network.template_px, 3), 90, np.uint8)
+    searches = np.full((count, side, side, 3), 90, np.uint8)
+    centers = random.integers(32, side - 32, (count, 2))
+    for index, (x, y) in enumerate(centers):
+        color = random.integers(0, 256, 3)
+        searches[index, y - 12 : y + 12, x - 12 : x + 12] = color
+        templates[index, 20:44, 20:44] = color
+    return Batch(templates, searches, np.column_stack([centers, np.full((count, 2), 24)]).astype(np.float32))
+
+
+def test_batch_norm_changes_nothing_and_folds_away() -> None:
+    torch.manual_seed(0)
+    network = Dart(TINY_NETWORK).eval()
+    z, x = torch.rand(4, 3, 64, 64) * 255, torch.rand(4, 3, 128, 128) * 255
+    wrapped = with_batch_norm(network, z, x).eval()
+    with torch.no_grad():
+        for changed in (wrapped, folded(wrapped)):
+            assert torch.allclose(changed(z, x)[0], network(z, x)[0], atol=1e-4)
+    assert folded(wrapped).state_dict().keys() == network.state_dict().keys()
+
+
+def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
+    recipe = Recipe("r", pairs=1000, warmup_pairs=100, decay_from=0.5, learning_rate=1.0)
+    rates = [learning_rate(recipe, pairs) for pairs in (0, 49, 300, 750, 1000)]
+    assert rates == pytest.approx([0.01, 0.5, 1.0, 0.5, 0.0])
+
+
+def test_loss_falls_monotonically_on_a_fixed_tiny_set(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    recipe = replace(TINY, learning_rate=1e-3, warmup_pairs=1, pairs=10_000, losses=replace(TINY.losses, quality=0.0))
+    batch = fixed_batch(recipe)
+    run = TrainingRun(recipe, Dart(recipe.network).train(), tmp_path)
+    losses = []
+    for _ in range(5):
+        losses.append(run.losses(batch).total.item())
+        for _ in range(12):
+            run.step(batch)
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    recipe = replace(TINY, drawn_tracks=3, decay_from=1.0)
+    whole = train(recipe, dataset_root=[], out=tmp_path / "whole")
+    train(replace(recipe, pairs=32), dataset_root=[], out=tmp_path / "halves")
+    halves = train(recipe, dataset_root=[], out=tmp_path / "halves", resume=True)
+    assert halves.pairs == whole.pairs == 64
+    one, two = load_dart(whole.weights).state_dict(), load_dart(halves.weights).state_dict()
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_weights_start_from_others_and_new_heads_are_drawn(tmp_path: Path) -> None:
+    recipe = replace(TINY, drawn_tracks=3, batch_norm=False, learning_rate=0.0, network=TINY_NETWORK)
+    first = train(recipe, dataset_root=[], out=tmp_path / "first")
+    grown = replace(recipe, network=replace(TINY_NETWORK, has_quality=True))
+    second = train(grown, dataset_root=[], out=tmp_path / "second", init=first.weights)
+    old, new = load_dart(first.weights).state_dict(), load_dart(second.weights).state_dict()
+    assert torch.equal(old["mix.weight"], new["mix.weight"])
+    assert "quality.weight" in new
+
+
+@pytest.mark.slow
+def test_smoke_recipe_tracks_a_synthetic_clip(tmp_path: Path) -> None:
+    result = train(RECIPES["smoke"], dataset_root=[], out=tmp_path)
+    source = build(read_checkpoint(result.weights))
+    assert isinstance(source.params, AnchorFreeParams)
+    tracker = AnchorFreeTracker(TorchSession(source, "template"), TorchSession(source, "search"), source.params)
+    clip = SyntheticSource(frames=60)
+    tracker.init(clip.image_at(0), clip.box_at(0))
+    overlaps = [intersection_over_union(tracker.update(clip.image_at(i)).box, clip.box_at(i)) for i in range(1, 30)]
+    assert np.mean(overlaps) > 0.5

@@ -1,0 +1,158 @@
+"""A network in training: steps, weight average, log and checkpoint."""
+
+import copy
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from siamedge.export.families.dart import Dart, save_dart
+from siamedge.training.batchnorm import folded
+from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from siamedge.training.losses import Losses, dart_losses
+from siamedge.training.pairs import Batch
+from siamedge.training.recipes import Recipe
+from siamedge.training.schedule import learning_rate
+from siamedge.training.targets import make_targets
+
+LOG_EVERY = 50
+"""Steps."""
+
+
+class Progress(NamedTuple):
+    """Where a run stands; losses are means since the last report."""
+
+    pairs: int
+    total_pairs: int
+    loss: float
+    cls: float
+    box: float
+    quality: float
+    learning_rate: float
+    pairs_per_s: float
+
+
+ProgressHandler = Callable[[Progress], None]
+
+
+class TrainingRun:
+    """The network, its optimizer, its weight average and the files that they are saved in.
+
+    Args:
+        recipe: What to do.
+        network: To train, with or without batch norm; changed in place.
+        out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
+    """
+
+    def __init__(self, recipe: Recipe, network: Dart, out: Path) -> None:
+        self.recipe, self.out, self.pairs, self.last_loss = recipe, out, 0, float("nan")
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        for layer in self.network.backbone[: recipe.frozen_layers]:
+            layer.requires_grad_(False)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self._sums = torch.zeros(4)
+        self._steps, self._since, self._saved = 0, time.monotonic(), time.monotonic()
+
+    @property
+    def weights(self) -> Path:
+        """The averaged weights, batch norm folded."""
+        return self.out / "weights.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One row of Progress every 50 steps."""
+        return self.out / "log.csv"
+
+    def restore(self) -> bool:
+        """Go on from the checkpoint; False if there is none."""
+        checkpoint = load_checkpoint(self.out / "checkpoint.pt")
+        if checkpoint is None:
+            return False
+        self.network.load_state_dict(checkpoint.network)
+        self.average.load_state_dict(checkpoint.average)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.pairs = checkpoint.pairs
+        return True
+
+    def step(self, batch: Batch, on_progress: ProgressHandler | None = None) -> None:
+        """Learn from a batch; saves when the last checkpoint is old enough."""
+        rate = learning_rate(self.recipe, self.pairs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self.losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.pairs += len(batch.boxes)
+        _follow(self.average, self.network, self._decay())
+        self._sums += torch.stack([loss.detach() for loss in losses])
+        self._steps += 1
+        if self._steps == LOG_EVERY:
+            self._report(rate, on_progress)
+        if time.monotonic() - self._saved > self.recipe.checkpoint_s:
+            self.save()
+
+    def losses(self, batch: Batch) -> Losses:
+        """Compare what the network says now with the truth."""
+        config = self.recipe.network
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = self.network(as_input(batch.templates), as_input(batch.searches))
+        targets = make_targets(torch.from_numpy(batch.boxes), config.cells, config.stride)
+        return dart_losses(outputs, targets, config, self.recipe.losses)
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged weights."""
+        state = self.network.state_dict(), self.average.state_dict(), self.optimizer.state_dict()
+        save_checkpoint(Checkpoint(*state, self.pairs), self.out / "checkpoint.pt")
+        notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
+        save_dart(folded(self.average), self.weights, notes=notes)
+        self._saved = time.monotonic()
+
+    def _decay(self) -> float:
+        """The average's decay, smaller at the start so that it forgets the first weights."""
+        steps = self.pairs / self.recipe.batch
+        return min(self.recipe.average, steps / (steps + 20.0))
+
+    def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
+        loss, cls, box, quality = (self._sums / self._steps).tolist()
+        speed = self._steps * self.recipe.batch / (time.monotonic() - self._since)
+        progress = Progress(self.pairs, self.recipe.pairs, loss, cls, box, quality, rate, speed)
+        _append(self.log, progress)
+        self.last_loss = loss
+        self._sums.zero_()
+        self._steps, self._since = 0, time.monotonic()
+        if on_progress is not None:
+            on_progress(progress)
+
+
+def as_input(crops: NDArray[np.uint8]) -> Tensor:
+    """Turn (N, H, W, 3) uint8 into (N, 3, H, W) float32, channels last in memory."""
+    return torch.as_tensor(crops).permute(0, 3, 1, 2).float()
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if slow.dtype.is_floating_point:
+            slow.lerp_(fast, 1 - decay)
+        else:
+            slow.copy_(fast)
+
+
+def _append(path: Path, progress: Progress) -> None:
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, Progress._fields)
+        if is_new:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" for name, value in progress._asdict().items()})
