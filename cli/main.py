@@ -1,9 +1,10 @@
 """The entry point of the siamedge command: the table of commands, and the only place that prints errors."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -19,7 +20,12 @@ COMMANDS = {
 }
 """Command to the function that runs it."""
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""The base of everything that is wrong with a command line; typer exports only this descendant of it."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT."""
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, invoke_without_command=True)
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -30,11 +36,14 @@ def _print_version(is_wanted: bool) -> None:
 
 @app.callback()
 def siamedge(
+    context: typer.Context,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     """Put a Siamese tracker on an edge device: export and verify it, flash it, track with it."""
+    if context.invoked_subcommand is None:
+        context.fail("no command given")
 
 
 for _name, _target in COMMANDS.items():
@@ -45,15 +54,31 @@ for _name, _target in COMMANDS.items():
 def main() -> None:
     """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except SiamedgeError as error:
-        print(f"siamedge: {error}", file=sys.stderr)  # noqa: T201
-        if error.hint:
-            print(f"  try: {error.hint}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("siamedge: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        _stop(str(error), error.hint, 1)
+    except USAGE_ERROR as error:
+        command = error.ctx.command_path if error.ctx else "siamedge"
+        _stop(as_one_line(error.format_message()), f"{command} --help", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read the output has left; Python would complain when it flushes the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    if code == INTERRUPTED:
+        _stop("interrupted", "", INTERRUPTED)
+    sys.exit(code)
+
+
+def as_one_line(message: str) -> str:
+    """Give typer's text about a usage error in the form of our own messages."""
+    line = " ".join(message.split()).rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def _stop(message: str, hint: str, code: int) -> NoReturn:
+    print(f"siamedge: {message}", file=sys.stderr)  # noqa: T201
+    if hint:
+        print(f"  try: {hint}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)

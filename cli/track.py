@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import parse_box, parse_choices
+from siamedge.cli.choices import parse_box, parse_choice
 from siamedge.runtime.backends import BACKENDS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def track(
 ) -> None:
     """Follow a target and say where it is in every frame."""
     box = parse_box(init) if init is not None else None
-    wanted = parse_choices(precision, PRECISIONS, "precision")[0] if precision is not None else None
+    wanted = parse_choice(precision, PRECISIONS, "--precision") if precision is not None else None
     if backend is not None:
-        parse_choices(backend, list(BACKENDS), "backend")
+        parse_choice(backend, list(BACKENDS), "--backend")
 
     from siamedge.runtime.bundle import Bundle
     from siamedge.runtime.loop import as_json_line
@@ -57,6 +57,7 @@ def track(
         for step in follow(frames, tracker, start):
             if as_json:
                 sys.stdout.write(as_json_line(step) + "\n")
+                sys.stdout.flush()
             if writer:
                 writer.write(draw_step(step))
             summary.add(step)
@@ -72,7 +73,7 @@ def start_of(frames: object) -> "Box":
     from siamedge.runtime.synthetic import SyntheticSource
 
     if not isinstance(frames, SyntheticSource):
-        raise typer.BadParameter("give the target in the first frame: --init x,y,w,h", param_hint="--init")
+        raise typer.BadParameter("give the target in the first frame: --init x,y,w,h", param_hint="'--init'")
     return frames.box_at(0)
 
 

@@ -67,8 +67,7 @@ class OpenVINOSession:
             for name, feed in feeds.items():
                 if self._bound.get(name) is not feed:
                     self._bind(name, feed)
-            self._request.start_async()
-            self._request.wait()
+            self._request.infer(share_outputs=True)  # start_async hands over to another thread and back
         except RuntimeError as error:
             raise BackendError(f"{self._name}: OpenVINO failed: {error}") from error
         return self._results
