@@ -7,14 +7,15 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from siamedge.runtime.geometry import Box, FloatArray, Image, Point
+from siamedge.runtime.geometry import Box, FloatArray, Image, Point, intersection_over_union
 from siamedge.runtime.trackers import Tracker, TrackResult
 
 State = Literal["present", "uncertain", "lost", "reacquired"]
 FIRST_FRAMES = 3
 """So many frames after the start say what is usual."""
 LEAST_USUAL = 2.0
-"""Log-odds; a target that never scores higher is judged as if it did."""
+"""Log-odds above the floor; a target that never scores higher is judged as if it did."""
+FLOOR_PLACES = 6
 
 
 class Sighting(NamedTuple):
@@ -115,7 +116,8 @@ class PresenceTracker:
             SourceError: The box is empty or has no part inside the frame.
         """
         self._tracker.init(frame, box)
-        self._level = Level(self._params.learning, self._tracker.signature(frame, box))
+        floor = floor_around(self._tracker, frame, box, self._params.step_share)
+        self._level = Level(self._params.learning, self._tracker.signature(frame, box), floor)
         self.state, self.probability = "present", 1.0
         self._safe_box, self._doubtful_frames, self._candidate = box, 0, None
 
@@ -200,11 +202,12 @@ class Level:
     Args:
         learning: Share of the newest value.
         first: Signature of the first template, which is never replaced.
+        floor: Log-odds that this network gives to what is not the target, <= 0.
     """
 
-    def __init__(self, learning: float, first: FloatArray) -> None:
-        self._learning, self._frames = learning, 0
-        self._usual, self._usual_likeness = LEAST_USUAL, 0.0
+    def __init__(self, learning: float, first: FloatArray, floor: float = 0.0) -> None:
+        self._learning, self._frames, self._floor = learning, 0, floor
+        self._usual, self._usual_likeness = floor + LEAST_USUAL, 0.0
         self._first = self._recent = first
 
     @property
@@ -219,8 +222,8 @@ class Level:
         self._usual_likeness = max(self._usual_likeness, self._cosine(signature))
 
     def relative(self, score: float) -> float:
-        """Log-odds of a score divided by their usual value: about 1 for the target, about 0 for anything else."""
-        return min(2.0, max(-1.0, log_odds(score) / self._usual))
+        """Log-odds of a score from the floor to their usual value: about 1 for the target, about 0 for the rest."""
+        return min(2.0, max(-1.0, (log_odds(score) - self._floor) / (self._usual - self._floor)))
 
     def likeness_of(self, signature: FloatArray) -> float:
         """Cosine to the first template, or to the last sure look if that is nearer, divided by its usual value."""
@@ -228,7 +231,8 @@ class Level:
 
     def learn(self, score: float) -> None:
         """Follow slowly what score is usual."""
-        self._usual = max(LEAST_USUAL, self._usual + self._learning * (log_odds(score) - self._usual))
+        moved = self._usual + self._learning * (log_odds(score) - self._usual)
+        self._usual = max(self._floor + LEAST_USUAL, moved)
 
     def remember(self, signature: FloatArray) -> None:
         """Take a sure look as the recent one."""
@@ -237,6 +241,14 @@ class Level:
 
     def _cosine(self, signature: FloatArray) -> float:
         return max(float(signature @ self._first), float(signature @ self._recent))
+
+
+def floor_around(tracker: Searcher, frame: Image, box: Box, step_share: float) -> float:
+    """The log-odds that a network gives to the scene beside its target: the middle of a few places, at most 0."""
+    places = ring_places(box, 2, step_share, frame)
+    seen = [tracker.look(frame, place) for place in places[:: max(1, len(places) // FLOOR_PLACES)]]
+    beside = [log_odds(s.score) for s in seen if intersection_over_union(s.box, box) < 0.1]
+    return min(0.0, float(np.median(beside))) if beside else 0.0
 
 
 def log_odds(score: float) -> float:
