@@ -2,6 +2,7 @@
 
 import shlex
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,9 +90,12 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
             return
         carried = Path(work) / "carried"
         write_carried(release, platform, carried, cache_folder())
-        {"card": write_card, "image": write_image, "bundle": lambda to, folder: write_tar(folder, to)}[kind](
-            Path(place), carried
-        )
+        writers: dict[str, Callable[[Path, Path], None]] = {
+            "card": write_card,
+            "image": write_image,
+            "bundle": lambda to, folder: write_tar(folder, to),
+        }
+        writers[kind](Path(place), carried)
     typer.echo(f"{release.name} is in {place}; " + _CARRIED[kind])
 
 
