@@ -16,10 +16,14 @@ COMMANDS = {
     "export": "siamedge.cli.export:export",
     "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
+    "keys": "siamedge.cli.sign:keys",
+    "logs": "siamedge.cli.status:logs",
+    "sign": "siamedge.cli.sign:sign",
+    "status": "siamedge.cli.status:status",
     "track": "siamedge.cli.track:track",
     "tune": "siamedge.cli.tune:tune",
 }
-"""Command to the function that runs it."""
+"""Command to the function that runs it, or to a group of commands."""
 ALONE = {"--web": "127.0.0.1:8765"}
 """Options whose value may be left out, and the value that they have then."""
 
@@ -51,7 +55,11 @@ def siamedge(
 
 for _name, _target in COMMANDS.items():
     _module, _attribute = _target.split(":")
-    app.command(_name)(getattr(import_module(_module), _attribute))
+    _command = getattr(import_module(_module), _attribute)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def main() -> None:

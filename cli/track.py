@@ -11,7 +11,7 @@ import typer
 from siamedge.cli.choices import parse_box, parse_choice
 from siamedge.cli.choosing import Wanted, choose, make
 from siamedge.cli.live import REACQUIRE, ROTATIONS, serve_page, source_options, tell_event_as_json, watched
-from siamedge.cli.status import Status
+from siamedge.cli.progress import Status
 from siamedge.runtime.backends import BACKENDS, MODES, PRECISIONS
 
 if TYPE_CHECKING:
