@@ -11,6 +11,7 @@ import typer
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
+    "bench": "siamedge.cli.bench:bench",
     "eval": "siamedge.cli.eval:evaluate",
     "doctor": "siamedge.cli.doctor:doctor",
     "export": "siamedge.cli.export:export",
