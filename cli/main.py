@@ -16,9 +16,16 @@ COMMANDS = {
     "export": "siamedge.cli.export:export",
     "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
+    "keys": "siamedge.cli.sign:keys",
+    "logs": "siamedge.cli.status:logs",
+    "sign": "siamedge.cli.sign:sign",
+    "status": "siamedge.cli.status:status",
     "track": "siamedge.cli.track:track",
+    "tune": "siamedge.cli.tune:tune",
 }
-"""Command to the function that runs it."""
+"""Command to the function that runs it, or to a group of commands."""
+ALONE = {"--web": "127.0.0.1:8765"}
+"""Options whose value may be left out, and the value that they have then."""
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The base of everything that is wrong with a command line; typer exports only this descendant of it."""
@@ -48,13 +55,17 @@ def siamedge(
 
 for _name, _target in COMMANDS.items():
     _module, _attribute = _target.split(":")
-    app.command(_name)(getattr(import_module(_module), _attribute))
+    _command = getattr(import_module(_module), _attribute)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def main() -> None:
     """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
     try:
-        code = app(prog_name="siamedge", standalone_mode=False)
+        code = app(with_values(sys.argv[1:]), prog_name="siamedge", standalone_mode=False)
     except SiamedgeError as error:
         _stop(str(error), error.hint, 1)
     except USAGE_ERROR as error:
@@ -69,6 +80,17 @@ def main() -> None:
     if code == INTERRUPTED:
         _stop("interrupted", "", INTERRUPTED)
     sys.exit(code)
+
+
+def with_values(arguments: list[str]) -> list[str]:
+    """Give the options that may stand alone their value, since typer has no optional values."""
+    filled: list[str] = []
+    for place, argument in enumerate(arguments):
+        filled.append(argument)
+        following = arguments[place + 1 : place + 2]
+        if argument in ALONE and (not following or following[0].startswith("-")):
+            filled.append(ALONE[argument])
+    return filled
 
 
 def as_one_line(message: str) -> str:

@@ -1,9 +1,10 @@
 """Choosing a backend and precision: the choice, and the verdict on every candidate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from siamedge.runtime.backends import BACKENDS, PRECISIONS, Precision, Session, get_backend
+from siamedge.runtime.backends import BACKENDS, PRECISIONS, Mode, Precision, Session, get_backend
 from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.cache import CachingBackend, CompiledCache
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import Tracker
@@ -18,12 +19,14 @@ class Candidate:
         precision: Which of the bundle's artifacts.
         device: The backend's name of the device.
         verdict: "chosen", "usable", "not tried", or why not.
+        threads: Of the backend.
     """
 
     backend: str
     precision: Precision
     device: str
     verdict: str
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,7 @@ def pick(
             else "leave --backend away to choose another"
         )
         raise BackendError(f"no backend can run {bundle.path.name} here: {reasons}", hint=hint)
-    first = candidates[chosen]
-    candidates[chosen] = Candidate(first.backend, first.precision, first.device, "chosen")
+    candidates[chosen] = replace(candidates[chosen], verdict="chosen")
     return Pick(candidates[chosen], tuple(candidates))
 
 
@@ -92,28 +94,45 @@ def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str, 
     return Candidate(name, chosen, device, backend.unavailable(device) or "usable")
 
 
-def load_sessions(bundle: Bundle, choice: Candidate, threads: int = 1) -> tuple[Session, Session]:
+def load_sessions(bundle: Bundle, choice: Candidate, cache: CompiledCache | None = None) -> tuple[Session, Session]:
     """Load the template and the search graph of a choice.
+
+    Args:
+        bundle: Opened.
+        choice: What to load.
+        cache: Where a backend that compiles may keep the result; None: nowhere.
 
     Raises:
         BackendError: The library refuses a model.
         BundleError: A model file changed since the bundle was opened.
     """
     backend = get_backend(choice.backend)
+    if cache is not None and isinstance(backend, CachingBackend):
+        backend = backend.with_cache(cache)
     template = bundle.load(bundle.find("template", backend.format, choice.precision))
     search = bundle.load(bundle.find("search", backend.format, choice.precision))
     return (
-        backend.load(template, device=choice.device, threads=threads),
-        backend.load(search, device=choice.device, threads=threads),
+        backend.load(template, device=choice.device, threads=choice.threads),
+        backend.load(search, device=choice.device, threads=choice.threads),
     )
 
 
-def open_tracker(bundle: Bundle, choice: Candidate, threads: int = 1) -> Tracker:
-    """Load a choice and put the bundle's tracker on top.
+def open_tracker(
+    bundle: Bundle, choice: Candidate, *, mode: Mode = "reference", cache: CompiledCache | None = None
+) -> Tracker:
+    """Load a choice and put a tracker on top.
+
+    Args:
+        bundle: Opened.
+        choice: What to load.
+        mode: "reference": the bundle's tracker as published; "opencv": what cv2.TrackerNano computes.
+        cache: See load_sessions.
 
     Raises:
-        BackendError: The library refuses a model.
+        BackendError: The library refuses a model, or the mode cannot run this network.
         BundleError: A model file changed since the bundle was opened.
     """
     entry = bundle.manifest.tracker
-    return make_tracker(entry.family, *load_sessions(bundle, choice, threads), entry.params)
+    return make_tracker(
+        "opencv" if mode == "opencv" else entry.family, *load_sessions(bundle, choice, cache), entry.params
+    )
