@@ -43,7 +43,8 @@ def main() -> None:
     frames = sum(len(item) for item in sequences)
     heading = (
         f"Made by `python benchmarks/accuracy.py`. Data set `{options.dataset.name}`: {len(sequences)} sequences, "
-        f"{frames} frames, one pass, convention `otb` (docs/evaluation.md). Intervals: bootstrap over sequences; differences are paired."
+        f"{frames} frames, one pass, convention `otb` (docs/evaluation.md). "
+        "Intervals: bootstrap over sequences; differences are paired."
     )
     table = "\n".join([heading, "", *markdown(rows)])
     print(table)
