@@ -95,6 +95,8 @@ def make_rules(aeq: Any, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def fix_range(ranges: dict[str, Any], tensor: str, low: float, high: float) -> None:
-    """Replace what was observed for a tensor by a known range."""
+    """Replace what was observed for a tensor by a known range; a tensor that stays float was not observed."""
+    if tensor not in ranges:
+        return
     shape = np.shape(ranges[tensor]["min"])
     ranges[tensor] = {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}
