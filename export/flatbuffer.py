@@ -75,9 +75,9 @@ def operator_scope(model: Any, operator: Any) -> str:
 def operator_label(model: Any, operator: Any) -> str:
     """A short name of an operator: the last two modules of its path, without their packages."""
     name = model.subgraphs[0].tensors[int(operator.outputs[0])].name.decode()
-    path, _, suffix = name.partition(";")
-    parts = [part.rpartition(".")[2] for part in path.split("/")[-2:]]
-    return "/".join(parts) + (f";{suffix}" if suffix.isdigit() else "")
+    parts = [part.rpartition(".")[2] for part in name.partition(";")[0].split("/")[-2:]]
+    numbers = [part for part in name.split(";")[1:] if part.isdigit()]
+    return ";".join(("/".join(parts), *numbers))
 
 
 @cache

@@ -2,7 +2,8 @@
 
 The order is fixed: the default recipe, the other ways to take ranges, then each of a few groups of operators put back
 to float alone (the sensitivity of each), then the most sensitive groups together, then each of them given back to int8
-where the others suffice. It stops at the first recipe that is within budget.
+where the others suffice, and at last weights in int8 with all arithmetic in float. It stops at the first recipe that
+is within budget.
 """
 
 import re
@@ -18,9 +19,9 @@ from siamedge.export.recipes import CalibrationMethod, Operator, Recipe
 from siamedge.export.verification import BUDGETS, Budget, Measured
 from siamedge.runtime.manifest import TrackingDrop
 
-Purpose = Literal["default", "calibration", "sensitivity", "exclusion", "return to int8"]
-ATTEMPTS = 14
-QUICK_ATTEMPTS = 4
+Purpose = Literal["default", "calibration", "sensitivity", "exclusion", "return to int8", "weights only"]
+ATTEMPTS = 15
+QUICK_ATTEMPTS = 5
 GROUPS = 8
 
 
@@ -146,10 +147,15 @@ def find_int8(
     for method in calibrations:
         if not first.is_within and method != recipe.calibration and search.left > 0:
             first = min(first, search.run(replace(recipe, calibration=method), "calibration"), key=rank)
-    if first.is_within or search.left < 2:
+    if first.is_within or search.left < 3:
         return Found(first, tuple(search.trials))
     search.operators = operators()
+    search.effort = replace(effort, attempts=effort.attempts - 1)
     chosen = exclude_groups(search, first)
+    search.effort = effort
+    if not chosen.is_within and search.left > 0:
+        stored = replace(recipe, activations="float", exclude=())
+        chosen = min(chosen, search.run(stored, "weights only"), key=rank)
     return Found(chosen, tuple(search.trials))
 
 

@@ -46,9 +46,10 @@ class Bench:
         self.progress(f"{self.format} int8: {purpose}, {recipe.calibration}, {len(excluded)} more in float")
         pair = self.converter.convert("int8", self.calibration, recipe)
         census = take_census(self.format, pair.search)
-        pair = replace(pair, search=replace(pair.search, notes=(*pair.search.notes, census.note)))
+        note = "weights in int8, all arithmetic in float" if recipe.activations == "float" else census.note
+        pair = replace(pair, search=replace(pair.search, notes=(*pair.search.notes, note)))
         trial = Trial(recipe, purpose, pair, self.verify(pair), census, excluded)
-        if not census.int8:
+        if not census.int8 and recipe.activations != "float":
             return marked(trial, "no convolution or product is int8")
         return trial if self.track is None or not trial.is_within else self._tracked(trial, self.track)
 

@@ -71,6 +71,8 @@ class OnnxConverter:
 
     def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
         """Graph 0 (template) or 1 (search) in int8."""
+        if recipe.activations == "float":
+            return self._finish(index, quantize_onnx.store_int8(self.float_models[index]))
         kind = (index, recipe.calibration, digest(feeds))
         model, self._ranges[kind] = quantize_onnx.quantize(
             self.float_models[index], feeds, recipe, self._ranges.get(kind)

@@ -14,7 +14,7 @@ from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 METHODS: Mapping[CalibrationMethod, str] = {
     "minmax": "MinMax",
@@ -53,6 +53,42 @@ def store_half(model: "ModelProto") -> "ModelProto":
     del result.graph.node[:]
     result.graph.node.extend(nodes)
     return result
+
+
+def store_int8(model: "ModelProto") -> "ModelProto":
+    """Store the weights of convolutions and products in int8 a channel, each followed by a DequantizeLinear."""
+    from onnx import ModelProto, helper, numpy_helper
+
+    result = ModelProto()
+    result.CopyFrom(model)
+    initializers = {tensor.name: tensor for tensor in result.graph.initializer}
+    stored = []
+    for node in result.graph.node:
+        tensor = initializers.pop(node.input[1], None) if node.op_type in PRODUCTS else None
+        if tensor is None or len(tensor.dims) < 2:
+            continue
+        axis = channel_axis(node)
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        others = tuple(i for i in range(values.ndim) if i != axis)
+        scale = np.maximum(np.abs(values).max(others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+        shape = [-1 if i == axis else 1 for i in range(values.ndim)]
+        steps = np.rint(values / scale.reshape(shape)).astype(np.int8)
+        tensor.CopyFrom(numpy_helper.from_array(steps, f"{name}_int8"))
+        result.graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
+        inputs = [f"{name}_int8", f"{name}_scale"]
+        stored.append(helper.make_node("DequantizeLinear", inputs, [name], f"{name}_dequantize", axis=axis))
+    nodes = [*stored, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def channel_axis(node: "NodeProto") -> int:
+    """Axis of the output channels in the weights of a convolution, dense layer or product."""
+    if node.op_type == "Conv":
+        return 0
+    is_transposed = any(item.name == "transB" and item.i == 1 for item in node.attribute)
+    return 0 if is_transposed else 1
 
 
 def quantize(

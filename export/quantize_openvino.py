@@ -25,6 +25,9 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             import nncf  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"int8 for OpenVINO needs {error.name}", hint="pip install 'siamedge[export]'") from error
+    if recipe.activations == "float":
+        with quiet():
+            return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
     if recipe.calibration not in METHODS:
         raise ExportError(f"NNCF has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
     ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet

@@ -54,6 +54,17 @@ def store_half(content: bytes) -> bytes:
         return bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
 
 
+def store_int8(content: bytes) -> bytes:
+    """Store weights in int8 a channel; the runtime computes in float."""
+    aeq = import_quantizer()
+    with quiet():
+        quantizer = aeq.quantizer.Quantizer(content)
+        quantizer.add_weight_only_config(
+            ".*", aeq.qtyping.TFLOperationName.ALL_SUPPORTED, 8, aeq.qtyping.QuantGranularity.CHANNELWISE
+        )
+        return bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
+
+
 def observe(content: bytes, feeds: list[Feeds], recipe: Recipe) -> dict[str, Any]:
     """Take the ranges of all activations that a recipe may quantize, its excluded operators included.
 

@@ -23,7 +23,7 @@ class Recipe:
             neighbouring cells often get the same score, and chance decides which of them wins.
         exclude: Regular expressions; an operator whose name matches one from its start stays float.
         weights: Type of the weights.
-        activations: Type of the activations.
+        activations: Type of the activations; float: only the weights are stored in int8, and all computes in float.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Recipe:
     float_ends: bool = True
     exclude: tuple[str, ...] = ()
     weights: Literal["int8"] = "int8"
-    activations: Literal["int8", "uint8"] = "int8"
+    activations: Literal["int8", "uint8", "float"] = "int8"
 
 
 class Operator(NamedTuple):

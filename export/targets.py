@@ -31,12 +31,11 @@ def find_target(before: Image, now: Image, taken: list[Box]) -> Box:
     )
     side = max(2, min(size) // SHARES[len(taken) % len(SHARES)])
     motion = _mean_over(cv2.absdiff(grey, old).astype(np.float32), side)
-    energy = motion if motion.max() >= MOVED else _mean_over(_edges(grey), side)
+    energy = motion if motion.max() >= MOVED else _mean_over(_edges(grey.astype(np.float32)), side)
     return _best(energy, side, scale, taken)
 
 
-def _edges(grey: Image) -> FloatArray:
-    values = grey.astype(np.float32)
+def _edges(values: FloatArray) -> FloatArray:
     dx, dy = cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)
     return np.asarray(cv2.magnitude(dx, dy), np.float32)
 

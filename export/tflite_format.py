@@ -84,6 +84,9 @@ class TfliteConverter:
         The crop is stored as value - 128, or as float32 where the recipe leaves the first layer in float.
         """
         graph = self.graphs[index]
+        if recipe.activations == "float":
+            content = quantize_tflite.store_int8(self.float_models[index])
+            return Converted(content, b"", graph.inputs, graph.outputs)
         crop, *kernels = graph.inputs
         kind = (index, recipe.calibration, recipe.float_ops, digest(feeds))
         if kind not in self._ranges:

@@ -7,10 +7,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from small_network import make_calibration
 from tiny import make_network
 
 from siamedge.export.census import take_census
+from siamedge.export.families.source import SourceNetwork
 from siamedge.export.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from siamedge.export.formats import Converted, ConvertedPair, Converter, make_converter
 from siamedge.export.opened import opened
@@ -20,7 +22,17 @@ from siamedge.export.verification import BUDGETS, Reference, reference_of, verif
 from siamedge.runtime.backends import FORMATS, Format
 from siamedge.runtime.manifest import Verification
 
-NETWORK, CALIBRATION = make_network(), make_calibration()
+
+def make_lively_network() -> SourceNetwork:
+    """Random weights so large that boxes and peaks depend on the crop."""
+    network = make_network()
+    with torch.no_grad():
+        for parameter in network.search.parameters():
+            parameter.mul_(2.0 if parameter.ndim == 4 else 0.0)
+    return network
+
+
+NETWORK, CALIBRATION = make_lively_network(), make_calibration()
 LIBRARIES = {"onnx": "onnxruntime", "tflite": "litert_torch", "openvino": "nncf"}
 FACTOR = 4.0
 
@@ -133,6 +145,29 @@ def test_excluded_operators_and_no_others_go_back_to_float(format_name: Format) 
     after = take_census(format_name, pair.search)
     assert len(after.int8) == len(before.int8) - 1
     assert set(after.floating) - set(before.floating) == {first.label}
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_weights_alone_in_int8_are_a_third_of_the_size_and_compute_in_float(format_name: Format) -> None:
+    recipe = replace(recipe_for(format_name, NETWORK.arch), activations="float")
+    pair, whole = converter(format_name).convert("int8", CALIBRATION, recipe), converter(format_name).convert("fp32")
+    assert take_census(format_name, pair.search).int8 == ()
+    assert weights_bytes(format_name, pair.search) < 0.4 * weights_bytes(format_name, whole.search)
+    found = verify(format_name, pair)
+    assert found.verdict == "pass"
+    assert 0 < found.box_px < 0.1
+
+
+def weights_bytes(format_name: Format, model: Converted) -> int:
+    """Bytes of the constants; small files are mostly structure."""
+    if format_name == "onnx":
+        onnx = pytest.importorskip("onnx")
+        return sum(
+            onnx.numpy_helper.to_array(item).nbytes for item in onnx.load_from_string(model.content).graph.initializer
+        )
+    if format_name == "tflite":
+        return sum(len(item.data) for item in read_flatbuffer(model.content).buffers if item.data is not None)
+    return len(model.weights)
 
 
 @pytest.mark.parametrize("format_name", ["onnx", "tflite"])
