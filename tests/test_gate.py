@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
+from bundles import make_manifest
 
+from siamedge.cli.export import exit_code
 from siamedge.export.census import Census
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.gate import Effort, Found, Purpose, Trial, find_int8, split_by_products
@@ -78,13 +80,14 @@ def test_one_culprit_is_put_back_to_float_with_its_group_and_nothing_else() -> N
 def test_the_most_sensitive_groups_are_put_back_together_until_within_budget() -> None:
     found = find(tally({"conv1": 1.4, "conv6": 2.0, "conv11": 1.0, "conv14": 0.6}))
     assert purposes(found)[:10] == ["default", "calibration", *["sensitivity"] * 8]
-    assert purposes(found)[10:] == ["exclusion", "exclusion", "return to int8"]
-    assert [trial.excluded for trial in found.trials[-3:]] == [
+    assert purposes(found)[10:] == ["exclusion", "exclusion", "return to int8", "return to int8"]
+    assert [trial.excluded for trial in found.trials[-4:]] == [
         ("conv6", "conv7", "conv0", "conv1"),
         ("conv6", "conv7", "conv0", "conv1", "conv10", "conv11"),
         ("conv6", "conv7", "conv10", "conv11"),
+        ("conv0", "conv1", "conv10", "conv11"),
     ]
-    assert found.chosen is found.trials[-2]
+    assert found.chosen is found.trials[-3]
 
 
 def test_a_group_without_which_it_does_goes_back_to_int8() -> None:
@@ -153,3 +156,19 @@ def test_groups_are_contiguous_have_as_many_products_each_and_hold_every_operato
     assert [sum(item.is_product for item in group) for group in groups] == [2, 3, 2, 3]
     assert split_by_products(operators[:1], 4) == []
     assert len(split_by_products(operators, 99)) == 10
+
+
+@pytest.mark.parametrize(
+    ("precision", "verdict", "is_strict", "code"),
+    [
+        ("int8", "not recommended", True, 3),
+        ("int8", "not recommended", False, 0),
+        ("int8", "pass", True, 0),
+        ("fp16", "not recommended", True, 0),
+    ],
+)
+def test_a_missed_budget_of_int8_is_exit_code_3_where_that_was_asked_for(
+    precision: str, verdict: str, is_strict: bool, code: int
+) -> None:
+    found = Verification("onnx", precision, 500, {}, 0.9, 0.1, verdict, "")
+    assert exit_code(replace(make_manifest(), verification=(found,)), is_strict=is_strict) == code
