@@ -33,7 +33,7 @@ def no_progress(step: str) -> None:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
-    for frame in SyntheticSource(seed=5, frames=64):
+    for frame in SyntheticSource(seed=5, frames=130):
         cv2.imwrite(str(folder / f"{frame.index:04d}.png"), frame.image)
     return folder
 
@@ -56,11 +56,11 @@ def test_a_seed_chooses_other_crops_and_the_same_ones_again(clip: Path) -> None:
 
 
 def test_verification_takes_other_targets(clip: Path) -> None:
-    crops = collect_crops(NETWORK, [str(clip)], 40)
+    crops = collect_crops(NETWORK, [str(clip)], 60)
     kept, apart = split(crops, 20)
     templates = [{crop.tobytes() for crop in half.templates} for half in (kept, apart)]
     assert not templates[0] & templates[1]
-    assert len(kept.searches) + len(apart.searches) == 40
+    assert len(kept.searches) + len(apart.searches) == 60
 
 
 def test_crops_of_other_clips_leave_the_whole_set_for_calibration(clip: Path, tmp_path: Path) -> None:
