@@ -67,6 +67,7 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
         calibration="moving_average",
         exclude=(r".*Sequential_features/[\w.]+_0/", r".*InvertedResidual_1[/;]"),
     ),
+    ("openvino", "nanotrack"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
 }
 """What does better for one family of architectures, by the first word of their name.
