@@ -11,17 +11,18 @@ import typer
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
-    "doctor": "siamedge.cli.doctor:doctor",
-    "eval": "siamedge.cli.eval:evaluate",
     "export": "siamedge.cli.export:export",
-    "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
-    "keys": "siamedge.cli.sign:keys",
-    "logs": "siamedge.cli.status:logs",
-    "sign": "siamedge.cli.sign:sign",
-    "status": "siamedge.cli.status:status",
+    "eval": "siamedge.cli.eval:evaluate",
     "track": "siamedge.cli.track:track",
     "tune": "siamedge.cli.tune:tune",
+    "bench": "siamedge.cli.bench:bench",
+    "doctor": "siamedge.cli.doctor:doctor",
+    "flash": "siamedge.cli.flash:flash",
+    "status": "siamedge.cli.status:status",
+    "logs": "siamedge.cli.status:logs",
+    "sign": "siamedge.cli.sign:sign",
+    "keys": "siamedge.cli.sign:keys",
 }
 """Command to the function that runs it, or to a group of commands."""
 ALONE = {"--web": "127.0.0.1:8765"}
