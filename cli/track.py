@@ -81,10 +81,10 @@ def track(
         return
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, options))
+        status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
         start = box or start_of(frames)
         tracker = watched(make(opened, picked.choice, in_mode, opencv_models), reacquire)
         writer = stack.enter_context(VideoWriter(output, frames.fps)) if output else None
-        status = Status(picked, is_explained=explain)
         for step in follow(frames, tracker, start):
             if as_json:
                 sys.stdout.write(as_json_line(step) + "\n")
@@ -92,7 +92,6 @@ def track(
             if writer:
                 writer.write(draw_step(step))
             status.add(step)
-    status.finish(output, frames)
 
 
 def start_of(frames: object) -> "Box":
