@@ -12,8 +12,8 @@ from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
     "bench": "siamedge.cli.bench:bench",
-    "eval": "siamedge.cli.eval:evaluate",
     "doctor": "siamedge.cli.doctor:doctor",
+    "eval": "siamedge.cli.eval:evaluate",
     "export": "siamedge.cli.export:export",
     "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
@@ -56,12 +56,12 @@ for _name, _target in COMMANDS.items():
 def main() -> None:
     """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="siamedge", standalone_mode=False)
     except SiamedgeError as error:
         _stop(str(error), error.hint, 1)
     except USAGE_ERROR as error:
-        command = error.ctx.command_path if error.ctx else "siamedge"
-        _stop(as_one_line(error.format_message()), f"{command} --help", 2)
+        command = next((f" {name}" for name in sys.argv[1:2] if name in COMMANDS), "")
+        _stop(as_one_line(error.format_message()), f"siamedge{command} --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:

@@ -59,7 +59,7 @@ def track(
     from siamedge.runtime.video import VideoWriter
 
     opened = Bundle.open(bundle)
-    picked = choose(opened, Wanted(backend, wanted, device, threads))
+    picked = choose(opened, Wanted(backend, wanted, device, threads), is_explained=explain)
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source))
         start = box or start_of(frames)
@@ -90,13 +90,20 @@ class Wanted(NamedTuple):
         return self.backend is None and self.precision is None and self.threads is None
 
 
-def choose(bundle: "Bundle", wanted: Wanted) -> "Pick":
-    """Give what the user asked for, else what `siamedge tune` chose for this device, else the default."""
+def choose(bundle: "Bundle", wanted: Wanted, *, is_explained: bool) -> "Pick":
+    """Give what the user asked for, else what `siamedge tune` chose for this device, else the default.
+
+    Args:
+        bundle: Opened.
+        wanted: By the user.
+        is_explained: Try every candidate, not only those up to the first usable one.
+    """
     from siamedge.runtime.picking import Pick, pick
 
     if wanted.is_open and (tuned := tuned_choice(bundle, wanted.device)) is not None:
         return Pick(tuned, (tuned,))
-    picked = pick(bundle, backend=wanted.backend, precision=wanted.precision, device=wanted.device)
+    backend, precision, device, _ = wanted
+    picked = pick(bundle, backend=backend, precision=precision, device=device, is_thorough=is_explained)
     return Pick(replace(picked.choice, threads=wanted.threads or 1), picked.candidates)
 
 

@@ -14,6 +14,7 @@ from siamedge.runtime.backends import Format, Model, Precision
 from siamedge.runtime.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.feeds import by_name, check_declared, check_feeds
+from siamedge.runtime.telemetry import telemetry_blocked
 from siamedge.runtime.tensors import Array, TensorSpec
 
 LOG = logging.getLogger(__name__)
@@ -25,13 +26,14 @@ HINT_INSTALL = "pip install 'siamedge[openvino]'"
 
 
 def import_openvino() -> ModuleType:
-    """Import the library.
+    """Import the library, without letting it report its use.
 
     Raises:
         BackendError: It is not installed, or cannot be loaded here.
     """
     try:
-        import openvino  # type: ignore[import-untyped]
+        with telemetry_blocked():
+            import openvino  # type: ignore[import-untyped]
     except ImportError as error:
         raise BackendError(f"openvino is not installed ({error})", hint=HINT_INSTALL) from error
     module: ModuleType = openvino

@@ -18,7 +18,7 @@ class Candidate:
         backend: Name of the backend.
         precision: Which of the bundle's artifacts.
         device: The backend's name of the device.
-        verdict: "chosen", "usable", or why not.
+        verdict: "chosen", "usable", "not tried", or why not.
         threads: Of the backend.
     """
 
@@ -38,22 +38,35 @@ class Pick:
 
 
 def pick(
-    bundle: Bundle, *, backend: str | None = None, precision: Precision | None = None, device: str = "CPU"
+    bundle: Bundle,
+    *,
+    backend: str | None = None,
+    precision: Precision | None = None,
+    device: str = "CPU",
+    is_thorough: bool = False,
 ) -> Pick:
     """Choose how to run a bundle here, without loading a model.
+
+    Trying a backend imports its library, which takes up to 0.1 s, so that those after the first usable one are left
+    out.
 
     Args:
         bundle: Opened.
         backend: Only this one.
         precision: Only this one; otherwise the one that the bundle recommends for the backend's format.
         device: Only this device of a backend.
+        is_thorough: Try all of them.
 
     Raises:
         BackendError: None fits; the message gives the verdict on every candidate.
     """
     names = [get_backend(backend).name] if backend else list(BACKENDS)
-    candidates = [_judge(bundle, name, precision, device) for name in names]
-    chosen = next((i for i, candidate in enumerate(candidates) if candidate.verdict == "usable"), None)
+    candidates: list[Candidate] = []
+    chosen: int | None = None
+    for name in names:
+        candidates.append(_judge(bundle, name, precision, device, is_tried=chosen is None or is_thorough))
+        if chosen is None and candidates[-1].verdict == "usable":
+            chosen = len(candidates) - 1
     if chosen is None:
         reasons = "; ".join(f"{c.backend}: {c.verdict}" for c in candidates)
         hint = (
@@ -66,17 +79,19 @@ def pick(
     return Pick(candidates[chosen], tuple(candidates))
 
 
-def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str) -> Candidate:
+def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str, *, is_tried: bool) -> Candidate:
     backend = get_backend(name)
     recommended = bundle.manifest.recommended.get(backend.format)
     chosen = precision or (recommended.precision if recommended else "fp32")
     have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format and a.role == "search"}
-    if (reason := backend.unavailable(device)) is not None:
-        return Candidate(name, chosen, device, reason)
+    if not have:
+        return Candidate(name, chosen, device, f"the bundle has no {backend.format} model")
     if chosen not in have:
-        held = ", ".join(p for p in PRECISIONS if p in have) or "nothing"
-        return Candidate(name, chosen, device, f"the bundle holds {held} for {backend.format}, not {chosen}")
-    return Candidate(name, chosen, device, "usable")
+        held = ", ".join(p for p in PRECISIONS if p in have)
+        return Candidate(name, chosen, device, f"the bundle has {held} for {backend.format}, not {chosen}")
+    if not is_tried:
+        return Candidate(name, chosen, device, "not tried")
+    return Candidate(name, chosen, device, backend.unavailable(device) or "usable")
 
 
 def load_sessions(bundle: Bundle, choice: Candidate, cache: CompiledCache | None = None) -> tuple[Session, Session]:
