@@ -26,6 +26,7 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
+
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
         from importlib.metadata import version

@@ -12,6 +12,8 @@ from siamedge.cli.choices import parse_box, parse_choice
 from siamedge.runtime.backends import BACKENDS, MODES, PRECISIONS, Mode, Precision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from siamedge.runtime.bundle import Bundle
     from siamedge.runtime.geometry import Box
     from siamedge.runtime.loop import Step
@@ -54,9 +56,7 @@ def track(
     from siamedge.runtime.bundle import Bundle
     from siamedge.runtime.loop import as_json_line
     from siamedge.runtime.loop import track as follow
-    from siamedge.runtime.overlay import draw_step
     from siamedge.runtime.sources import open_source
-    from siamedge.runtime.video import VideoWriter
 
     opened = Bundle.open(bundle)
     picked = choose(opened, Wanted(backend, wanted, device, threads), is_explained=explain)
@@ -64,14 +64,14 @@ def track(
         frames = stack.enter_context(open_source(source))
         start = box or start_of(frames)
         tracker = make(opened, picked.choice, in_mode, opencv_models)
-        writer = stack.enter_context(VideoWriter(output, frames.fps)) if output else None
+        write = writer_to(output, frames.fps, stack) if output else None
         summary = Summary(picked, explain)
         for step in follow(frames, tracker, start):
             if as_json:
                 sys.stdout.write(as_json_line(step) + "\n")
                 sys.stdout.flush()
-            if writer:
-                writer.write(draw_step(step))
+            if write:
+                write(step)
             summary.add(step)
     summary.finish(output)
 
@@ -140,6 +140,15 @@ def make(bundle: "Bundle", choice: "Candidate", mode: Mode, opencv_models: str |
     if not separator:
         raise typer.BadParameter("give two files: BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
     return OpenCVNanoTracker(*load_pair(Path(backbone), Path(head)), bundle.manifest.tracker.params)
+
+
+def writer_to(output: Path, fps: float, stack: ExitStack) -> "Callable[[Step], None]":
+    """Give what writes a frame with its box into a video; the stack closes it."""
+    from siamedge.runtime.overlay import draw_step
+    from siamedge.runtime.video import VideoWriter
+
+    writer = stack.enter_context(VideoWriter(output, fps))
+    return lambda step: writer.write(draw_step(step))
 
 
 def start_of(frames: object) -> "Box":
