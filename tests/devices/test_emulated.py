@@ -62,7 +62,8 @@ def userland(request: pytest.FixtureRequest) -> Path:
             pytest.skip(f"mmdebstrap made no {request.param}: {done.stderr.splitlines()[-1:]}")
     (root / "proc").mkdir(exist_ok=True)
     pi4 = parse_recording((HERE / "boards/pi4.txt").read_text())
-    (root / "proc/cpuinfo").write_text(pi4.texts["/proc/cpuinfo"] + "\n")
+    one = pi4.texts["/proc/cpuinfo"]
+    (root / "proc/cpuinfo").write_text("".join(f"{one.replace('0', str(i), 1)}\n\n" for i in range(4)))
     return root
 
 
