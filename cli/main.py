@@ -11,18 +11,22 @@ import typer
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
-    "eval": "siamedge.cli.eval:evaluate",
-    "doctor": "siamedge.cli.doctor:doctor",
     "export": "siamedge.cli.export:export",
-    "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
-    "keys": "siamedge.cli.sign:keys",
+    "eval": "siamedge.cli.eval:evaluate",
+    "track": "siamedge.cli.track:track",
+    "tune": "siamedge.cli.tune:tune",
+    "bench": "siamedge.cli.bench:bench",
+    "doctor": "siamedge.cli.doctor:doctor",
+    "flash": "siamedge.cli.flash:flash",
+    "status": "siamedge.cli.status:status",
     "logs": "siamedge.cli.status:logs",
     "sign": "siamedge.cli.sign:sign",
-    "status": "siamedge.cli.status:status",
-    "track": "siamedge.cli.track:track",
+    "keys": "siamedge.cli.sign:keys",
 }
 """Command to the function that runs it, or to a group of commands."""
+ALONE = {"--web": "127.0.0.1:8765"}
+"""Options whose value may be left out, and the value that they have then."""
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The base of everything that is wrong with a command line; typer exports only this descendant of it."""
@@ -62,12 +66,12 @@ for _name, _target in COMMANDS.items():
 def main() -> None:
     """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
     try:
-        code = app(standalone_mode=False)
+        code = app(with_values(sys.argv[1:]), prog_name="siamedge", standalone_mode=False)
     except SiamedgeError as error:
         _stop(str(error), error.hint, 1)
     except USAGE_ERROR as error:
-        command = error.ctx.command_path if error.ctx else "siamedge"
-        _stop(as_one_line(error.format_message()), f"{command} --help", 2)
+        command = next((f" {name}" for name in sys.argv[1:2] if name in COMMANDS), "")
+        _stop(as_one_line(error.format_message()), f"siamedge{command} --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
@@ -77,6 +81,17 @@ def main() -> None:
     if code == INTERRUPTED:
         _stop("interrupted", "", INTERRUPTED)
     sys.exit(code)
+
+
+def with_values(arguments: list[str]) -> list[str]:
+    """Give the options that may stand alone their value, since typer has no optional values."""
+    filled: list[str] = []
+    for place, argument in enumerate(arguments):
+        filled.append(argument)
+        following = arguments[place + 1 : place + 2]
+        if argument in ALONE and (not following or following[0].startswith("-")):
+            filled.append(ALONE[argument])
+    return filled
 
 
 def as_one_line(message: str) -> str:
