@@ -13,13 +13,20 @@ if TYPE_CHECKING:
 
 
 def flash(
-    what: Annotated[list[str], typer.Argument(metavar="[BUNDLE] TARGET", help="TARGET is ssh://user@host[:port].")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[BUNDLE] TARGET", help="ssh://user@host[:port], card:DIR, image:FILE or bundle:FILE.tar"
+        ),
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     run: Annotated[str, typer.Option(help="Arguments of `siamedge track` for the service: '--source 0 ...'.")] = "",
     backends: Annotated[str, typer.Option(help="Libraries to install; default: those of the device's profile.")] = "",
     user: Annotated[bool, typer.Option("--user", help="Install for the user, without root.")] = False,
     wheels: Annotated[Path | None, typer.Option(help="Folder of wheels, instead of the network.")] = None,
     no_wheels: Annotated[bool, typer.Option("--no-wheels", help="Use the packages that the device has.")] = False,
+    board: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as pi5.")] = "",
+    system: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as trixie.")] = "",
     keep: Annotated[int, typer.Option(min=0, help="Releases to keep besides the last two.")] = 1,
     settle_s: Annotated[float, typer.Option(min=0, help="Seconds that the service must stay up.")] = 5.0,
     rollback: Annotated[bool, typer.Option("--rollback", help="Back to the release before; no BUNDLE.")] = False,
@@ -40,7 +47,10 @@ def flash(
         raise typer.BadParameter(f"BUNDLE and TARGET expected, {len(what)} given")
     wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
     options = FlashOptions(tuple(shlex.split(run)), wanted, scope, wheels, not no_wheels)
-    _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
+    if what[1].startswith(("card:", "image:", "bundle:")):
+        _carry(Path(what[0]), what[1], options, (board, system), dry_run)
+    else:
+        _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
 
 
 def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle_s: float, dry_run: bool) -> None:
@@ -60,6 +70,36 @@ def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle
         checked = apply(plan, ready.remote, cache, settle_s=settle_s, keep=keep, progress=_say)
         _say(f"health check: {checked['check']}")
     typer.echo(f"{plan.release.name} is on at {transport.name}")
+
+
+def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str, str], dry_run: bool) -> None:
+    from siamedge.devices.card import write_card, write_image
+    from siamedge.devices.carried import write_carried, write_tar
+    from siamedge.devices.flashing import Parts, bundle_formats, cache_folder, make_release
+    from siamedge.devices.systems import assume
+
+    kind, _, place = target.partition(":")
+    found, platform = assume(*device, bundle_formats(bundle), options.backends)
+    with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
+        parts = Parts(bundle, found, platform, found.profile.groups)
+        release = make_release(parts, options, cache_folder(), Path(work) / "release")
+        size = sum(layer.size for layer in (*release.layers, release.folder)) / 1e6
+        typer.echo(f"  {release.name} ({size:.1f} MB) for {device[0]}, {device[1]}: {', '.join(found.backends)}")
+        if dry_run:
+            return
+        carried = Path(work) / "carried"
+        write_carried(release, platform, carried, cache_folder())
+        {"card": write_card, "image": write_image, "bundle": lambda to, folder: write_tar(folder, to)}[kind](
+            Path(place), carried
+        )
+    typer.echo(f"{release.name} is in {place}; " + _CARRIED[kind])
+
+
+_CARRIED = {
+    "card": "it installs itself at the first boot",
+    "image": "it installs itself at the first boot",
+    "bundle": "on the device: tar -xf FILE.tar && sudo sh siamedge/install.sh",
+}
 
 
 def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float) -> None:

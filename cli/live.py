@@ -90,7 +90,6 @@ def serve_page(
     options: "SourceOptions",
     address: str,
     reacquire: str,
-    threads: int,
 ) -> None:
     """Serve the page until Ctrl-C.
 
@@ -107,7 +106,7 @@ def serve_page(
         raise BackendError(f"--web needs {error.name}", hint="pip install 'siamedge[web]'") from error
     setup = Setup(
         sources=tuple(dict.fromkeys([source, *cameras_here(), "synthetic:"])),
-        models=models_of(bundle, picked, reacquire, threads),
+        models=models_of(bundle, picked, reacquire),
         why="; ".join(f"{c.backend} {c.precision} on {c.device}: {c.verdict}" for c in picked.candidates),
         options=options,
         folder=Path("recordings"),
@@ -127,7 +126,7 @@ def cameras_here(root: Path = Path("/")) -> list[str]:
     return [str(path) for path in sorted(found, key=lambda path: int(path.name[5:]))]
 
 
-def models_of(bundle: "Bundle", picked: "Pick", reacquire: str, threads: int) -> "dict[str, Callable[[], Tracker]]":
+def models_of(bundle: "Bundle", picked: "Pick", reacquire: str) -> "dict[str, Callable[[], Tracker]]":
     """Every precision of the bundle on every backend that works here, the chosen one first."""
     from siamedge.runtime.backends import PRECISIONS, get_backend
     from siamedge.runtime.picking import Candidate
@@ -138,7 +137,7 @@ def models_of(bundle: "Bundle", picked: "Pick", reacquire: str, threads: int) ->
             format_ = get_backend(candidate.backend).format
             held = {a.precision for a in bundle.manifest.artifacts if a.format == format_ and a.role == "search"}
             choices += [Candidate(candidate.backend, p, candidate.device, "usable") for p in PRECISIONS if p in held]
-    return {f"{c.backend} {c.precision}": partial(open_watched, bundle, c, threads, reacquire) for c in unique(choices)}
+    return {f"{c.backend} {c.precision}": partial(open_watched, bundle, c, reacquire) for c in unique(choices)}
 
 
 def unique(choices: "list[Candidate]") -> "list[Candidate]":
@@ -146,9 +145,9 @@ def unique(choices: "list[Candidate]") -> "list[Candidate]":
     return list({(c.backend, c.precision, c.device): c for c in reversed(choices)}.values())[::-1]
 
 
-def open_watched(bundle: "Bundle", choice: "Candidate", threads: int, reacquire: str) -> "Tracker":
+def open_watched(bundle: "Bundle", choice: "Candidate", reacquire: str) -> "Tracker":
     """Load a choice and watch over its target, where the family can."""
     from siamedge.runtime.picking import open_tracker
 
-    tracker = open_tracker(bundle, choice, threads)
+    tracker = open_tracker(bundle, choice)
     return watched(tracker, reacquire if hasattr(tracker, "look") else "off")

@@ -11,12 +11,13 @@ import typer
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
-    "eval": "siamedge.cli.eval:evaluate",
     "doctor": "siamedge.cli.doctor:doctor",
+    "eval": "siamedge.cli.eval:evaluate",
     "export": "siamedge.cli.export:export",
     "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
     "track": "siamedge.cli.track:track",
+    "tune": "siamedge.cli.tune:tune",
 }
 """Command to the function that runs it."""
 ALONE = {"--web": "127.0.0.1:8765"}
@@ -56,12 +57,12 @@ for _name, _target in COMMANDS.items():
 def main() -> None:
     """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
     try:
-        code = app(with_values(sys.argv[1:]), standalone_mode=False)
+        code = app(with_values(sys.argv[1:]), prog_name="siamedge", standalone_mode=False)
     except SiamedgeError as error:
         _stop(str(error), error.hint, 1)
     except USAGE_ERROR as error:
-        command = error.ctx.command_path if error.ctx else "siamedge"
-        _stop(as_one_line(error.format_message()), f"{command} --help", 2)
+        command = next((f" {name}" for name in sys.argv[1:2] if name in COMMANDS), "")
+        _stop(as_one_line(error.format_message()), f"siamedge{command} --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:

@@ -1,5 +1,6 @@
 """Edits TFLite files by their schema."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,20 @@ def pack(model: Any) -> bytes:
 
 def operator_names(content: bytes) -> list[str]:
     """Types of the operators of a TFLite file's first subgraph, in order of execution."""
+    model = read_flatbuffer(content)
+    return [operator_name(model, op) for op in model.subgraphs[0].operators]
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """Type of an operator of an object tree, such as "CONV_2D"."""
+    return _builtin_names()[model.operatorCodes[operator.opcodeIndex].builtinCode]
+
+
+@cache
+def _builtin_names() -> dict[int, str]:
     from ai_edge_litert import schema_py_generated as schema
 
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    model = read_flatbuffer(content)
-    return [names[model.operatorCodes[op.opcodeIndex].builtinCode] for op in model.subgraphs[0].operators]
+    return {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
 
 def make_crop_int8(content: bytes, crop: str) -> bytes:

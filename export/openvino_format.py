@@ -18,6 +18,7 @@ from siamedge.export.quiet import quiet
 from siamedge.export.recipes import RECIPES, Recipe
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.telemetry import telemetry_blocked
 
 HINT_INSTALL = "pip install 'siamedge[export]'"
 
@@ -69,7 +70,8 @@ def import_openvino() -> ModuleType:
         ExportError: It is not installed.
     """
     try:
-        import openvino  # type: ignore[import-untyped]
+        with telemetry_blocked():
+            import openvino  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"OpenVINO export needs {error.name}", hint=HINT_INSTALL) from error
     module: ModuleType = openvino

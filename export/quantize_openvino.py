@@ -6,6 +6,9 @@ from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import Recipe
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.telemetry import telemetry_blocked
+
+PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 
 
 def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
@@ -15,12 +18,15 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         ExportError: NNCF is missing or cannot quantize the model.
     """
     try:
-        with quiet():
+        with quiet(), telemetry_blocked():
             import nncf  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"int8 for OpenVINO needs {error.name}", hint="pip install 'siamedge[export]'") from error
     ignored = nncf.IgnoredScope(
-        types=list(recipe.float_ops), patterns=[f"{pattern}.*" for pattern in recipe.exclude], validate=False
+        names=end_operators(model) if recipe.float_ends else [],
+        types=list(recipe.float_ops),
+        patterns=[f"{pattern}.*" for pattern in recipe.exclude],
+        validate=False,
     )
     with quiet():
         return nncf.quantize(
@@ -30,3 +36,14 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             ignored_scope=ignored,
             fast_bias_correction=True,
         )
+
+
+def end_operators(model: Any) -> list[str]:
+    """Names of the last convolution or product before each output of an OpenVINO model."""
+    ends = []
+    for result in model.get_results():
+        operator = result
+        while operator.get_type_name() not in PRODUCTS and operator.get_input_size() > 0:
+            operator = operator.input_value(0).get_node()
+        ends.append(operator.get_friendly_name())
+    return ends

@@ -19,6 +19,8 @@ class Recipe:
             not count, while an error of the kernels spoils every frame.
         calibration: How ranges of activations are taken from what was observed.
         float_ops: Types of operators that stay float, in the names of the format.
+        float_ends: The last convolution or product before each output stays float. It costs next to nothing; without it
+            neighbouring cells often get the same score, and chance decides which of them wins.
         exclude: Regular expressions; an operator whose name matches one from its start stays float.
         weights: Type of the weights.
         activations: Type of the activations.
@@ -28,6 +30,7 @@ class Recipe:
     template_precision: Precision = "fp16"
     calibration: CalibrationMethod = "minmax"
     float_ops: tuple[str, ...] = ()
+    float_ends: bool = True
     exclude: tuple[str, ...] = ()
     weights: Literal["int8"] = "int8"
     activations: Literal["int8", "uint8"] = "int8"
@@ -35,7 +38,7 @@ class Recipe:
 
 RECIPES: Mapping[Format, Recipe] = {
     "onnx": Recipe("ort_static_qdq_u8s8", activations="uint8"),
-    "tflite": Recipe("aeq_static_wi8_ai8", calibration="moving_average", float_ops=("HARD_SWISH", "BATCH_MATMUL")),
+    "tflite": Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL")),
     "openvino": Recipe("nncf_static_i8"),
 }
 """The default of each format."""

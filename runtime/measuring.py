@@ -4,7 +4,7 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,23 +92,16 @@ def involuntary_switches() -> int:
 def spread_of(times_ms: Sequence[float]) -> Spread:
     """Give the percentiles of at least one time; the nearest from above, never one that was not measured."""
     ordered = sorted(times_ms)
-    at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99)]
-    return Spread(*at, len(ordered))
-
-
-def cpu_ms(compute: Callable[[], object]) -> float:
-    """CPU time of all threads of this process during a call, milliseconds."""
-    start_ns = time.process_time_ns()
-    compute()
-    return (time.process_time_ns() - start_ns) / 1e6
+    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99))
+    return Spread(p50, p95, p99, len(ordered))
 
 
 def race(trackers: Mapping[str, Tracker], scenes: Sequence[Scene], rounds: int) -> dict[str, list[float]]:
-    """Time updates of several trackers on the same boxes, one after the other in every scene.
+    """Time updates of several trackers on the same boxes, one tracker after the other in every round.
 
     Args:
         trackers: By name. init is called before each update and not timed.
-        scenes: What they see.
+        scenes: What they see, in each round.
         rounds: How often; one more round is run first and not counted.
 
     Returns:
@@ -116,15 +109,22 @@ def race(trackers: Mapping[str, Tracker], scenes: Sequence[Scene], rounds: int) 
     """
     medians: dict[str, list[float]] = {name: [] for name in trackers}
     for number in range(rounds + 1):
-        times: dict[str, list[float]] = {name: [] for name in trackers}
-        for scene in scenes:
-            for name, tracker in trackers.items():
-                tracker.init(scene.before, scene.box)
-                times[name].append(cpu_ms(lambda tracker=tracker, frame=scene.after: tracker.update(frame)))  # type: ignore[misc]
-        if number > 0:
-            for name, taken in times.items():
-                medians[name].append(statistics.median(taken))
+        for name, tracker in trackers.items():
+            median = statistics.median(update_times(tracker, scenes))
+            if number > 0:
+                medians[name].append(median)
     return medians
+
+
+def update_times(tracker: Tracker, scenes: Sequence[Scene]) -> list[float]:
+    """CPU time of an update in each scene, milliseconds."""
+    times = []
+    for scene in scenes:
+        tracker.init(scene.before, scene.box)
+        start_ns = time.process_time_ns()
+        tracker.update(scene.after)
+        times.append((time.process_time_ns() - start_ns) / 1e6)
+    return times
 
 
 def ratio_to(rival: Sequence[float], ours: Sequence[float]) -> float:

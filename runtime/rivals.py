@@ -1,6 +1,8 @@
 """Other trackers of OpenCV behind our Tracker seam, for comparison only."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -20,9 +22,9 @@ class OpenCVTracker:
         keeps: The tracker can be initialised again.
     """
 
-    def __init__(self, make: object, *, keeps: bool = False) -> None:
+    def __init__(self, make: Callable[[], Any], *, keeps: bool = False) -> None:
         self._make, self._keeps = make, keeps
-        self._tracker = make() if keeps else None  # type: ignore[operator]
+        self._tracker: Any = make() if keeps else None
 
     def init(self, frame: Image, box: Box) -> None:
         """Take the target to follow from a frame; the box is cut to whole pixels.
@@ -32,7 +34,7 @@ class OpenCVTracker:
         """
         check_init(frame, box)
         if not self._keeps:
-            self._tracker = self._make()  # type: ignore[operator]
+            self._tracker = self._make()
         self._tracker.init(frame, tuple(int(side) for side in box))
 
     def update(self, frame: Image) -> TrackResult:

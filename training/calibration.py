@@ -33,7 +33,7 @@ def write_calibration(path: Path, config: DartConfig, *, pairs: int = 24, seed: 
             Mixture(tracks=1.0, negative=0.1, grey=0.15, flat=1.0),
             Geometry(),
             Geometry(),
-            Appearance(noise=0.0, jpeg=0.0),
+            Appearance(noise=0.0, jpeg=0.0, sharp=0.0),
             outlines=Outlines(),
             template_px=config.template_px,
             search_px=config.search_px,

@@ -95,3 +95,15 @@ def test_doctor_over_ssh(shell: Shell, device: LoopbackDevice) -> None:
     assert report["target"] == f"{device.user}@127.0.0.1:{device.port}"
     assert report["device"]["home"] == str(device.home)
     assert done.returncode == report["exit_code"]
+
+
+def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> None:
+    bundle, tar = tiny_bundle(tmp_path), tmp_path / "site.tar"
+    words = ("--board", "pi4", "--system", "bookworm", "--no-wheels", "--run", "--source 0")
+    done = shell("flash", str(bundle), f"bundle:{tar}", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("tar -xf FILE.tar && sudo sh siamedge/install.sh")
+    assert tar.is_file()
+    missing = shell("flash", str(bundle), f"bundle:{tar}")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("siamedge: board '' is unknown\n  try: --board pi5")

@@ -207,6 +207,16 @@ def test_a_dask_cluster_gives_the_same_bytes_as_one_process(tmp_path: Path) -> N
         assert finish(order) == alone
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs siamedge[dask]")
+    order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", dask="tcp://127.0.0.1:1")
+    with pytest.raises(SourceError, match=r"no Dask scheduler at tcp://127.0.0.1:1") as caught:
+        evaluate(order)
+    assert caught.value.hint == "start one with `dask scheduler`"
+
+
 def test_measured_latencies_and_several_processes_exclude_each_other(tmp_path: Path) -> None:
     order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", jobs=2, clock=Clock(30))
     with pytest.raises(SourceError, match="latencies cannot be measured while several sequences run at once"):
