@@ -11,6 +11,7 @@ import typer
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
+    "cameras": "siamedge.cli.cameras:cameras",
     "doctor": "siamedge.cli.doctor:doctor",
     "eval": "siamedge.cli.eval:evaluate",
     "export": "siamedge.cli.export:export",
