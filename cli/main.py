@@ -16,6 +16,7 @@ COMMANDS = {
     "track": "siamedge.cli.track:track",
     "tune": "siamedge.cli.tune:tune",
     "bench": "siamedge.cli.bench:bench",
+    "cameras": "siamedge.cli.cameras:cameras",
     "doctor": "siamedge.cli.doctor:doctor",
     "flash": "siamedge.cli.flash:flash",
     "status": "siamedge.cli.status:status",

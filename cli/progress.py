@@ -32,8 +32,7 @@ class Status:
     def __init__(self, picked: "Pick", frames: "FrameSource", output: Path | None, *, is_explained: bool) -> None:
         self._choice, self._lost = picked.choice, 0
         self._frames, self._output = frames, output
-        self._latencies: list[float] = []
-        self._from_capture = LatencyMeter()
+        self._updates, self._from_capture = LatencyMeter(), LatencyMeter()
         self._is_terminal = sys.stderr.isatty()
         if is_explained:
             for candidate in picked.candidates:
@@ -41,7 +40,8 @@ class Status:
 
     def add(self, step: "Step") -> None:
         """Take one frame into account."""
-        self._latencies.append(step.timing.tracker_ms)
+        if self._from_capture.total:  # the first frame is the start box, nothing was searched
+            self._updates.add(step.timing.tracker_ms)
         self._from_capture.add(step.timing.latency_ms)
         self._lost += step.result.lost
         if self._is_terminal:
@@ -55,18 +55,18 @@ class Status:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_terminal and self._latencies:
+        if self._is_terminal and self._from_capture.total:
             say("\n")
-        if self._latencies and (kind is None or issubclass(kind, KeyboardInterrupt)):
+        if self._from_capture.total and (kind is None or issubclass(kind, KeyboardInterrupt)):
             self._sum_up()
 
     def _sum_up(self) -> None:
         """Say what ran, how fast, and where the video is."""
-        choice, updates = self._choice, sorted(self._latencies[1:])
-        speed = f", {updates[len(updates) // 2]:.2f} ms a frame" if updates else ""
+        choice = self._choice
+        speed = f", {self._updates.percentile(0.5):.2f} ms a frame" if self._updates.total else ""
         lost = f", lost in {self._lost}" if self._lost else ""
         ran = f"{choice.backend} {choice.precision} on {choice.device}"
-        say(f"{len(self._latencies)} frames{lost}; {ran}{speed} (median in the tracker)\n")
+        say(f"{self._from_capture.total} frames{lost}; {ran}{speed} (median in the tracker)\n")
         if counters := getattr(self._frames, "counters", None):
             p50, p95, p99 = self._from_capture.percentiles()
             say(
