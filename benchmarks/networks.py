@@ -2,7 +2,7 @@
 
     python benchmarks/networks.py --models ../shared/models --calibration VIDEO [--calibration VIDEO ...] [--out DIR]
 
-Latencies are CPU milliseconds of the search graph on one thread; everything else does not depend on the machine's speed.
+Latencies are CPU milliseconds of the search graph on one thread; nothing else depends on the speed of the machine.
 """
 
 import argparse
@@ -24,10 +24,10 @@ CHECKPOINTS = {
 }
 HEADING = """# Five networks, three formats, three precisions
 
-Made by `python benchmarks/networks.py`. Each row compares an exported pair with its source network in PyTorch, crop by crop
-(docs/bundle.md says what the columns mean). `ms` is CPU time of the search graph on one thread of {machine}; the machine was
-{load}. The SiamFC checkpoint is untrained (its batch norm statistics are fitted), so its response is flat and its peak says
-little. int8 of a NanoTrack keeps the template graph in fp16: it runs once a target.
+Made by `python benchmarks/networks.py`. Each row compares an exported pair with its source network in PyTorch, crop by
+crop (docs/bundle.md says what the columns mean). `ms` is CPU time of the search graph on one thread of {machine}; the
+machine was {load}. The SiamFC checkpoint is untrained (its batch norm statistics are fitted), so its response is flat
+and its peak says little. int8 of a NanoTrack keeps the template graph in fp16: it runs once a target.
 
 | network | format | KiB | max diff | cosine | peak | box px | ms | verdict |
 |---|---|---|---|---|---|---|---|---|

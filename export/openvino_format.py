@@ -1,5 +1,6 @@
 """OpenVINO IR: from the ONNX graphs, then compressed to float16 or quantized by NNCF."""
 
+import re
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,10 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.onnx_format import OnnxConverter
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import RECIPES, Recipe
+from siamedge.export.recipes import Recipe, recipe_for
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.telemetry import telemetry_blocked
 
 HINT_INSTALL = "pip install 'siamedge[export]'"
 
@@ -29,6 +31,7 @@ class OpenVINOConverter:
     """
 
     def __init__(self, network: SourceNetwork) -> None:
+        self._network = network
         self._onnx = OnnxConverter(network)
 
     @cached_property
@@ -44,7 +47,9 @@ class OpenVINOConverter:
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
         """
-        return convert_pair(self, self._onnx.graphs, precision, calibration, recipe or RECIPES["openvino"])
+        return convert_pair(
+            self, self._onnx.graphs, precision, calibration, recipe or recipe_for("openvino", self._network.arch)
+        )
 
     def as_float(self, index: int, precision: Precision) -> Converted:
         """Graph 0 (template) or 1 (search) in fp32, or with its weights in fp16."""
@@ -68,7 +73,9 @@ def import_openvino() -> ModuleType:
         ExportError: It is not installed.
     """
     try:
-        import openvino  # type: ignore[import-untyped]
+        with telemetry_blocked():
+            import openvino  # type: ignore[import-untyped]
+            import openvino.passes  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"OpenVINO export needs {error.name}", hint=HINT_INSTALL) from error
     module: ModuleType = openvino
@@ -76,16 +83,31 @@ def import_openvino() -> ModuleType:
 
 
 def read_onnx(content: bytes) -> Any:
-    """Read an ONNX file as an OpenVINO model.
+    """Read an ONNX file as an OpenVINO model with its constant expressions computed.
+
+    Weights of grouped convolutions otherwise stay behind a Reshape, in which NNCF does not store them in int8.
 
     Raises:
         ExportError: OpenVINO is missing or cannot read it.
     """
     openvino = import_openvino()
     try:
-        return openvino.Core().read_model(model=content)
+        model = openvino.Core().read_model(model=content)
+        manager = openvino.passes.Manager()
+        manager.register_pass(openvino.passes.ConstantFolding())
+        manager.run_passes(model)
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot read the ONNX graph: {error}") from error
+    return model
+
+
+def name_by_position(model: Any) -> None:
+    """Rename operators that OpenVINO named by a counter of the process, so that equal networks give equal bytes."""
+    model.set_friendly_name("siamedge")
+    for position, operator in enumerate(model.get_ordered_ops()):
+        kind = operator.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", operator.get_friendly_name()):
+            operator.set_friendly_name(f"{kind}_{position}")
 
 
 def save_model(model: Any, *, half: bool) -> tuple[bytes, bytes]:
@@ -96,6 +118,7 @@ def save_model(model: Any, *, half: bool) -> tuple[bytes, bytes]:
         half: Store the weights in float16.
     """
     openvino = import_openvino()
+    name_by_position(model)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=half)

@@ -1,11 +1,17 @@
 """Static int8 for OpenVINO models, by NNCF."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe
+from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.telemetry import telemetry_blocked
+
+PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
+METHODS: Mapping[CalibrationMethod, str] = {"minmax": "MINMAX", "mean_minmax": "MEAN_MINMAX"}
+"""Name in NNCF's RangeEstimatorParametersSet."""
 
 
 def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
@@ -15,12 +21,18 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         ExportError: NNCF is missing or cannot quantize the model.
     """
     try:
-        with quiet():
+        with quiet(), telemetry_blocked():
             import nncf  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"int8 for OpenVINO needs {error.name}", hint="pip install 'siamedge[export]'") from error
+    if recipe.calibration not in METHODS:
+        raise ExportError(f"NNCF has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
+    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet
     ignored = nncf.IgnoredScope(
-        types=list(recipe.float_ops), patterns=[f"{pattern}.*" for pattern in recipe.exclude], validate=False
+        names=end_operators(model) if recipe.float_ends else [],
+        types=list(recipe.float_ops),
+        patterns=[f"{pattern}.*" for pattern in recipe.exclude],
+        validate=False,
     )
     with quiet():
         return nncf.quantize(
@@ -29,4 +41,18 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             subset_size=len(feeds),
             ignored_scope=ignored,
             fast_bias_correction=True,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=getattr(ranges, METHODS[recipe.calibration])
+            ),
         )
+
+
+def end_operators(model: Any) -> list[str]:
+    """Names of the last convolution or product before each output of an OpenVINO model."""
+    ends = []
+    for result in model.get_results():
+        operator = result
+        while operator.get_type_name() not in PRODUCTS and operator.get_input_size() > 0:
+            operator = operator.input_value(0).get_node()
+        ends.append(operator.get_friendly_name())
+    return ends

@@ -82,15 +82,18 @@ class LiteRTSession:
         """Compute all outputs.
 
         Raises:
-            BackendError: The feeds are not the model's inputs, or the session is closed.
+            BackendError: The feeds are not the model's inputs, the session is closed, or the library fails.
         """
         interpreter = self._interpreter
         if interpreter is None:
             raise BackendError(f"{self._name}: the session is closed")
         check_feeds(self._name, self._inputs, feeds)
-        for name, feed in feeds.items():
-            interpreter.set_tensor(self._input_indices[name], feed)
-        interpreter.invoke()
+        try:
+            for name, feed in feeds.items():
+                interpreter.set_tensor(self._input_indices[name], feed)
+            interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"{self._name}: LiteRT failed: {error}") from error
         return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
 
     def close(self) -> None:

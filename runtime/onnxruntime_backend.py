@@ -46,7 +46,7 @@ class OnnxRuntimeSession:
         self._inputs = by_name(model.inputs)
         self._outputs = by_name(model.outputs)
         self._session = open_session(model, runtime, provider, threads)
-        self._errors: type[Exception] | tuple[type[Exception], ...] = (RuntimeError, ValueError)
+        self._refusals = refusals(runtime)
         check_declared(model.name, "inputs", declared(self._session.get_inputs()), model.inputs)
         check_declared(model.name, "outputs", declared(self._session.get_outputs()), model.outputs)
         self._bound: dict[str, Array] = {}
@@ -69,15 +69,18 @@ class OnnxRuntimeSession:
         """Compute all outputs; their memory is reused by the next call.
 
         Raises:
-            BackendError: The feeds are not the model's inputs, or the session is closed.
+            BackendError: The feeds are not the model's inputs, the session is closed, or the library fails.
         """
         if self._session is None:
             raise BackendError(f"{self._name}: the session is closed")
         check_feeds(self._name, self._inputs, feeds)
-        for name, feed in feeds.items():
-            if self._bound.get(name) is not feed:
-                self._bind(name, feed)
-        self._session.run_with_iobinding(self._binding)
+        try:
+            for name, feed in feeds.items():
+                if self._bound.get(name) is not feed:
+                    self._bind(name, feed)
+            self._session.run_with_iobinding(self._binding)
+        except self._refusals as error:
+            raise BackendError(f"{self._name}: onnxruntime failed: {error}") from error
         return self._results
 
     def close(self) -> None:
