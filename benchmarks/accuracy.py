@@ -1,39 +1,57 @@
-"""Success AUC and precision of bundles x backends x precisions, and of cv2.TrackerNano, on one data set.
+"""Success AUC and precision of bundles x backends x precisions, checkpoints and cv2.TrackerNano, on one data set.
 
-python benchmarks/accuracy.py ../shared/sequences --bundle NAME.siamedge --backends onnxruntime,tflite,openvino \
-    --precisions fp32,int8 --opencv-nano backbone.onnx,head.onnx --output docs/results/accuracy
+python benchmarks/accuracy.py ../shared/sequences --bundle NAME.siamedge --checkpoint NAME.pth \
+    --backends onnxruntime,tflite,openvino --precisions fp32,int8 \
+    --opencv-nano backbone.onnx,head.onnx --output docs/results/accuracy
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from siamedge.export.evaluation.bootstrap import estimates
-from siamedge.export.evaluation.conventions import get_convention
+from siamedge.export.evaluation.bootstrap import Estimate, difference, estimates
+from siamedge.export.evaluation.conventions import Convention, get_convention
 from siamedge.export.evaluation.datasets import open_dataset
 from siamedge.export.evaluation.evaluation import run_sequence
 from siamedge.export.evaluation.sequences import Sequence
 from siamedge.export.evaluation.specs import TrackerSpec, open_spec
+from siamedge.export.evaluation.terms import Terms
 from siamedge.runtime.errors import SiamedgeError
 
-HEADER = ("tracker", "backend", "precision", "AUC", "+-", "prec@20", "wall ms / frame", "note")
+HEADER = ("tracker", "backend", "precision", "AUC [95 %]", "precision at 20 px", "AUC minus fp32 [95 %]", "note")
+OTB = get_convention("otb")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A tracker's terms, or why it could not run."""
+
+    spec: TrackerSpec
+    terms: tuple[Terms, ...]
+    error: str
 
 
 def main() -> None:
     options = parse()
     sequences = open_dataset(options.dataset, options.layout)
-    rows = [measure(spec, sequences) for spec in specs(options)]
-    report = {"dataset": options.dataset.name, "frames": sum(len(item) for item in sequences), "rows": rows}
-    table = "\n".join(markdown(report))
+    measured = [measure(spec, sequences) for spec in specs(options)]
+    rows = [row(item, measured, sequences, OTB) for item in measured]
+    frames = sum(len(item) for item in sequences)
+    heading = (
+        f"Made by `python benchmarks/accuracy.py`. Data set `{options.dataset.name}`: {len(sequences)} sequences, {frames} frames, "
+        "one pass, convention `otb` (docs/evaluation.md). Intervals: bootstrap over sequences; differences are paired."
+    )
+    table = "\n".join([heading, "", *markdown(rows)])
     print(table)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.with_suffix(".json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
-        options.output.with_suffix(".md").write_text(table + "\n")
+        content = json.dumps({"dataset": options.dataset.name, "rows": rows}, indent=2, sort_keys=True)
+        options.output.with_suffix(".json").write_text(content + "\n")
+        options.output.with_suffix(".md").write_text(f"# Tracking accuracy\n\n{table}\n")
 
 
 def parse() -> argparse.Namespace:
@@ -42,57 +60,76 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--layout", default="auto")
     parser.add_argument("--bundle", action="append", default=[], help="may be given several times")
     parser.add_argument("--checkpoint", action="append", default=[], help="run in PyTorch; may be given several times")
+    parser.add_argument("--opencv-nano", action="append", default=[], metavar="BACKBONE.onnx,HEAD.onnx")
     parser.add_argument("--backends", default="onnxruntime,tflite,openvino")
     parser.add_argument("--precisions", default="fp32,int8")
-    parser.add_argument("--opencv-nano", default="", metavar="BACKBONE.onnx,HEAD.onnx")
     parser.add_argument("--output", type=Path, help="written with .json and .md")
     return parser.parse_args()
 
 
 def specs(options: argparse.Namespace) -> Iterator[TrackerSpec]:
-    ways = product(options.bundle, options.backends.split(","), options.precisions.split(","))
-    yield from (TrackerSpec(checkpoint) for checkpoint in options.checkpoint)
-    yield from (TrackerSpec(bundle, backend, precision) for bundle, backend, precision in ways)
-    if options.opencv_nano:
-        yield TrackerSpec(f"opencv:nano:{options.opencv_nano}")
+    for checkpoint in options.checkpoint:
+        yield TrackerSpec(checkpoint, "torch", "fp32")
+    for bundle, backend, precision in product(
+        options.bundle, options.backends.split(","), options.precisions.split(",")
+    ):
+        yield TrackerSpec(bundle, backend, precision)
+    for files in options.opencv_nano:
+        yield TrackerSpec(f"opencv:nano:{files}", "opencv", "fp32")
 
 
-def measure(spec: TrackerSpec, sequences: tuple[Sequence, ...]) -> dict[str, object]:
-    convention = get_convention("otb")
-    row: dict[str, object] = {**asdict(spec), "label": TrackerSpec(spec.source).label}
+def measure(spec: TrackerSpec, sequences: tuple[Sequence, ...]) -> Measured:
     print(f"{spec.label} ...", file=sys.stderr)
     try:
-        runs = [run_sequence(open_spec(spec), item, convention.protocol) for item in sequences]
+        tracker = open_spec(spec)
+        terms = tuple(OTB.terms(item, run_sequence(tracker, item, OTB.protocol)) for item in sequences)
     except SiamedgeError as error:
-        return {**row, "error": str(error)}
-    terms = [convention.terms(item, run) for item, run in zip(sequences, runs, strict=True)]
-    return {
-        **row,
-        "scores": {name: asdict(found) for name, found in estimates(terms, convention).items()},
-        "auc_by_sequence": {
-            item.name: float(term["success"].numerator.mean()) for item, term in zip(sequences, terms, strict=True)
-        },
-        "wall_ms": 1000 * sum(run[0].seconds[1:].sum() for run in runs) / sum(len(run[0].seconds) - 1 for run in runs),
+        return Measured(spec, (), str(error))
+    return Measured(spec, terms, "")
+
+
+def row(
+    item: Measured, measured: list[Measured], sequences: tuple[Sequence, ...], convention: Convention
+) -> dict[str, object]:
+    name = TrackerSpec(item.spec.source).label
+    found: dict[str, object] = {"tracker": name, "backend": item.spec.backend, "precision": item.spec.precision}
+    if item.error:
+        return {**found, "error": item.error}
+    scores = {key: asdict(value) for key, value in estimates(item.terms, convention).items()}
+    by_sequence = {
+        sequence.name: float(terms["success"].numerator.mean())
+        for sequence, terms in zip(sequences, item.terms, strict=True)
     }
+    return {**found, "scores": scores, "auc_by_sequence": by_sequence, "minus_fp32": against_fp32(item, measured)}
 
 
-def markdown(report: dict[str, object]) -> Iterator[str]:
-    yield f"Data set {report['dataset']}, {report['frames']} frames, one pass, convention `otb`."
-    yield ""
+def against_fp32(item: Measured, measured: list[Measured]) -> dict[str, float] | None:
+    for other in measured:
+        is_reference = (other.spec.source, other.spec.backend) == (item.spec.source, item.spec.backend)
+        if is_reference and other.spec.precision == "fp32" and item.spec.precision != "fp32" and other.terms:
+            return asdict(difference(item.terms, other.terms, OTB.metrics["auc"]))
+    return None
+
+
+def markdown(rows: list[dict[str, object]]) -> Iterator[str]:
     yield f"| {' | '.join(HEADER)} |"
     yield "|" + "---|" * len(HEADER)
-    for row in report["rows"]:  # type: ignore[attr-defined]
-        yield f"| {' | '.join(cells(row))} |"
+    for found in rows:
+        yield f"| {' | '.join(cells(found))} |"
 
 
-def cells(row: dict[str, object]) -> list[str]:
-    first = [str(row["label"]), str(row["backend"]), str(row["precision"])]
-    if "error" in row:
-        return [*first, "", "", "", "", str(row["error"])]
-    scores = row["scores"]
-    auc, precision = scores["auc"], scores["precision_20px"]  # type: ignore[index]
-    figures = [f"{auc['value']:.3f}", f"{auc['standard_error']:.3f}", f"{precision['value']:.3f}"]
-    return [*first, *figures, f"{row['wall_ms']:.2f}", ""]
+def cells(found: dict[str, object]) -> list[str]:
+    first = [str(found[key]) for key in ("tracker", "backend", "precision")]
+    scores, gap = found.get("scores"), found.get("minus_fp32")
+    if not isinstance(scores, dict):
+        return [*first, "", "", "", str(found["error"])]
+    auc, precision = Estimate(**scores["auc"]), Estimate(**scores["precision_20px"])
+    change = interval(Estimate(**gap), "+") if isinstance(gap, dict) else ""
+    return [*first, interval(auc, ""), f"{precision.value:.3f}", change, ""]
+
+
+def interval(found: Estimate, sign: str) -> str:
+    return f"{found.value:{sign}.3f} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from siamedge.runtime.geometry import Box
 T = TypeVar("T", bound=str)
 
 
-def parse_choices(text: str, known: Sequence[T], what: str) -> tuple[T, ...]:
+def parse_choices(text: str, known: Sequence[T], option: str) -> tuple[T, ...]:
     """Read a list such as "onnx,tflite", keeping the order of the known values.
 
     Raises:
@@ -19,8 +19,20 @@ def parse_choices(text: str, known: Sequence[T], what: str) -> tuple[T, ...]:
     asked = [part.strip() for part in text.split(",") if part.strip()]
     unknown = [part for part in asked if part not in known]
     if unknown or not asked:
-        raise typer.BadParameter(f"{what} {', '.join(unknown) or 'list is empty'}; choose from {', '.join(known)}")
+        found = f"{', '.join(unknown)!r} is unknown" if unknown else "the list is empty"
+        raise typer.BadParameter(f"{found}; choose from {', '.join(known)}", param_hint=f"'{option}'")
     return tuple(value for value in known if value in asked)
+
+
+def parse_choice(text: str, known: Sequence[T], option: str) -> T:
+    """Read one of the known values.
+
+    Raises:
+        typer.BadParameter: It is none of them.
+    """
+    if text not in known:
+        raise typer.BadParameter(f"{text!r} is unknown; choose one of {', '.join(known)}", param_hint=f"'{option}'")
+    return known[known.index(text)]
 
 
 def parse_box(text: str) -> Box:
@@ -32,5 +44,7 @@ def parse_box(text: str) -> Box:
     try:
         x, y, w, h = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not x,y,w,h: four numbers, pixels of the first frame") from error
+        raise typer.BadParameter(
+            f"{text!r} is not x,y,w,h: four numbers, pixels of the first frame", param_hint="'--init'"
+        ) from error
     return Box(x, y, w, h)

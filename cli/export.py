@@ -39,8 +39,8 @@ def export(
         out=out or Path(f"{checkpoint.stem if checkpoint else 'siamedge-default'}.siamedge"),
         checkpoint=checkpoint,
         arch=arch,
-        formats=parse_choices(formats, FORMATS, "format") if formats is not None else None,
-        precisions=parse_choices(precisions, PRECISIONS, "precision"),
+        formats=parse_choices(formats, FORMATS, "--formats") if formats is not None else None,
+        precisions=parse_choices(precisions, PRECISIONS, "--precisions"),
         calibration=tuple(calibration or ()),
     )
     result = run_with_progress(request)

@@ -108,7 +108,7 @@ def system_findings(device: Capabilities, now_s: float) -> Iterator[Finding]:
     yield _cpu(device)
     yield _memory(device)
     yield from _disk(device)
-    yield from _clock(device, now_s)
+    yield from clock_findings(device, now_s)
     yield from _temperature(device)
     yield from _power(device)
     yield from _camera_nodes(device)
@@ -190,7 +190,8 @@ def _disk(device: Capabilities) -> Iterator[Finding]:
         yield Finding("ok", "disk", f"{disk.free_mib} MiB free in {disk.folder}")
 
 
-def _clock(device: Capabilities, now_s: float) -> Iterator[Finding]:
+def clock_findings(device: Capabilities, now_s: float) -> Iterator[Finding]:
+    """Whether the device's clock agrees with the time here."""
     if device.clock_s is None:
         return
     there = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(device.clock_s))

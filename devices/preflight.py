@@ -7,11 +7,10 @@ from siamedge.devices.capabilities import Capabilities, PythonFound
 from siamedge.devices.libraries import LIBRARIES, OLDEST_PYTHON
 from siamedge.devices.profiles import Choice, DeviceProfile
 from siamedge.devices.remote_client import Scope
-from siamedge.runtime.backends import BACKENDS, Format
 from siamedge.runtime.errors import DeviceError
 
 MACHINES = ("aarch64", "x86_64")
-FORMAT_OF: dict[str, Format] = {"tflite": "tflite", "openvino": "openvino", "onnxruntime": "onnx"}
+FORMAT_OF: dict[str, str] = {"tflite": "tflite", "openvino": "openvino", "onnxruntime": "onnx"}
 _NEEDED_TOOLS = ("tar", "sha256sum")
 _SPARE_MIB = 100
 
@@ -44,7 +43,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    device: Capabilities, name: str, formats: Sequence[Format], wanted: Sequence[str] = (), scope: Scope = "system"
+    device: Capabilities, name: str, formats: Sequence[str], wanted: Sequence[str] = (), scope: Scope = "system"
 ) -> Fit:
     """Check a device against what a flash needs.
 
@@ -94,12 +93,12 @@ def _check_system(device: Capabilities, name: str) -> tuple[DeviceProfile, Pytho
 
 
 def _usable(
-    device: Capabilities, profile: DeviceProfile, formats: Sequence[Format], wanted: Sequence[str]
+    device: Capabilities, profile: DeviceProfile, formats: Sequence[str], wanted: Sequence[str]
 ) -> tuple[list[Choice], list[str]]:
     choices, notes = [], []
     rows = [row for row in profile.backends if not wanted or row.backend in wanted]
-    asked = {row.backend for row in rows}
-    rows += [Choice(name, "CPU", "fp32") for name in wanted if name not in asked and name in BACKENDS]
+    plain = [Choice(name, "CPU", "fp32") for name in wanted or dict.fromkeys(row.backend for row in rows)]
+    rows += [row for row in plain if row not in rows]
     for backend in dict.fromkeys(row.backend for row in rows):
         needs = LIBRARIES[backend].glibc(device.machine)
         if FORMAT_OF[backend] not in formats:

@@ -12,6 +12,17 @@ _logger = logging.getLogger(__name__)
 _MARK = "siamedge-probe "
 _SIGNALS = {132: "illegal instruction", 134: "abort", 135: "bus error", 137: "killed", 139: "segmentation fault"}
 _PROBE_TIMEOUT_S = 180
+_IN_A_HOME_OF_ITS_OWN = """
+PYTHONUSERBASE=${PYTHONUSERBASE:-$HOME/.local}
+HOME=$(mktemp -d)
+XDG_CACHE_HOME=$HOME
+export PYTHONUSERBASE HOME XDG_CACHE_HOME
+"$@"
+status=$?
+rm -rf "$HOME"
+exit $status
+"""
+"""Some libraries leave files in the home folder; a status over 128 tells the signal, which ssh alone would not."""
 
 
 class Ran(NamedTuple):
@@ -59,8 +70,7 @@ def probe(target: Transport, python: Sequence[str], backend: str, nodes: Sequenc
         ConnectionLostError: The device went away.
     """
     script = files("siamedge.devices").joinpath("probe.py").read_bytes()
-    with_status = 'python=$1; shift; "$python" "$@"; exit $?'
-    argv = ["sh", "-c", with_status, "siamedge", *python, "-", backend, *nodes]
+    argv = ["sh", "-c", _IN_A_HOME_OF_ITS_OWN, "siamedge", *python, "-", backend, *nodes]
     try:
         printed = target.run(argv, script, _PROBE_TIMEOUT_S)
     except CommandError as error:

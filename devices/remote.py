@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -33,11 +34,34 @@ def hold(base: Path) -> None:
     Raises:
         BlockingIOError: Somebody else has it.
     """
+    with _locked(base):
+        say({"held": True})
+        sys.stdin.buffer.read()
+
+
+@contextmanager
+def _locked(base: Path) -> Iterator[None]:
     base.mkdir(parents=True, exist_ok=True)
     with (base / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        say({"held": True})
-        sys.stdin.buffer.read()
+        yield
+
+
+def install(base: Path, folder: str, release: str, scope: str, settle_s: str) -> None:
+    """Install a release from files that were carried here: folder/layers/*.tar.gz and folder/releases/*.tar.gz.
+
+    Raises:
+        BlockingIOError: A flash is under way.
+        RefusedError: It is damaged or does not run here; what ran before still runs.
+    """
+    with _locked(base):
+        begin(base)
+        for kind in ("layers", "releases"):
+            for packed in sorted(Path(folder, kind).glob("*.tar.gz")):
+                with packed.open("rb") as stream:
+                    store(base, kind, packed.name.removesuffix(".tar.gz"), stream)
+        verify(base, release)
+        activate(base, release, scope, settle_s)
 
 
 def begin(base: Path) -> None:
@@ -61,12 +85,19 @@ def state(base: Path) -> None:
 
 
 def receive(base: Path, kind: str, name: str) -> None:
-    """Take a layer or release as a tar stream from standard input, verify it, then give it its name at once.
+    """Take a layer or release from standard input; see store."""
+    store(base, kind, name, sys.stdin.buffer)
+    say({"received": name})
+
+
+def store(base: Path, kind: str, name: str, stream: BinaryIO) -> None:
+    """Unpack a layer or release, verify it, then give it its name at once.
 
     Args:
         base: See above.
         kind: "layers" or "releases".
         name: Ends in the hash of its SHA256SUMS.
+        stream: A tar.gz.
 
     Raises:
         RefusedError: It is damaged, incomplete, or names a layer that is not here.
@@ -74,7 +105,7 @@ def receive(base: Path, kind: str, name: str) -> None:
     incoming = base / "incoming" / f"{name}.{os.getpid()}"
     incoming.mkdir(parents=True)
     try:
-        unpack(sys.stdin.buffer, incoming)
+        unpack(stream, incoming)
         check(incoming, name)
         if kind == "releases":
             _link_layers(base, incoming)
@@ -83,7 +114,6 @@ def receive(base: Path, kind: str, name: str) -> None:
         shutil.rmtree(incoming, ignore_errors=True)
         with suppress(OSError):
             incoming.parent.rmdir()
-    say({"received": name})
 
 
 def unpack(stream: BinaryIO, folder: Path) -> None:
@@ -145,7 +175,10 @@ def verify(base: Path, release: str) -> None:
     for layer in _layers(folder).values():
         check(base / "layers" / layer, layer)
     _check_signature(base, folder / "bundle")
-    done = subprocess.run([str(folder / "check")], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    with tempfile.TemporaryDirectory() as home:  # some libraries leave files in the home folder
+        inside = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home}
+        command = [str(folder / "check")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=inside)
     if done.returncode:
         last = (done.stderr.strip() or f"check ended with status {done.returncode}").splitlines()[-1]
         raise RefusedError(f"release {release} does not run here: {last}")
@@ -332,6 +365,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "collect": collect,
     "enroll": enroll,
     "hold": hold,
+    "install": install,
     "logs": logs,
     "receive": receive,
     "rollback": rollback,

@@ -17,7 +17,7 @@ class RefusedError(Exception):
 
 
 def start(unit: Path, scope: str, settle_s: float) -> None:
-    """Install a release's unit, restart the service, and see that it stays up.
+    """Install a release's unit, restart the service, and see that it stays up; at first boot only enable it.
 
     Raises:
         RefusedError: It does not; with the service's last words.
@@ -25,6 +25,8 @@ def start(unit: Path, scope: str, settle_s: float) -> None:
     if scope == "none" or not unit.is_file():
         return
     _install_unit(unit, scope)
+    if scope == "boot":
+        return
     if systemctl(scope, "restart", UNIT).returncode:
         raise RefusedError(f"does not start: {_last_words(scope)}")
     before = properties(scope)
@@ -42,8 +44,10 @@ def _install_unit(unit: Path, scope: str) -> None:
     part.replace(target)
     if scope == "user":
         _tool(scope, "loginctl", "enable-linger")
-    systemctl(scope, "daemon-reload")
-    systemctl(scope, "enable", UNIT)
+    if scope != "boot":
+        systemctl(scope, "daemon-reload")
+    if systemctl(scope, "enable", UNIT).returncode:
+        raise RefusedError(f"{UNIT} cannot be enabled")
 
 
 def stop(scope: str) -> None:

@@ -1,6 +1,10 @@
 """Reading trained weights from files, without running what a pickle may contain."""
 
 import pickle
+import re
+import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,12 @@ from siamedge.runtime.errors import ExportError
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts keep the weights."""
+WRAPPING_DEPTH = 3
+UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError, OverflowError),
+    *(LookupError, TypeError, AttributeError, AssertionError),
+)
+"""What torch.load raises for damaged files, as found by damaging some in thousands of ways."""
 
 
 def _numpy_globals() -> list[Any]:
@@ -32,28 +42,41 @@ def _read_safetensors(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
             return Checkpoint(state, file.metadata() or {})
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, NotImplementedError) as error:
         raise ExportError(f"{path}: not a readable safetensors file: {error}", hint="copy it again") from error
 
 
 def _read_pickle(path: Path) -> Checkpoint:
     try:
-        with safe_globals(_numpy_globals()):
+        with safe_globals(_numpy_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ExportError(
-            f"{path}: not a PyTorch checkpoint, or a damaged one, {path.stat().st_size} bytes ({reason})",
-            hint="copy it again; siamedge reads .pth and .safetensors files of tensors only",
-        ) from error
+    except UNREADABLE as error:
+        reason, hint = _why_unreadable(path, str(error))
+        raise ExportError(f"{path}: {reason}", hint=hint) from error
     return Checkpoint(_tensors(content), {})
+
+
+def _why_unreadable(path: Path, torch_says: str) -> tuple[str, str]:
+    """Say what is wrong with a file that torch.load refuses, and what to do about it."""
+    size = path.stat().st_size
+    if forbidden := re.search(r"GLOBAL (\S+)", torch_says):
+        return (
+            f"holds Python objects besides tensors ({forbidden[1]}), which are not run",
+            "save the state dict alone: torch.save(model.state_dict(), PATH)",
+        )
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+    if is_zip and not zipfile.is_zipfile(path):
+        return f"the checkpoint is cut off after {size} bytes", "copy it again"
+    return f"not a PyTorch checkpoint, or a damaged one, {size} bytes", "give a .pth or .safetensors file of tensors"
 
 
 def _tensors(content: object) -> dict[str, Tensor]:
     """Find the weights in what a training script saved; wrappers and a leading "module." are taken off."""
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    for _ in range(WRAPPING_DEPTH):
+        inner = (content.get(key) for key in WRAPPERS) if isinstance(content, Mapping) else ()
+        content = next((value for value in inner if isinstance(value, Mapping)), content)
     items = content.items() if isinstance(content, Mapping) else ()
     return {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
 

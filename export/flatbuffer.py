@@ -1,5 +1,6 @@
 """Edits TFLite files by their schema."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -54,18 +55,22 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def operator_name(model: Any, operator: Any) -> str:
-    """Type of an operator, such as CONV_2D."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    code = model.operatorCodes[operator.opcodeIndex].builtinCode
-    return next(str(name) for name, value in vars(schema.BuiltinOperator).items() if value == code)
-
-
 def operator_names(content: bytes) -> list[str]:
     """Types of the operators of a TFLite file's first subgraph, in order of execution."""
     model = read_flatbuffer(content)
-    return [operator_name(model, operator) for operator in model.subgraphs[0].operators]
+    return [operator_name(model, op) for op in model.subgraphs[0].operators]
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """Type of an operator of an object tree, such as "CONV_2D"."""
+    return _builtin_names()[model.operatorCodes[operator.opcodeIndex].builtinCode]
+
+
+@cache
+def _builtin_names() -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
 
 def make_crop_int8(content: bytes, crop: str) -> bytes | None:

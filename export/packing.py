@@ -1,7 +1,7 @@
 """Writing a bundle: all of it or nothing, and equal exports give equal bytes."""
 
 import hashlib
-import shutil
+import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -23,22 +23,30 @@ def entry_of(path: str, content: bytes) -> FileEntry:
 
 
 def check_replaceable(out: Path) -> None:
-    """Refuse to replace what is not a bundle.
+    """Refuse to replace what is not a bundle, or a bundle in which somebody keeps other files.
 
     Raises:
-        ExportError: Something else stands at the output path, or its folder does not exist.
+        ExportError: Something else stands at the output path, or its folder does not exist or cannot be written to.
     """
     if not out.parent.is_dir():
         raise ExportError(f"{out.parent}: no such folder", hint="make it first, or choose another -o")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise ExportError(f"{out.parent}: no permission to write there", hint="choose another -o")
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return
+    hint = "choose another -o, or remove it yourself"
     try:
-        parse_manifest(read_file(out, MANIFEST), out)
+        manifest = parse_manifest(read_file(out, MANIFEST), out)
     except BundleError as error:
-        raise ExportError(
-            f"{out} exists and is not a siamedge bundle; it is left alone",
-            hint="choose another -o, or remove it yourself",
-        ) from error
+        raise ExportError(f"{out} exists and is not a siamedge bundle; it is left alone", hint=hint) from error
+    if foreign := sorted(_members(out) - {MANIFEST, *(entry.path for entry in manifest.files)}):
+        raise ExportError(f"{out} holds {foreign[0]}, which is not of the bundle; it is left alone", hint=hint)
+
+
+def _members(bundle: Path) -> set[str]:
+    if not bundle.is_dir():
+        return set()
+    return {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if not path.is_dir()}
 
 
 def write_bundle(out: Path, manifest: Manifest, files: Files) -> None:
@@ -50,14 +58,20 @@ def write_bundle(out: Path, manifest: Manifest, files: Files) -> None:
         files: Content by path.
 
     Raises:
-        ExportError: Something that is not a bundle stands there.
+        ExportError: Something that is not a bundle stands there, or the disk refuses.
     """
     check_replaceable(out)
     contents = {**files, MANIFEST: to_json(manifest).encode()}
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        part = Path(scratch) / "part"
-        (write_zip if out.suffix == ".zip" else write_folder)(part, contents)
-        replace_at_once(part, out, Path(scratch) / "old")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            part = Path(scratch) / "part"
+            (write_zip if out.suffix == ".zip" else write_folder)(part, contents)
+            replace_at_once(part, out, Path(scratch) / "old")
+    except OSError as error:
+        size = sum(len(content) for content in contents.values())
+        raise ExportError(
+            f"{out}: {size} bytes cannot be written ({error.strerror})", hint="is there space, may you write there?"
+        ) from error
 
 
 def write_folder(root: Path, contents: Files) -> None:
@@ -79,11 +93,17 @@ def write_zip(path: Path, contents: Files) -> None:
 
 
 def replace_at_once(part: Path, out: Path, old: Path) -> None:
-    """Put a finished file or folder in its place; a folder that stands there is moved aside first."""
-    if part.is_dir() and out.exists():
+    """Put a finished file or folder in its place.
+
+    A file replaces a file in one step; where a folder is involved, what stands there is moved aside, and back if that
+    fails.
+    """
+    if not os.path.lexists(out) or not (part.is_dir() or out.is_dir()):
+        part.replace(out)
+        return
+    try:
         out.rename(old)
-    part.replace(out)
-    if old.is_dir():
-        shutil.rmtree(old)
-    elif old.exists():
-        old.unlink()
+        part.replace(out)
+    finally:
+        if not os.path.lexists(out):
+            old.rename(out)

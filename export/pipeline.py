@@ -81,6 +81,7 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     path = request.checkpoint or default_weights()
     progress(f"loading {path.name}")
     network = load_network(path, request.arch)
+    check_calibration(request)
     crops = _collect(request, network, progress)
     source = reference_of(network, crops.verification)
     pairs, measured = {}, []
@@ -125,6 +126,19 @@ def usable_formats(wanted: tuple[Format, ...] | None) -> tuple[tuple[Format, ...
     )
 
 
+def check_calibration(request: ExportRequest) -> None:
+    """Refuse int8 for a network whose crops we do not have.
+
+    Raises:
+        ExportError: It is a checkpoint of the user's and no calibration source is named.
+    """
+    if "int8" in request.precisions and request.checkpoint is not None and not request.calibration:
+        raise ExportError(
+            "int8 needs --calibration: crops that this tracker really sees",
+            hint="add --calibration VIDEO (or a folder of images), or --precisions fp32,fp16",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Crops:
     """What int8 is calibrated on, what everything is verified on, and what they were taken from."""
@@ -147,11 +161,6 @@ def _collect(request: ExportRequest, network: SourceNetwork, progress: Progress)
     calibration, verification = split(rendered, VERIFICATION_CROPS)
     if "int8" not in request.precisions:
         return Crops(None, verification, None)
-    if request.checkpoint is not None:
-        raise ExportError(
-            "int8 needs --calibration: crops that this tracker really sees",
-            hint="add --calibration VIDEO (or a folder of images), or --precisions fp32,fp16",
-        )
     return Crops(calibration, verification, "synthetic scenes that come with siamedge")
 
 

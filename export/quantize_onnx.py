@@ -24,6 +24,7 @@ METHODS: Mapping[CalibrationMethod, str] = {
 }
 """Name in onnxruntime.quantization.CalibrationMethod."""
 HALF_MAX = float(np.finfo(np.float16).max)
+PRODUCTS = ("Conv", "MatMul", "Gemm")
 MIN_HALF_ELEMENTS = 16
 """Tensors with fewer elements stay float32: they save nothing."""
 
@@ -94,8 +95,23 @@ def quantize(model: "ModelProto", feeds: list[Feeds], recipe: Recipe) -> "ModelP
 
 def float_nodes(model: "ModelProto", recipe: Recipe) -> list[str]:
     """Names of the operators that a recipe leaves in float."""
+    ends = set(end_nodes(model)) if recipe.float_ends else set()
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in recipe.float_ops or any(re.match(pattern, node.name) for pattern in recipe.exclude)
+        if node.op_type in recipe.float_ops
+        or node.name in ends
+        or any(re.match(pattern, node.name) for pattern in recipe.exclude)
     ]
+
+
+def end_nodes(model: "ModelProto") -> list[str]:
+    """Names of the last convolution or product before each output."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    ends = []
+    for output in model.graph.output:
+        node = producers[output.name]
+        while node.op_type not in PRODUCTS and node.input[0] in producers:
+            node = producers[node.input[0]]
+        ends.append(node.name)
+    return ends

@@ -9,8 +9,13 @@ from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.telemetry import telemetry_blocked
 
-METHODS: Mapping[CalibrationMethod, str] = {"minmax": "MINMAX", "mean_minmax": "MEAN_MINMAX"}
-"""Name in NNCF's RangeEstimatorParametersSet."""
+METHODS: Mapping[CalibrationMethod, str | None] = {
+    "default": None,
+    "minmax": "MINMAX",
+    "mean_minmax": "MEAN_MINMAX",
+}
+"""Name in NNCF's RangeEstimatorParametersSet; None: NNCF chooses by operator."""
+PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 
 
 def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
@@ -26,9 +31,16 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         raise ExportError(f"int8 for OpenVINO needs {error.name}", hint="pip install 'siamedge[export]'") from error
     if recipe.calibration not in METHODS:
         raise ExportError(f"NNCF has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
-    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet
+    method = METHODS[recipe.calibration]
+    estimator = nncf.quantization.range_estimator
+    activations = (
+        getattr(estimator.RangeEstimatorParametersSet, method) if method else estimator.RangeEstimatorParameters()
+    )
     ignored = nncf.IgnoredScope(
-        types=list(recipe.float_ops), patterns=[f"{pattern}.*" for pattern in recipe.exclude], validate=False
+        names=end_operators(model) if recipe.float_ends else [],
+        types=list(recipe.float_ops),
+        patterns=[f"{pattern}.*" for pattern in recipe.exclude],
+        validate=False,
     )
     with quiet():
         return nncf.quantize(
@@ -37,7 +49,16 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             subset_size=len(feeds),
             ignored_scope=ignored,
             fast_bias_correction=True,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                activations_range_estimator_params=getattr(ranges, METHODS[recipe.calibration])
-            ),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=activations),
         )
+
+
+def end_operators(model: Any) -> list[str]:
+    """Names of the last convolution or product before each output of an OpenVINO model."""
+    ends = []
+    for result in model.get_results():
+        operator = result
+        while operator.get_type_name() not in PRODUCTS and operator.get_input_size() > 0:
+            operator = operator.input_value(0).get_node()
+        ends.append(operator.get_friendly_name())
+    return ends

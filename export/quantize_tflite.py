@@ -1,15 +1,18 @@
 """float16 weights and static int8 for TFLite models, by ai-edge-quantizer."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from siamedge.export.calibration_feeds import Feeds
+from siamedge.export.flatbuffer import operator_name, read_flatbuffer
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
 
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 SIGNATURE = "serving_default"
 METHODS: Mapping[CalibrationMethod, str] = {"minmax": "min_max_update", "moving_average": "moving_average_update"}
 """Name of the function in ai_edge_quantizer.utils.qsv_utils that updates ranges."""
@@ -65,7 +68,8 @@ def quantize(content: bytes, feeds: list[Feeds], crop: str, recipe: Recipe) -> b
     if recipe.calibration not in METHODS:
         raise ExportError(f"TFLite has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
     with quiet():
-        rules = make_rules(aeq, recipe)
+        ends = end_tensors(content) if recipe.float_ends else []
+        rules = make_rules(aeq, recipe, ends)
         manager = aeq.recipe_manager.RecipeManager()
         manager.load_quantization_recipe(rules)
         calibrator = aeq.calibrator.Calibrator(
@@ -81,17 +85,37 @@ def quantize(content: bytes, feeds: list[Feeds], crop: str, recipe: Recipe) -> b
     return bytes(result.quantized_model)
 
 
-def make_rules(aeq: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """Express a recipe in ai-edge-quantizer's terms; later rules win over earlier ones."""
+def make_rules(aeq: Any, recipe: Recipe, ends: list[str]) -> list[dict[str, Any]]:
+    """Express a recipe in ai-edge-quantizer's terms; later rules win over earlier ones.
+
+    Args:
+        aeq: The library.
+        recipe: How to quantize.
+        ends: Tensors whose operators stay float besides.
+    """
     operation, none = aeq.qtyping.TFLOperationName, aeq.algorithm_manager.AlgorithmName.NO_QUANTIZE
     manager = aeq.recipe_manager.RecipeManager()
     manager.add_static_config(".*", operation.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for name in ("INPUT", "OUTPUT", *recipe.float_ops):
         manager.add_quantization_config(".*", operation[name], algorithm_key=none)
-    for pattern in recipe.exclude:
+    for pattern in (*recipe.exclude, *(f"{re.escape(name)}(;|$)" for name in ends)):
         manager.add_quantization_config(f"^(?:{pattern})", operation.ALL_SUPPORTED, algorithm_key=none)
     rules: list[dict[str, Any]] = manager.get_quantization_recipe()
     return rules
+
+
+def end_tensors(content: bytes) -> list[str]:
+    """Names of the tensors that the last convolution or product before each output writes."""
+    model = read_flatbuffer(content)
+    graph = model.subgraphs[0]
+    producers = {int(output): op for op in graph.operators for output in op.outputs}
+    ends = []
+    for output in graph.outputs:
+        index = int(output)
+        while operator_name(model, producers[index]) not in PRODUCTS and int(producers[index].inputs[0]) in producers:
+            index = int(producers[index].inputs[0])
+        ends.append(graph.tensors[index].name.decode())
+    return ends
 
 
 def fix_range(ranges: dict[str, Any], tensor: str, low: float, high: float) -> None:

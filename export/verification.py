@@ -3,6 +3,7 @@
 Closed-loop boxes are chaotic (a score difference of 1e-6 can grow to many pixels), so every crop is given to both.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ BUDGETS: Mapping[Precision, Budget] = {
 }
 """fp32 beyond its budget fails an export; the others are then not recommended."""
 LATENCY_RUNS = 30
+NOT_FINITE = Difference(sys.float_info.max, 0.0)
+"""Of an output with a NaN or infinity, which JSON cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,10 @@ def _in_common_layout(outputs: Mapping[str, Array], specs: Mapping[str, TensorSp
 
 
 def difference(ours: list[FloatArray], source: list[FloatArray]) -> Difference:
-    """Compare one output over all crops."""
+    """Compare one output over all crops; one value that is no finite number counts as NOT_FINITE."""
     a, b = np.stack(ours).ravel().astype(np.float64), np.stack(source).ravel().astype(np.float64)
+    if not np.isfinite(a).all():
+        return NOT_FINITE
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return Difference(float(np.abs(a - b).max()), float(a @ b) / norm if norm > 0 else 1.0)
 
@@ -128,18 +133,24 @@ def peak_agreement(ours: Reference, source: Reference) -> float:
 
 
 def box_difference(ours: Reference, source: Reference, params: AnchorFreeParams) -> float:
-    """Give the mean distance of the four box edges at the source's peak, in search-crop pixels."""
+    """Give the mean distance of the four box edges at the source's peak, in search-crop pixels.
+
+    No edge counts as farther off than the side of the crop, which is also the distance of an edge that is NaN.
+    """
     distances = []
     for a, b in zip(ours.outputs, source.outputs, strict=True):
         peak = int(score_map(b).argmax())
         edges = [np.minimum(x["log_ltrb"].reshape(4, -1)[:, peak], params.max_log_distance) for x in (a, b)]
-        distances.append(params.distance_scale * np.abs(np.exp(edges[0]) - np.exp(edges[1])))
+        apart = params.distance_scale * np.abs(np.exp(edges[0]) - np.exp(edges[1]))
+        distances.append(np.fmin(np.nan_to_num(apart, nan=np.inf), params.search_px))
     return float(np.mean(distances))
 
 
 def judge(verification: Verification, source: Reference, budget: Budget) -> tuple[bool, str]:
     """Hold a comparison against its budget and say which figure decides."""
     for name, found in verification.differences.items():
+        if found == NOT_FINITE:
+            return False, f"{name} has values that are no finite numbers"
         maps = [maps[name] for maps in (*source.kernels, *source.outputs) if name in maps]
         limit = budget.relative_error * float(np.abs(np.stack(maps)).max())
         if found.max_abs > limit:

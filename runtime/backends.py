@@ -12,6 +12,9 @@ Format = Literal["onnx", "tflite", "openvino"]
 Precision = Literal["fp32", "fp16", "int8"]
 FORMATS: tuple[Format, ...] = ("onnx", "tflite", "openvino")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+Mode = Literal["reference", "opencv"]
+MODES: tuple[Mode, ...] = ("reference", "opencv")
+"""Whose tracker runs on the network: the published one, or cv2.TrackerNano's."""
 
 
 @dataclass(frozen=True, slots=True)

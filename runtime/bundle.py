@@ -3,7 +3,8 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +14,11 @@ from siamedge.runtime.manifest import SCHEMA, Artifact, FileEntry, Manifest, Rol
 from siamedge.runtime.records import RecordError, from_json
 
 MANIFEST = "manifest.json"
+MANIFEST_LIMIT_BYTES = 4_000_000
 AGAIN = "export the bundle again, or copy it again"
+MAKE = "make one with `siamedge export`, or copy it again"
+FILES_OF: Mapping[Format, int] = {"onnx": 1, "tflite": 1, "openvino": 2}
+"""How many files a model of a format has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,12 @@ class Bundle:
         Raises:
             BundleError: One does not; the message names it with both numbers.
         """
-        read = _reader(self.path)
+        for artifact in self.manifest.artifacts:
+            _check_count(artifact)
         for entry in self.manifest.files:
             check_path(entry.path)
         for entry in self.manifest.files:
-            _check(entry, read(entry.path))
+            _read_entry(self.path, entry)
 
     def find(self, role: Role, format: Format, precision: Precision) -> Artifact:  # noqa: A002
         """Give one graph.
@@ -76,11 +82,7 @@ class Bundle:
         Raises:
             BundleError: They changed since the bundle was opened.
         """
-        read = _reader(self.path)
-        contents = []
-        for entry in artifact.files:
-            contents.append(read(entry.path))
-            _check(entry, contents[-1])
+        contents = [_read_entry(self.path, entry) for entry in artifact.files]
         content, weights = (*contents, b"")[:2]
         name = artifact.files[0].path
         return Model(name, artifact.precision, content, weights, artifact.inputs, artifact.outputs)
@@ -90,56 +92,83 @@ def check_path(path: str) -> None:
     """Refuse a path that does not stay inside the bundle.
 
     Raises:
-        BundleError: It is absolute, has a drive, a backslash, or goes upwards.
+        BundleError: It is absolute, has a drive, a backslash or an unprintable character, or goes upwards.
     """
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or ":" in path:
+    is_odd = "\\" in path or ":" in path or not path.isprintable()
+    if not parts or path.startswith("/") or ".." in parts or is_odd:
         raise BundleError(f"{MANIFEST} names {path!r}, which is outside the bundle", hint="do not use this bundle")
 
 
-def read_file(path: Path, name: str) -> bytes:
-    """Read one file of a folder or zip file.
+def read_file(path: Path, name: str, bytes_wanted: int | None = None) -> bytes:
+    """Read one file of a folder or zip file; its size is checked before anything is read.
+
+    Args:
+        path: The bundle.
+        name: Of the file in it, with forward slashes.
+        bytes_wanted: Its size; None: anything up to MANIFEST_LIMIT_BYTES.
 
     Raises:
-        BundleError: There is no such bundle, or it has no such file.
+        BundleError: There is no such bundle, it has no such file, or one of another size.
     """
-    return _reader(path)(name)
-
-
-def _reader(path: Path) -> Callable[[str], bytes]:
     if path.is_dir():
-        return lambda name: _read_from_folder(path, name)
+        return _read_from_folder(path, name, bytes_wanted)
     if path.is_file() and zipfile.is_zipfile(path):
-        return lambda name: _read_from_zip(path, name)
-    what = "not a bundle (neither a folder nor a zip file)" if path.exists() else "no such bundle"
-    raise BundleError(f"{path}: {what}", hint="make one with `siamedge export`")
+        return _read_from_zip(path, name, bytes_wanted)
+    what = "not a bundle (neither a folder nor a whole zip file)" if path.exists() else "no such bundle"
+    raise BundleError(f"{path}: {what}", hint=MAKE)
 
 
-def _read_from_folder(root: Path, name: str) -> bytes:
+def _read_from_folder(root: Path, name: str, bytes_wanted: int | None) -> bytes:
     file = root / name
-    if not file.is_file():
-        raise BundleError(f"{root.name}: {name} is missing", hint=AGAIN)
-    if not file.resolve().is_relative_to(root.resolve()):
-        raise BundleError(f"{root.name}: {name} is a link that leaves the bundle", hint="do not use this bundle")
-    return file.read_bytes()
+    try:
+        if not file.is_file():
+            raise _missing(root, name)
+        if not file.resolve().is_relative_to(root.resolve()):
+            raise BundleError(f"{root.name}: {name} is a link that leaves the bundle", hint="do not use this bundle")
+        _check_size(name, file.stat().st_size, bytes_wanted)
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{root.name}: {name} cannot be read ({error.strerror})", hint=AGAIN) from error
 
 
-def _read_from_zip(path: Path, name: str) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        try:
+def _read_from_zip(path: Path, name: str, bytes_wanted: int | None) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if name not in archive.NameToInfo:
+                raise _missing(path, name)
+            _check_size(name, archive.getinfo(name).file_size, bytes_wanted)
             return archive.read(name)
-        except KeyError as error:
-            raise BundleError(f"{path.name}: {name} is missing", hint=AGAIN) from error
-        except zipfile.BadZipFile as error:
-            raise BundleError(f"{path.name}: {name} is damaged ({error})", hint=AGAIN) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise BundleError(f"{path.name}: {name} is damaged ({error})", hint=AGAIN) from error
 
 
-def _check(entry: FileEntry, content: bytes) -> None:
-    if len(content) != entry.bytes:
-        raise BundleError(f"{entry.path}: {len(content)} bytes, the manifest says {entry.bytes}", hint=AGAIN)
+def _missing(path: Path, name: str) -> BundleError:
+    if name == MANIFEST:
+        return BundleError(f"{path}: not a bundle (it has no {MANIFEST})", hint=MAKE)
+    return BundleError(f"{path.name}: {name} is missing", hint=AGAIN)
+
+
+def _read_entry(path: Path, entry: FileEntry) -> bytes:
+    content = read_file(path, entry.path, entry.bytes)
     found = hashlib.sha256(content).hexdigest()
     if found != entry.sha256:
         raise BundleError(f"{entry.path}: sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}", hint=AGAIN)
+    return content
+
+
+def _check_size(name: str, found: int, wanted: int | None) -> None:
+    if wanted is None and found > MANIFEST_LIMIT_BYTES:
+        raise BundleError(f"{name}: {found} bytes, at most {MANIFEST_LIMIT_BYTES} are read", hint=AGAIN)
+    if wanted is not None and found != wanted:
+        raise BundleError(f"{name}: {found} bytes, the manifest says {wanted}", hint=AGAIN)
+
+
+def _check_count(artifact: Artifact) -> None:
+    found, wanted = len(artifact.files), FILES_OF[artifact.format]
+    if found != wanted:
+        kind = f"{artifact.format}-{artifact.precision} {artifact.role}"
+        raise BundleError(f"{MANIFEST}: the {kind} model has {found} files, expected {wanted}", hint=AGAIN)
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:
@@ -150,7 +179,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     """
     try:
         schema = json.loads(content)["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path.name}: {MANIFEST} is not a siamedge manifest", hint=AGAIN) from error
     if schema != SCHEMA:
         raise BundleError(

@@ -80,13 +80,13 @@ def connect_camera(device: Path, options: SourceOptions) -> CaptureFeed:
     quiet_opencv()
     name = f"camera {device}"
     if not device.exists():
-        raise SourceError(f"{name}: no such device", hint="is it plugged in? `siamedge cameras` lists what is there")
+        raise SourceError(f"{name}: no such device", hint="is it plugged in? `ls /dev/video*` lists what is there")
     if not os.access(device, os.R_OK | os.W_OK):
         raise SourceError(f"{name}: permission denied", hint="sudo usermod -aG video $USER, then log in again")
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(1, math.ceil(options.read_timeout_s))))
     capture = cv2.VideoCapture(str(device.resolve()), cv2.CAP_V4L2)
     if not capture.isOpened():
-        raise SourceError(f"{name}: cannot be opened as a camera", hint="`siamedge cameras` lists what is there")
+        raise SourceError(f"{name}: cannot be opened as a camera", hint="`ls /dev/video*` lists what is there")
     for setting, value in settings_of(options).items():
         capture.set(setting, value)
     decoder = RAW_DECODERS.get(fourcc_name(int(capture.get(cv2.CAP_PROP_FOURCC))))

@@ -57,7 +57,7 @@ def square_around(center: Point, side_px: float) -> Square:
     return Square(math.floor(center.x - half + 0.5), math.floor(center.y - half + 0.5), side)
 
 
-def crop_square(frame: Image, square: Square, out: Image, padding: tuple[float, ...]) -> None:
+def crop_square(frame: Image, square: Square, out: Image, padding: tuple[float, ...], *, exact: bool = False) -> None:
     """Cut a square and resize it, bilinear; only what lies inside the square is ever touched.
 
     The pixels are those of resizing a copy of the square with its padding. A padded square larger than WARP_FROM_PX
@@ -69,12 +69,13 @@ def crop_square(frame: Image, square: Square, out: Image, padding: tuple[float, 
         square: What to cut.
         out: (S, S, 3) uint8, BGR, C-contiguous: the crop is written there.
         padding: BGR colour of what lies outside the frame.
+        exact: Copy a large padded square all the same.
     """
     left, top, side = square
     size = (out.shape[1], out.shape[0])
     if square.is_inside(frame):
         _keep(cv2.resize(frame[top : top + side, left : left + side], size, out), out)
-    elif WARPS_EXACTLY and side > max(WARP_FROM_PX, *size):
+    elif WARPS_EXACTLY and not exact and side > max(WARP_FROM_PX, *size):
         _warp(frame, square, out, padding)
     else:
         _crop_padded(frame, square, out, padding)

@@ -1,5 +1,9 @@
 """OpenVINO."""
 
+import io
+import json
+import logging
+import platform
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -7,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from siamedge.runtime.backends import Format, Model, Precision
+from siamedge.runtime.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.feeds import by_name, check_declared, check_feeds
 from siamedge.runtime.telemetry import telemetry_blocked
 from siamedge.runtime.tensors import Array, TensorSpec
 
+LOG = logging.getLogger(__name__)
 INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "int8": "f32"}
 """Type in which float operators compute, by the precision of the file. Without it a CPU with bf16 or f16 uses that."""
 
@@ -37,12 +43,12 @@ def import_openvino() -> ModuleType:
 class OpenVINOSession:
     """A compiled model; feeds are read where they lie, outputs are views of the request's memory."""
 
-    def __init__(self, model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int]) -> None:
+    def __init__(self, model: Model, openvino: ModuleType, compiled: Any) -> None:
         self._name = model.name
         self._inputs = by_name(model.inputs)
         self._outputs = by_name(model.outputs)
         self._tensor = openvino.Tensor
-        self._request: Any = compile_model(model, openvino, device, config).create_infer_request()
+        self._request: Any = compiled.create_infer_request()
         self._bound: dict[str, Array] = {}
         self._results = {name: self._request.get_tensor(name).data for name in self._outputs}
 
@@ -69,8 +75,7 @@ class OpenVINOSession:
             for name, feed in feeds.items():
                 if self._bound.get(name) is not feed:
                     self._bind(name, feed)
-            self._request.start_async()
-            self._request.wait()
+            self._request.infer(share_outputs=True)  # start_async hands over to another thread and back
         except RuntimeError as error:
             raise BackendError(f"{self._name}: OpenVINO failed: {error}") from error
         return self._results
@@ -101,10 +106,52 @@ def compile_model(model: Model, openvino: ModuleType, device: str, config: Mappi
         compiled = core.compile_model(network, device, dict(config))
     except RuntimeError as error:
         raise BackendError(f"{model.name}: OpenVINO refuses the model on {device}: {error}") from error
+    check_device(model, compiled, device)
+    return compiled
+
+
+def check_device(model: Model, compiled: Any, device: str) -> None:
+    """Make sure that the wanted device executes a compiled model.
+
+    Raises:
+        BackendError: Another one does.
+    """
     executing = list(compiled.get_property("EXECUTION_DEVICES"))
     if any(base_name(name) != base_name(device) for name in executing):
         raise BackendError(f"{model.name}: {', '.join(executing)} executes the model, {device} was asked for")
+
+
+def compile_or_import(
+    model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int], cache: CompiledCache
+) -> Any:
+    """Compile a model, or take what was compiled before from a cache.
+
+    Raises:
+        BackendError: See compile_model.
+    """
+    key = cache_key(model, openvino, device, config)
+    if (blob := cache.read(key)) is not None:
+        try:
+            compiled = openvino.Core().import_model(io.BytesIO(blob), device, dict(config))
+            check_device(model, compiled, device)
+        except RuntimeError as error:
+            LOG.warning("%s: OpenVINO refuses what it compiled before, it compiles again: %s", model.name, error)
+        else:
+            return compiled
+    compiled = compile_model(model, openvino, device, config)
+    exported = io.BytesIO()
+    compiled.export_model(exported)
+    cache.write(key, exported.getvalue())
     return compiled
+
+
+def cache_key(model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int]) -> CacheKey:
+    """All that a compiled model depends on; the processor's name decides which instructions are in it."""
+    core = openvino.Core()
+    name = core.get_property(device, "FULL_DEVICE_NAME")
+    capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    hardware = f"{device} {name} {platform.machine()} {','.join(capabilities)}"
+    return CacheKey(model_sha256(model), f"openvino {openvino.__version__}", hardware, json.dumps(dict(config)))
 
 
 def base_name(device: str) -> str:
@@ -127,13 +174,23 @@ class OpenVINOBackend:
 
     Args:
         inference_precision: Type in which float operators compute, by the precision of the file: "f32", "f16", "bf16".
+        cache: Where compiled models are kept; None: nowhere.
     """
 
     name = "openvino"
     format: Format = "openvino"
 
-    def __init__(self, inference_precision: Mapping[Precision, str] = INFERENCE_PRECISION) -> None:
+    def __init__(
+        self,
+        inference_precision: Mapping[Precision, str] = INFERENCE_PRECISION,
+        cache: CompiledCache | None = None,
+    ) -> None:
         self._inference_precision = inference_precision
+        self._cache = cache
+
+    def with_cache(self, cache: CompiledCache) -> "OpenVINOBackend":
+        """The same backend, keeping what it compiles."""
+        return OpenVINOBackend(self._inference_precision, cache)
 
     def unavailable(self, device: str) -> str | None:
         """Why OpenVINO or a device of it cannot be used here; None if it can."""
@@ -158,4 +215,7 @@ class OpenVINOBackend:
             config["INFERENCE_NUM_THREADS"] = threads
         if base_name(device) in ("CPU", "GPU"):
             config["INFERENCE_PRECISION_HINT"] = self._inference_precision[model.precision]
-        return OpenVINOSession(model, import_openvino(), device, config)
+        openvino = import_openvino()
+        if self._cache is None:
+            return OpenVINOSession(model, openvino, compile_model(model, openvino, device, config))
+        return OpenVINOSession(model, openvino, compile_or_import(model, openvino, device, config, self._cache))

@@ -1,9 +1,10 @@
 """Choosing a backend and precision: the choice, and the verdict on every candidate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from siamedge.runtime.backends import BACKENDS, PRECISIONS, Precision, Session, get_backend
+from siamedge.runtime.backends import BACKENDS, PRECISIONS, Mode, Precision, Session, get_backend
 from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.cache import CachingBackend, CompiledCache
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import Tracker
@@ -17,13 +18,15 @@ class Candidate:
         backend: Name of the backend.
         precision: Which of the bundle's artifacts.
         device: The backend's name of the device.
-        verdict: "chosen", "usable", or why not.
+        verdict: "chosen", "usable", "not tried", or why not.
+        threads: Of the backend.
     """
 
     backend: str
     precision: Precision
     device: str
     verdict: str
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +38,35 @@ class Pick:
 
 
 def pick(
-    bundle: Bundle, *, backend: str | None = None, precision: Precision | None = None, device: str = "CPU"
+    bundle: Bundle,
+    *,
+    backend: str | None = None,
+    precision: Precision | None = None,
+    device: str = "CPU",
+    is_thorough: bool = False,
 ) -> Pick:
     """Choose how to run a bundle here, without loading a model.
+
+    Trying a backend imports its library, which takes up to 0.1 s, so that those after the first usable one are left
+    out.
 
     Args:
         bundle: Opened.
         backend: Only this one.
         precision: Only this one; otherwise the one that the bundle recommends for the backend's format.
         device: Only this device of a backend.
+        is_thorough: Try all of them.
 
     Raises:
         BackendError: None fits; the message gives the verdict on every candidate.
     """
     names = [get_backend(backend).name] if backend else list(BACKENDS)
-    candidates = [_judge(bundle, name, precision, device) for name in names]
-    chosen = next((i for i, candidate in enumerate(candidates) if candidate.verdict == "usable"), None)
+    candidates: list[Candidate] = []
+    chosen: int | None = None
+    for name in names:
+        candidates.append(_judge(bundle, name, precision, device, is_tried=chosen is None or is_thorough))
+        if chosen is None and candidates[-1].verdict == "usable":
+            chosen = len(candidates) - 1
     if chosen is None:
         reasons = "; ".join(f"{c.backend}: {c.verdict}" for c in candidates)
         hint = (
@@ -59,46 +75,64 @@ def pick(
             else "leave --backend away to choose another"
         )
         raise BackendError(f"no backend can run {bundle.path.name} here: {reasons}", hint=hint)
-    first = candidates[chosen]
-    candidates[chosen] = Candidate(first.backend, first.precision, first.device, "chosen")
+    candidates[chosen] = replace(candidates[chosen], verdict="chosen")
     return Pick(candidates[chosen], tuple(candidates))
 
 
-def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str) -> Candidate:
+def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str, *, is_tried: bool) -> Candidate:
     backend = get_backend(name)
     recommended = bundle.manifest.recommended.get(backend.format)
     chosen = precision or (recommended.precision if recommended else "fp32")
     have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format and a.role == "search"}
-    if (reason := backend.unavailable(device)) is not None:
-        return Candidate(name, chosen, device, reason)
+    if not have:
+        return Candidate(name, chosen, device, f"the bundle has no {backend.format} model")
     if chosen not in have:
-        held = ", ".join(p for p in PRECISIONS if p in have) or "nothing"
-        return Candidate(name, chosen, device, f"the bundle holds {held} for {backend.format}, not {chosen}")
-    return Candidate(name, chosen, device, "usable")
+        held = ", ".join(p for p in PRECISIONS if p in have)
+        return Candidate(name, chosen, device, f"the bundle has {held} for {backend.format}, not {chosen}")
+    if not is_tried:
+        return Candidate(name, chosen, device, "not tried")
+    return Candidate(name, chosen, device, backend.unavailable(device) or "usable")
 
 
-def load_sessions(bundle: Bundle, choice: Candidate, threads: int = 1) -> tuple[Session, Session]:
+def load_sessions(bundle: Bundle, choice: Candidate, cache: CompiledCache | None = None) -> tuple[Session, Session]:
     """Load the template and the search graph of a choice.
+
+    Args:
+        bundle: Opened.
+        choice: What to load.
+        cache: Where a backend that compiles may keep the result; None: nowhere.
 
     Raises:
         BackendError: The library refuses a model.
         BundleError: A model file changed since the bundle was opened.
     """
     backend = get_backend(choice.backend)
+    if cache is not None and isinstance(backend, CachingBackend):
+        backend = backend.with_cache(cache)
     template = bundle.load(bundle.find("template", backend.format, choice.precision))
     search = bundle.load(bundle.find("search", backend.format, choice.precision))
     return (
-        backend.load(template, device=choice.device, threads=threads),
-        backend.load(search, device=choice.device, threads=threads),
+        backend.load(template, device=choice.device, threads=choice.threads),
+        backend.load(search, device=choice.device, threads=choice.threads),
     )
 
 
-def open_tracker(bundle: Bundle, choice: Candidate, threads: int = 1) -> Tracker:
-    """Load a choice and put the bundle's tracker on top.
+def open_tracker(
+    bundle: Bundle, choice: Candidate, *, mode: Mode = "reference", cache: CompiledCache | None = None
+) -> Tracker:
+    """Load a choice and put a tracker on top.
+
+    Args:
+        bundle: Opened.
+        choice: What to load.
+        mode: "reference": the bundle's tracker as published; "opencv": what cv2.TrackerNano computes.
+        cache: See load_sessions.
 
     Raises:
-        BackendError: The library refuses a model.
+        BackendError: The library refuses a model, or the mode cannot run this network.
         BundleError: A model file changed since the bundle was opened.
     """
     entry = bundle.manifest.tracker
-    return make_tracker(entry.family, *load_sessions(bundle, choice, threads), entry.params)
+    return make_tracker(
+        "opencv" if mode == "opencv" else entry.family, *load_sessions(bundle, choice, cache), entry.params
+    )

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+PLAIN_NAMES: Mapping[type, str] = {int: "an integer", float: "a number", str: "a text", types.NoneType: "null"}
+"""How messages call the types that JSON has."""
 
 
 class RecordError(ValueError):
@@ -27,7 +30,7 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     """
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"is not JSON: {error}") from error
     parsed: T = parse(kind, value, "")
     return parsed
@@ -96,10 +99,11 @@ def _parse_tuple(kind: Any, value: Any, where: str) -> Any:
 
 
 def _parse_plain(kind: Any, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and type(value) in (int, float):
+        is_number = abs(value) <= sys.float_info.max  # also false for the NaN that json.loads lets through
+        return float(_checked(is_number, value, "a finite number", where))
     is_fitting = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-    return _checked(is_fitting, value, f"a {'null' if kind is type(None) else kind.__name__}", where)
+    return _checked(is_fitting, value, PLAIN_NAMES.get(kind, kind.__name__), where)
 
 
 def _checked(is_fitting: bool, value: Any, wanted: str, where: str) -> Any:

@@ -15,6 +15,9 @@ from siamedge.runtime.tensors import Array, TensorSpec
 LARGEST_LOGIT = np.float32(80.0)
 """exp of it is finite in float32; the sigmoid of anything larger is 0 or 1 all the same."""
 
+SMALLEST_LOG = -30.0
+"""No log distance counts as smaller: a box of exactly 0 pixels has no aspect."""
+
 
 class Peak(NamedTuple):
     """The best cell of a response.
@@ -95,6 +98,13 @@ class ResponseGrid:
                 best, best_rank = peak, rank
         return best
 
+    def strongest(self, maps: Mapping[str, Array], w: float, h: float) -> Peak:
+        """Give the cell with the highest raw score, whatever its place and size; arguments as in best."""
+        self._read_scores(maps)
+        cell = int(self._scores.argmax())
+        log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
+        return self._decode(cell, log_ltrb, context_side(w, h, 0.5), w / h)
+
     def _read_scores(self, maps: Mapping[str, Array]) -> None:
         outputs, scores = self._outputs, self._scores
         cls = as_chw(maps["cls"], outputs["cls"])
@@ -111,7 +121,7 @@ class ResponseGrid:
         params = self._params
         row, column = divmod(cell, params.response_size)
         left, top, right, bottom = (
-            params.distance_scale * math.exp(min(value, params.max_log_distance))
+            params.distance_scale * math.exp(max(SMALLEST_LOG, min(value, params.max_log_distance)))
             for value in log_ltrb[:, row, column].tolist()
         )
         w, h = left + right, top + bottom

@@ -1,5 +1,6 @@
 """The tracker of the original SiamFC: a scale pyramid of search crops and the peak of the response."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -117,25 +118,29 @@ class SiamFCTracker:
         self._search.hold(self._run(self._template, frame, self._template_side))
 
     def update(self, frame: Image) -> TrackResult:
-        """Find the target in the next frame."""
+        """Find the target in the next frame; a response with a NaN or infinity keeps the box and scores 0."""
         params = self._params
         side = self._template_side * params.search_px / params.template_px
         scores = [self._respond(frame, i, side * float(factor)) for i, factor in enumerate(self._factors)]
+        if not all(map(math.isfinite, scores)):
+            return self._result(0.0, is_lost=True)
         peak = self._pyramid.best()
         factor = float(self._factors[peak.scale])
         image_px_per_cell = params.stride / params.response_up * side * factor / params.search_px
         self._center = self._clipped(frame, peak.x * image_px_per_cell, peak.y * image_px_per_cell)
         self._rescale(1 - params.scale_lr + params.scale_lr * factor)
         score = scores[peak.scale]
-        is_lost = params.lost_below is not None and score < params.lost_below
+        return self._result(score, is_lost=params.lost_below is not None and score < params.lost_below)
+
+    def _result(self, score: float, *, is_lost: bool) -> TrackResult:
         center = Point(self._center.x + 0.5, self._center.y + 0.5)
         return TrackResult(Box.around(center, *self._size), score, is_lost)
 
     def _respond(self, frame: Image, scale: int, side_px: float) -> float:
-        """Put the response of one scale into the pyramid; give its highest raw value."""
+        """Put the response of one scale into the pyramid; give its highest raw value, NaN if any is not finite."""
         response = as_chw(self._run(self._search, frame, side_px)["response"], self._response)[0]
         self._pyramid.add(scale, response)
-        return float(response.max())
+        return float(response.max()) if np.isfinite(response).all() else math.nan
 
     def _run(self, runner: CropRunner, frame: Image, side_px: float) -> Mapping[str, Array]:
         crop_square(frame, instance_square(self._center, side_px), runner.picture, self._padding)

@@ -11,8 +11,9 @@ from siamedge.runtime.trackers import Tracker
 TRACKERS: Mapping[str, str] = {
     "anchor-free": "siamedge.runtime.anchor_free:AnchorFreeTracker",
     "siamfc": "siamedge.runtime.siamfc:SiamFCTracker",
+    "opencv": "siamedge.runtime.opencv_mode:OpenCVNanoTracker",
 }
-"""Tracker family to implementation."""
+"""Tracker family to implementation; "opencv" is a mode of anchor-free networks, not a family of its own."""
 
 
 def make_tracker(family: str, template: Session, search: Session, params: TrackerParams) -> Tracker:

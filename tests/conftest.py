@@ -3,4 +3,16 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded default model, exported to ONNX fp32: what `siamedge export` gives first. Do not change it."""
+    from siamedge.export.pipeline import ExportRequest, export_bundle
+
+    out = tmp_path_factory.mktemp("default") / "default.siamedge"
+    export_bundle(ExportRequest(out, formats=("onnx",), precisions=("fp32",)))
+    return out

@@ -1,17 +1,16 @@
 """Dart: the trial's weights give the golden outputs, and weights survive a round trip."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from shared import shared_path
 
 from siamedge.export.families.dart import TRIAL, Dart, DartConfig, load_dart, save_dart
 from siamedge.runtime.errors import ExportError
 
-SHARED = Path(os.environ.get("SIAMEDGE_SHARED", Path(__file__).parents[2] / "shared"))
 SMALL = DartConfig(layers=((4, 2), (8, 2), (8, 2)), channels=8, head=8, tower=1, template_px=32, search_px=64)
 
 
@@ -20,11 +19,10 @@ def padded(crops: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(grown).permute(0, 3, 1, 2).float()
 
 
-@pytest.mark.skipif(not (SHARED / "models/trial").is_dir(), reason="needs ../shared/models/trial")
 def test_trial_weights_give_the_golden_outputs() -> None:
-    golden = np.load(SHARED / "models/trial/golden.npz")
-    crops = np.load(SHARED / "models/nanotrack/golden_v2.npz")
-    network = load_dart(SHARED / "models/trial/trial.safetensors")
+    golden = np.load(shared_path("models/trial/golden.npz"))
+    crops = np.load(shared_path("models/nanotrack/golden_v2.npz"))
+    network = load_dart(shared_path("models/trial/trial.safetensors"))
     with torch.no_grad():
         cls, log_ltrb = network(padded(crops["template"]), padded(crops["search"]))
     assert np.abs(cls.numpy() - golden["cls"]).max() < 1e-3

@@ -63,6 +63,7 @@ class Appearance:
     low_resolution: float = 0.2
     noise: float = 0.15
     jpeg: float = 0.15
+    sharp: float = 0.3
 
 
 def random_linear(rng: Rng, geometry: Geometry) -> Matrix:
@@ -162,6 +163,12 @@ def lower_resolution(image: Image, factor: float) -> Image:
     small_px = max(8, int(size / factor))
     small = cv2.resize(image, (small_px, small_px), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def sharpen(image: Image, amount: float) -> Image:
+    """Raise fine detail; crops in store are a little soft, crops of large targets in a video are not."""
+    soft = cv2.GaussianBlur(image, (3, 3), 0)
+    return cv2.addWeighted(image, 1 + amount, soft, -amount, 0).astype(np.uint8, copy=False)
 
 
 def compress(image: Image, quality: int) -> Image:

@@ -226,6 +226,9 @@ class PairMaker:
         if blur:
             template = change.lower_resolution(template, blur)
             search = change.lower_resolution(search, blur * np.exp(rng.uniform(-0.2, 0.2)))
+        elif rng.random() < look.sharp:
+            amount = rng.uniform(0.5, 2.0)
+            template, search = change.sharpen(template, amount), change.sharpen(search, amount)
         template = change.recolor(rng, template, look)
         search = change.recolor(rng, search, look)
         if rng.random() < self._mixture.grey:

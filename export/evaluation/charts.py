@@ -13,6 +13,7 @@ from siamedge.export.evaluation.overlap import Vector
 COLORS = ("#0b6e99", "#d1495b", "#3f7d20", "#8e5ea2", "#c7740a", "#555555")
 WIDTH, HEIGHT = 520, 380
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 48
+LEGEND_STEP = 18
 INK, GRID = "#333333", "#dddddd"
 
 
@@ -112,13 +113,29 @@ def _grid(chart: Chart) -> Iterator[Mark]:
 
 
 def _legend(chart: Chart) -> Iterator[Mark]:
-    falls = bool(np.nanmean([line.values[0] - line.values[-1] for line in chart.lines]) > 0)
-    bottom = HEIGHT - BOTTOM - 12
-    x = LEFT + 14 if falls else LEFT + 190
+    x, top = _free_corner(chart)
     for row, (line, color) in enumerate(zip(chart.lines, _colors(len(chart.lines)), strict=True)):
-        y = bottom - 18 * (len(chart.lines) - 1 - row)
+        y = top + LEGEND_STEP * row
         yield Stroke(((x, y - 4), (x + 22, y - 4)), color, 3)
         yield Text(line.label, x + 28, y)
+
+
+def _free_corner(chart: Chart) -> tuple[float, float]:
+    """Give where the legend covers the fewest points of the curves."""
+    wide = 34 + 7 * max((len(line.label) for line in chart.lines), default=0)
+    high = LEGEND_STEP * len(chart.lines)
+    corners = [
+        (x, y)
+        for y in (HEIGHT - BOTTOM - high, TOP + 20)
+        for x in (LEFT + 14, max(LEFT + 14, WIDTH - RIGHT - 8 - wide))
+    ]
+    points = np.array([point for line in chart.lines for point in _points(chart, line.values)] or [(0.0, 0.0)])
+
+    def covered(corner: tuple[float, float]) -> int:
+        inside = (points >= (corner[0] - 6, corner[1] - 20)) & (points <= (corner[0] + wide, corner[1] + high))
+        return int(inside.all(axis=1).sum())
+
+    return min(corners, key=covered)
 
 
 def _points(chart: Chart, values: Vector) -> tuple[tuple[float, float], ...]:

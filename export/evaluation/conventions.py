@@ -83,7 +83,7 @@ CONVENTIONS: Mapping[str, Convention] = {
         protocol="one-pass",
         terms=onepass.got10k_terms,
         metrics={
-            "ao": Metric("overlap", (0, 1), "average overlap AO"),
+            "ao": Metric("overlap", (0, 1), "average overlap"),
             "sr_50": Metric("success", (50, 51), "SR 0.50"),
             "sr_75": Metric("success", (75, 76), "SR 0.75"),
         },
@@ -112,12 +112,12 @@ CONVENTIONS: Mapping[str, Convention] = {
         protocol="multi-start",
         terms=votstart.vot_terms,
         metrics={
-            "eao": Metric("eao", (votstart.LOW, votstart.HIGH), "expected average overlap EAO"),
-            "accuracy": Metric("accuracy", (0, 1), "accuracy A"),
-            "robustness": Metric("robustness", (0, 1), "robustness R"),
+            "eao": Metric("eao", (votstart.LOW, votstart.HIGH), "EAO"),
+            "accuracy": Metric("accuracy", (0, 1), "accuracy"),
+            "robustness": Metric("robustness", (0, 1), "robustness"),
         },
         axes={"eao": Axis("frames", np.arange(votstart.HIGH, dtype=np.float64), "Expected average overlap", "eao")},
-        source="votchallenge/toolkit, multi-start analyses of VOT2020..2022",
+        source="votchallenge/toolkit, multi-start analyses of VOT2020 to VOT2022",
     ),
 }
 

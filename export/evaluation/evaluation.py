@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from siamedge.export.evaluation.bootstrap import Estimate, estimates
@@ -15,6 +17,14 @@ from siamedge.export.evaluation.specs import TrackerSpec, open_spec
 from siamedge.export.evaluation.work import run_all
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.trackers import Tracker
+
+BACKEND_DISTRIBUTIONS: Mapping[str, str] = {
+    "onnxruntime": "onnxruntime",
+    "tflite": "ai-edge-litert",
+    "openvino": "openvino",
+    "torch": "torch",
+}
+"""Backend to the distribution that it is installed with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +80,17 @@ def settings_of(spec: TrackerSpec, protocol: Protocol, clock: Clock | None) -> S
         device=spec.device,
         protocol=protocol,
         realtime="" if clock is None else clock.words(),
+        versions=", ".join(f"{name} {found}" for name, found in versions(spec).items()),
     )
+
+
+def versions(spec: TrackerSpec) -> dict[str, str]:
+    """Give the installed distributions whose version may change what a tracker answers."""
+    found = {}
+    for name in ("siamedge", "numpy", "opencv-python-headless", BACKEND_DISTRIBUTIONS.get(spec.backend)):
+        with suppress(PackageNotFoundError):
+            found.update({name: version(name)} if name else {})
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
 """Everything that an evaluation leaves in its folder, and the comparison with other folders."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def score(order: Order, name: str, runs: list[tuple[Run, ...]], against: list[Pa
 
 def label_of(spec: TrackerSpec, realtime: str) -> str:
     """Name a run for people: the tracker, and the frame rate if it ran against a clock."""
-    return f"{spec.label} @ {realtime.strip('[').split(',')[0]} fps" if realtime else spec.label
+    return f"{spec.label} @ {json.loads(realtime)[0]:g} fps" if realtime else spec.label
 
 
 def load_all(folder: Path, convention: Convention, sequences: tuple[Sequence, ...]) -> list[tuple[Run, ...]]:

@@ -54,7 +54,7 @@ def to_html(reports: Rows[Report], convention: Convention, against: Mapping[str,
     title = f"{first.label} on {len(first.names)} sequences"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>Convention <code>{escape(first.convention)}</code>, as {escape(convention.source)} computes it; "
+        f"<p>Convention <code>{escape(first.convention)}</code>, following {escape(convention.source)}; "
         f"{first.frames} frames tracked.</p>",
         "<h2>Scores</h2>",
         "<p>In brackets the 95&nbsp;% bootstrap interval over sequences: how far the number would move with other "
@@ -74,7 +74,7 @@ def charts(reports: Rows[Report], convention: Convention) -> Iterator[Chart]:
     for name, axis in convention.axes.items():
         label = convention.metrics[axis.metric].label
         lines = [Line(f"{item.label} [{item.scores[axis.metric].value:.3f}]", item.curves[name]) for item in reports]
-        yield Chart(f"{axis.title} (in brackets: {label})", axis.label, axis.ticks, lines)
+        yield Chart(f"{axis.title} [{label}]", axis.label, axis.ticks, lines)
 
 
 def _scores(reports: Rows[Report], convention: Convention) -> str:

@@ -26,6 +26,7 @@ class Settings:
         device: As asked for.
         protocol: one-pass or multi-start.
         realtime: The latency rule and its numbers in words, empty for none.
+        versions: Of siamedge and the libraries that compute.
     """
 
     tracker: str
@@ -35,6 +36,7 @@ class Settings:
     device: str
     protocol: str
     realtime: str
+    versions: str
 
     def digest(self) -> str:
         """Hash everything but where the tracker's files are."""

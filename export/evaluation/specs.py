@@ -35,7 +35,7 @@ class TrackerSpec:
     def label(self) -> str:
         """A name for tables and result folders, without separators of paths."""
         if self.source.startswith("opencv:nano:"):
-            return "opencv-nano"
+            return f"opencv-nano-{self.files()[0].stem}"
         name = Path(self.source).name.removesuffix(".zip").removesuffix(".siamedge")
         stem = Path(name).stem if Path(name).suffix in CHECKPOINT_SUFFIXES else name
         parts = [stem, *(part for part in (self.backend, self.precision) if part != "auto")]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Rows
 from functools import partial
+from importlib import import_module
 from typing import TypeVar
 
 from siamedge.runtime.errors import SourceError
@@ -43,24 +44,25 @@ def _in_processes(
     work: Callable[[tuple[int, Task]], tuple[int, Answer]], pairs: list[tuple[int, Task]], jobs: int
 ) -> Iterator[tuple[int, Answer]]:
     try:
-        from joblib import Parallel, delayed  # type: ignore[import-untyped]
+        joblib = import_module("joblib")
     except ImportError as error:
         raise SourceError("--jobs needs joblib", hint="pip install 'siamedge[eval]', or use --jobs 1") from error
-    yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(work)(pair) for pair in pairs)
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    yield from parallel(joblib.delayed(work)(pair) for pair in pairs)
 
 
 def _on_cluster(
     work: Callable[[tuple[int, Task]], tuple[int, Answer]], pairs: list[tuple[int, Task]], address: str
 ) -> Iterator[tuple[int, Answer]]:
     try:
-        from distributed import Client, as_completed
+        distributed = import_module("distributed")
     except ImportError as error:
         raise SourceError("--dask needs dask and distributed", hint="pip install 'siamedge[dask]'") from error
     try:
-        client = Client(address, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
+        client = distributed.Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise SourceError(f"no Dask scheduler at {address}: {error}", hint="start one with `dask scheduler`") from error
     with client:
         futures = [client.submit(work, pair, pure=False) for pair in pairs]
-        for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
+        for future in distributed.as_completed(futures, loop=client.loop):
             yield future.result()

@@ -1,6 +1,7 @@
 """Dart as the exporters take it: its two graphs and what its tracker needs to know."""
 
 import json
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -38,6 +39,19 @@ class SearchGraph(nn.Module):
         return self.network.search(kernel, x)
 
 
+def tuned_params(metadata: Mapping[str, str]) -> dict[str, float]:
+    """Read the tuned tracker parameters from a file's notes.
+
+    Raises:
+        ExportError: They are no JSON object of numbers.
+    """
+    try:
+        tuned = json.loads(metadata[TRACKER_KEY]) if TRACKER_KEY in metadata else TRIAL_TRACKER
+        return {str(name): float(value) for name, value in tuned.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ExportError(f"{TRACKER_KEY} in the weights cannot be read: {error}", hint="train it again") from error
+
+
 def tracker_params(config: DartConfig, tuned: dict[str, float]) -> AnchorFreeParams:
     """Join a network's geometry and the tuned parameters of its tracker.
 
@@ -72,7 +86,6 @@ def build(checkpoint: Checkpoint) -> SourceNetwork:
     config = DartConfig.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else TRIAL
     network = Dart(config)
     load_weights(network, checkpoint.state, "dart")
-    tuned = json.loads(metadata[TRACKER_KEY]) if TRACKER_KEY in metadata else TRIAL_TRACKER
     return SourceNetwork(
         family="anchor-free",
         arch="dart",
@@ -82,5 +95,5 @@ def build(checkpoint: Checkpoint) -> SourceNetwork:
         kernel_shapes=((1, config.positions, config.channels),),
         outputs=("cls", "log_ltrb", "quality") if config.has_quality else ("cls", "log_ltrb"),
         color="BGR",
-        params=tracker_params(config, tuned),
+        params=tracker_params(config, tuned_params(metadata)),
     )

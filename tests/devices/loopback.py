@@ -41,11 +41,13 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.cuts = 0
         self._left: dict[str, int | None] = {"up": None, "down": None}
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         """Break every connection now."""
+        self.cuts += 1
         for pair in self._pairs:
             for end in pair:
                 with suppress(OSError):
@@ -181,6 +183,9 @@ class LoopbackDevice:
 
     def _programs(self) -> None:
         (self.root / "bin").mkdir()
+        python = self.root / "bin/python3"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
         for name in ("systemctl", "loginctl", "journalctl"):
             program = self.root / "bin" / name
             program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {SUPERVISOR} {name} "$@"\n')

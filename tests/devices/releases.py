@@ -1,5 +1,6 @@
 """Small releases for tests: a layer of a few files, a service that only says READY, a check that a test decides."""
 
+import random
 from pathlib import Path
 
 from siamedge.devices.layers import seal
@@ -32,8 +33,7 @@ def small_release(
     content.mkdir(parents=True)
     (content / "text").write_text(text)
     (content / "models").mkdir()
-    noise = bytes((index * 2654435761 + (index >> 7) * 40503 + len(text)) >> 13 & 0xFF for index in range(size))
-    (content / "models/noise").write_bytes(noise)
+    (content / "models/noise").write_bytes(random.Random(text).randbytes(size))
     files = {
         "check": check,
         "serve": SERVICE.format(python=python, ready=ready, lives_s=lives_s, text=text),

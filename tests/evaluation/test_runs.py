@@ -1,6 +1,7 @@
 """Running trackers: coordinates, starts, clocks, resuming, several processes, result files."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -206,6 +207,16 @@ def test_a_dask_cluster_gives_the_same_bytes_as_one_process(tmp_path: Path) -> N
         assert finish(order) == alone
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs siamedge[dask]")
+    order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", dask="tcp://127.0.0.1:1")
+    with pytest.raises(SourceError, match=r"no Dask scheduler at tcp://127.0.0.1:1") as caught:
+        evaluate(order)
+    assert caught.value.hint == "start one with `dask scheduler`"
+
+
 def test_measured_latencies_and_several_processes_exclude_each_other(tmp_path: Path) -> None:
     order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", jobs=2, clock=Clock(30))
     with pytest.raises(SourceError, match="latencies cannot be measured while several sequences run at once"):
@@ -273,7 +284,7 @@ def test_labels_name_the_tracker_and_how_it_runs() -> None:
     assert TrackerSpec("/a/dart.siamedge", "tflite", "int8").label == "dart-tflite-int8"
     assert TrackerSpec("dart.siamedge.zip").label == "dart"
     assert TrackerSpec("v3.pth", "torch", "fp32").label == "v3-torch-fp32"
-    assert TrackerSpec("opencv:nano:a.onnx,b.onnx").label == "opencv-nano"
+    assert TrackerSpec("opencv:nano:v2.onnx,head.onnx").label == "opencv-nano-v2"
     assert TrackerSpec("x.siamedge", "openvino", "int8", "NPU").label == "x-openvino-int8-NPU"
 
 
@@ -282,3 +293,11 @@ def test_the_identity_tracker_stays() -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     tracker.init(picture, truth_box(0))
     assert tracker.update(picture).box == truth_box(0)
+
+
+def test_importing_the_evaluation_imports_no_heavy_library() -> None:
+    code = (
+        "import sys, siamedge.export.evaluation.outputs; print(*{'torch', 'matplotlib', 'joblib'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == ""

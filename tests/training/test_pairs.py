@@ -19,7 +19,7 @@ from siamedge.training.synthetic import write_synthetic
 
 PLAIN = Mixture(tracks=1, negative=0, distractor=0, occluder=0, grey=0, flat=1)
 STILL_LIFE = Geometry(far=0, scale=0, aspect=0, rotation_deg=0, wild=0, shear=0, flip=0, bend=0)
-UNCHANGED = Appearance(gain=0, channel_gain=0, gamma=0, motion_blur=0, low_resolution=0, noise=0, jpeg=0)
+UNCHANGED = Appearance(gain=0, channel_gain=0, gamma=0, motion_blur=0, low_resolution=0, noise=0, jpeg=0, sharp=0)
 
 
 @pytest.fixture(scope="module")

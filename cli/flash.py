@@ -1,0 +1,136 @@
+"""siamedge flash: put a bundle on a device as a supervised service."""
+
+import shlex
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from siamedge.devices.flashing import FlashOptions, Prepared
+    from siamedge.devices.remote_client import Scope
+
+
+def flash(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[BUNDLE] TARGET", help="ssh://user@host[:port], card:DIR, image:FILE or bundle:FILE.tar"
+        ),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    run: Annotated[str, typer.Option(help="Arguments of `siamedge track` for the service: '--source 0 ...'.")] = "",
+    backends: Annotated[str, typer.Option(help="Libraries to install; default: those of the device's profile.")] = "",
+    user: Annotated[bool, typer.Option("--user", help="Install for the user, without root.")] = False,
+    wheels: Annotated[Path | None, typer.Option(help="Folder of wheels, instead of the network.")] = None,
+    no_wheels: Annotated[bool, typer.Option("--no-wheels", help="Use the packages that the device has.")] = False,
+    board: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as pi5.")] = "",
+    system: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as trixie.")] = "",
+    keep: Annotated[int, typer.Option(min=0, help="Releases to keep besides the last two.")] = 1,
+    settle_s: Annotated[float, typer.Option(min=0, help="Seconds that the service must stay up.")] = 5.0,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Back to the release before; no BUNDLE.")] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove everything; no BUNDLE.")] = False,
+) -> None:
+    """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
+    from siamedge.cli.choices import parse_choices
+    from siamedge.devices.flashing import FlashOptions
+    from siamedge.runtime.backends import BACKENDS
+
+    scope: Scope = "user" if user else "system"
+    if rollback or uninstall:
+        if len(what) != 1 or (rollback and uninstall):
+            raise typer.BadParameter("--rollback and --uninstall take one TARGET and no BUNDLE")
+        _back_or_away(what[0], scope, rollback, settle_s)
+        return
+    if len(what) != 2:
+        raise typer.BadParameter(f"BUNDLE and TARGET expected, {len(what)} given")
+    wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
+    options = FlashOptions(tuple(shlex.split(run)), wanted, scope, wheels, not no_wheels)
+    if what[1].startswith(("card:", "image:", "bundle:")):
+        _carry(Path(what[0]), what[1], options, (board, system), dry_run)
+    else:
+        _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
+
+
+def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle_s: float, dry_run: bool) -> None:
+    from siamedge.devices.flash import apply, plan_flash
+    from siamedge.devices.flashing import cache_folder, prepare
+    from siamedge.devices.preflight import check_space
+    from siamedge.devices.targets import open_target
+
+    cache = cache_folder()
+    with open_target(target) as transport, tempfile.TemporaryDirectory(prefix="siamedge-") as work:
+        ready = prepare(transport, bundle, options, cache, Path(work))
+        plan = plan_flash(ready.remote, ready.release)
+        _show(ready, plan.lines())
+        if dry_run or plan.is_done:
+            return
+        check_space(ready.device, transport.name, plan.bytes)
+        checked = apply(plan, ready.remote, cache, settle_s=settle_s, keep=keep, progress=_say)
+        _say(f"health check: {checked['check']}")
+    typer.echo(f"{plan.release.name} is on at {transport.name}")
+
+
+def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str, str], dry_run: bool) -> None:
+    from siamedge.devices.card import write_card, write_image
+    from siamedge.devices.carried import write_carried, write_tar
+    from siamedge.devices.flashing import Parts, bundle_formats, cache_folder, make_release
+    from siamedge.devices.systems import assume
+
+    kind, _, place = target.partition(":")
+    found, platform = assume(*device, bundle_formats(bundle), options.backends)
+    with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
+        parts = Parts(bundle, found, platform, found.profile.groups)
+        release = make_release(parts, options, cache_folder(), Path(work) / "release")
+        size = sum(layer.size for layer in (*release.layers, release.folder)) / 1e6
+        typer.echo(f"  {release.name} ({size:.1f} MB) for {device[0]}, {device[1]}: {', '.join(found.backends)}")
+        if dry_run:
+            return
+        carried = Path(work) / "carried"
+        write_carried(release, platform, carried, cache_folder())
+        writers: dict[str, Callable[[Path, Path], None]] = {
+            "card": write_card,
+            "image": write_image,
+            "bundle": lambda to, folder: write_tar(folder, to),
+        }
+        writers[kind](Path(place), carried)
+    typer.echo(f"{release.name} is in {place}; " + _CARRIED[kind])
+
+
+_CARRIED = {
+    "card": "it installs itself at the first boot",
+    "image": "it installs itself at the first boot",
+    "bundle": "on the device: tar -xf FILE.tar && sudo sh siamedge/install.sh",
+}
+
+
+def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float) -> None:
+    from siamedge.devices.targets import connected, open_target
+
+    with open_target(target) as transport:
+        remote = connected(transport, scope)
+        with remote.lock():
+            if rollback:
+                answer = remote.call("rollback", remote.scope, str(settle_s), timeout_s=600)
+                typer.echo(f"{answer['active']} is on at {transport.name}")
+            else:
+                remote.call("uninstall", remote.scope)
+                typer.echo(f"siamedge is removed from {transport.name}")
+
+
+def _show(ready: "Prepared", lines: list[str]) -> None:
+    profile = ready.found.profile
+    _say(f"{ready.remote.transport.name}: {ready.device.model} (profile {profile.name}), {ready.device.system}")
+    _say(f"backends: {', '.join(ready.found.backends)}; Python {ready.found.python.tag}; folder {ready.found.base}")
+    for note in ready.notes:
+        _say(f"note: {note}")
+    if not ready.release.has_service:
+        _say("note: no service: " + ("no --run" if ready.found.scope != "none" else "systemd does not run there"))
+    for line in lines:
+        typer.echo(f"  {line}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

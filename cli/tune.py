@@ -1,0 +1,81 @@
+"""`siamedge tune`: measure every way to run a bundle on this device and keep the fastest for `siamedge track`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.tuning import Pace
+    from siamedge.runtime.tuning_record import Tuning
+
+SIZE = (640, 480)
+CLIP = 24
+"""Frames of the drawn scene that is followed."""
+
+
+def tune(
+    bundle: Annotated[Path, typer.Argument(help="A bundle: NAME.siamedge or its zip file.")],
+    device: Annotated[str, typer.Option(help="The backends' name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    fps: Annotated[float, typer.Option(min=1, help="Pace of the camera that is played.")] = 30.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each candidate has its turn.")] = 5,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the verdict on every candidate.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Measure every backend, precision and number of threads here and keep the fastest within the accuracy budget."""
+    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.records import to_json
+    from siamedge.runtime.tuning import Pace
+    from siamedge.runtime.tuning_record import name_of, record_path
+
+    opened = Bundle.open(bundle)
+    tuning = tune_and_save(opened, device, Pace(fps=fps, rounds=rounds, device=device))
+    if as_json:
+        sys.stdout.write(to_json(tuning))
+        return
+    from rich.console import Console
+
+    console = Console()
+    if explain:
+        console.print(tuning_table(tuning))
+    chosen = next(trial for trial in tuning.trials if trial.verdict == "chosen")
+    console.print(f"{name_of(chosen)}: {tuning.reason}", highlight=False, soft_wrap=True)
+    console.print(f"kept in {record_path(opened, device)}; `siamedge track` uses it", highlight=False, soft_wrap=True)
+
+
+def tune_and_save(bundle: "Bundle", device: str, pace: "Pace | None" = None) -> "Tuning":
+    """Tune on a drawn scene, tell what is being done on a terminal, and keep the record."""
+    from rich.console import Console
+
+    from siamedge.runtime.cache import default_cache
+    from siamedge.runtime.synthetic import SyntheticSource
+    from siamedge.runtime.tuning import Pace
+    from siamedge.runtime.tuning import tune as measure
+    from siamedge.runtime.tuning_record import record_path, save
+
+    source = SyntheticSource(frames=CLIP * 6, size=SIZE)
+    frames = [source.image_at(index) for index in range(CLIP)]
+    with Console(stderr=True).status("tuning") as status:
+        pace = pace or Pace(device=device)
+        tuning = measure(bundle, frames, source.box_at(0), pace, cache=default_cache(), progress=status.update)
+    save(tuning, record_path(bundle, device))
+    return tuning
+
+
+def tuning_table(tuning: "Tuning") -> "Table":
+    """Every candidate and the verdict on it."""
+    from rich.table import Table
+
+    table = Table(title=f"paced at {tuning.fps:g} frames a second, milliseconds of an update")
+    for heading in ("backend", "precision", "threads", "p50", "p99", "CPU", "verdict"):
+        table.add_column(heading, justify="right" if heading in ("threads", "p50", "p99", "CPU") else "left")
+    for trial in tuning.trials:
+        times = ["-", "-", "-"]
+        if trial.latency_ms is not None and trial.cpu_ms is not None:
+            times = [f"{value:.2f}" for value in (trial.latency_ms.p50, trial.latency_ms.p99, trial.cpu_ms)]
+        table.add_row(trial.backend, trial.precision, str(trial.threads), *times, trial.verdict)
+    return table

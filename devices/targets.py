@@ -1,0 +1,38 @@
+"""From the words of the command line to a connection, and to a siamedge that is installed there."""
+
+from siamedge.devices.diagnosis import record
+from siamedge.devices.libraries import OLDEST_PYTHON
+from siamedge.devices.remote_client import Remote, Scope
+from siamedge.devices.transport import LocalTransport, SshTransport, Transport, parse_ssh_target
+from siamedge.runtime.errors import DeviceError
+
+
+def open_target(text: str) -> Transport:
+    """A transport, not yet connected: "here", or ssh://user@host[:port].
+
+    Raises:
+        DeviceError: It is neither.
+    """
+    return LocalTransport() if text == "here" else SshTransport(parse_ssh_target(text))
+
+
+def connected(transport: Transport, scope: Scope | None = None) -> Remote:
+    """The siamedge that is installed on a device.
+
+    Args:
+        transport: Connected.
+        scope: Of the installation; without, the user's if there is one, else the system's.
+
+    Raises:
+        DeviceError: None is installed, or no Python is there.
+    """
+    device = record(transport)
+    python = device.python_at_least(OLDEST_PYTHON)
+    home = f"{device.home}/.local/share/siamedge"
+    bases = {"user": home, "system": "/opt/siamedge"}
+    found = [name for name, base in bases.items() if base in device.installed and scope in (None, name, "none")]
+    if python is None or not found:
+        raise DeviceError(f"{transport.name}: siamedge is not installed there", hint="`siamedge flash BUNDLE TARGET`")
+    wanted: Scope = "user" if found[0] == "user" else "system"
+    supervised: Scope = wanted if device.systemd else "none"
+    return Remote(transport, python.path, bases[found[0]], supervised, wanted == "system" and device.user != "root")

@@ -1,0 +1,141 @@
+"""Cards and images: first-boot line, backup, refusal, idempotence; read back by mtools, not by our code."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tiny_bundle import tiny_bundle
+
+from siamedge.devices.card import with_first_boot, write_card, write_image
+from siamedge.devices.carried import write_carried, write_tar
+from siamedge.devices.flashing import FlashOptions, Parts, make_release
+from siamedge.devices.systems import SYSTEMS, assume
+from siamedge.devices.wheelhouse import Platform
+from siamedge.runtime.errors import DeviceError
+
+CMDLINE = "console=serial0,115200 root=PARTUUID=1234-02 rootfstype=ext4 rootwait\n"
+
+
+@pytest.fixture
+def carried(tmp_path: Path) -> Path:
+    found, platform = assume("pi4", "bookworm", ("onnx",))
+    parts = Parts(tiny_bundle(tmp_path), found, platform, ("video",))
+    options = FlashOptions(track=("--source", "0"), send_wheels=False)
+    release = make_release(parts, options, tmp_path / "cache", tmp_path / "work")
+    write_carried(release, platform, tmp_path / "carried", tmp_path / "cache")
+    return tmp_path / "carried"
+
+
+def test_first_boot_line_is_appended_once() -> None:
+    once = with_first_boot(CMDLINE)
+    assert once.startswith(CMDLINE.rstrip("\n") + " systemd.run=/boot/firmware/siamedge/firstrun.sh ")
+    assert once.count("\n") == 1
+    assert with_first_boot(once) == once
+
+
+def test_another_first_boot_unit_is_not_overwritten() -> None:
+    with pytest.raises(DeviceError) as caught:
+        with_first_boot(CMDLINE.rstrip() + " systemd.run=/boot/firstrun.sh systemd.run_success_action=reboot\n")
+    assert str(caught.value) == ("cmdline.txt already runs another first-boot unit (systemd.run=/boot/firstrun.sh)")
+
+
+def test_card_keeps_a_backup_and_can_be_written_twice(tmp_path: Path, carried: Path) -> None:
+    boot = tmp_path / "bootfs"
+    boot.mkdir()
+    (boot / "cmdline.txt").write_text(CMDLINE)
+    write_card(boot, carried)
+    first = {path.relative_to(boot): path.read_bytes() for path in boot.rglob("*") if path.is_file()}
+    write_card(boot, carried)
+    assert {path.relative_to(boot): path.read_bytes() for path in boot.rglob("*") if path.is_file()} == first
+    assert (boot / "cmdline.txt.before-siamedge").read_text() == CMDLINE
+    assert (boot / "cmdline.txt").read_text() == with_first_boot(CMDLINE)
+
+
+def test_a_folder_that_is_no_boot_partition_is_refused(tmp_path: Path, carried: Path) -> None:
+    with pytest.raises(DeviceError, match=r"has no cmdline\.txt"):
+        write_card(tmp_path, carried)
+
+
+def test_firstrun_restores_the_line_even_when_the_install_fails(tmp_path: Path, carried: Path) -> None:
+    boot = tmp_path / "bootfs"
+    boot.mkdir()
+    (boot / "cmdline.txt").write_text(CMDLINE)
+    write_card(boot, carried)
+    script = (boot / "siamedge/firstrun.sh").read_text().replace("/boot/firmware ||", f"{boot} ||")
+    (boot / "siamedge/install.sh").write_text("exit 1\n")
+    subprocess.run(["sh", "-c", script], check=True, timeout=30)
+    assert (boot / "cmdline.txt").read_text() == CMDLINE
+    assert (boot / "siamedge/layers").is_dir()
+
+
+def image_of(folder: Path) -> Path:
+    """An image as Raspberry Pi OS's: a FAT partition at sector 8192, a Linux one behind it."""
+    for program in ("sfdisk", "mkfs.vfat", "mcopy"):
+        if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+            pytest.skip(f"{program} not installed")
+    image, fat = folder / "os.img", folder / "fat"
+    with image.open("wb") as file:
+        file.truncate(96 << 20)
+    layout = "label: dos\nstart=8192, size=131072, type=c\nstart=139264, type=83\n"
+    subprocess.run(["/usr/sbin/sfdisk", "-q", str(image)], input=layout, text=True, check=True)
+    with fat.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["/usr/sbin/mkfs.vfat", "-F", "32", "-n", "BOOTFS", str(fat)], check=True, capture_output=True)
+    (folder / "cmdline.txt").write_text(CMDLINE)
+    subprocess.run(["mcopy", "-i", str(fat), str(folder / "cmdline.txt"), "::"], check=True)
+    with image.open("r+b") as file:
+        file.seek(8192 * 512)
+        file.write(fat.read_bytes())
+    return image
+
+
+def in_image(image: Path, path: str) -> bytes:
+    command = ["mtype", "-i", f"{image}@@{8192 * 512}", f"::{path}"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def test_image_is_written_without_root_or_mount(tmp_path: Path, carried: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    image = image_of(tmp_path)
+    write_image(image, carried)
+    write_image(image, carried)
+    assert in_image(image, "cmdline.txt").decode() == with_first_boot(CMDLINE)
+    assert in_image(image, "cmdline.txt.before-siamedge").decode() == CMDLINE
+    for path in sorted(path for path in carried.rglob("*") if path.is_file()):
+        assert in_image(image, f"siamedge/{path.relative_to(carried).as_posix()}") == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "missing.img"])
+def test_raw_devices_are_refused(name: str, carried: Path) -> None:
+    with pytest.raises(DeviceError, match="is not an image file") as caught:
+        write_image(Path(name), carried)
+    assert caught.value.hint.startswith("raw devices are refused")
+
+
+def test_tar_has_the_same_bytes_again_and_installs(tmp_path: Path, carried: Path) -> None:
+    write_tar(carried, tmp_path / "a.tar")
+    write_tar(carried, tmp_path / "b.tar")
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    listing = subprocess.run(["tar", "-tf", str(tmp_path / "a.tar")], capture_output=True, text=True, check=True)
+    assert "siamedge/install.sh" in listing.stdout.splitlines()
+
+
+def test_install_refuses_another_processor(carried: Path) -> None:
+    done = subprocess.run(["sh", str(carried / "install.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("siamedge: made for aarch64, this device is ") or "run this as root" in done.stderr
+
+
+def test_systems_are_new_enough_for_a_backend() -> None:
+    for name in SYSTEMS:
+        found, platform = assume("aarch64", name, ("tflite", "onnx", "openvino"))
+        assert found.choices
+        assert isinstance(platform, Platform)
+
+
+def test_unknown_board_and_system_are_told() -> None:
+    with pytest.raises(DeviceError, match="board 'pi6' is unknown"):
+        assume("pi6", "bookworm", ("onnx",))
+    with pytest.raises(DeviceError, match="system 'buster' is unknown"):
+        assume("pi4", "buster", ("onnx",))

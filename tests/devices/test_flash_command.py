@@ -1,0 +1,109 @@
+"""siamedge flash word for word, over real OpenSSH to a device on the loopback."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from loopback import LoopbackDevice
+from tiny_bundle import tiny_bundle
+
+pytest.importorskip("onnxruntime")
+
+
+class Shell:
+    """The siamedge command with the device's ssh configuration and a cache of its own."""
+
+    def __init__(self, device: LoopbackDevice, folder: Path) -> None:
+        (folder / "bin").mkdir()
+        ssh = folder / "bin/ssh"
+        ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {device.root}/ssh_config "$@"\n')
+        ssh.chmod(0o755)
+        path = f"{folder / 'bin'}:{os.environ['PATH']}"
+        self._environment = {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
+        self.target = f"ssh://{device.user}@127.0.0.1:{device.port}"
+
+    def __call__(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        program = "from siamedge.cli.main import main; main()"
+        command = [sys.executable, "-c", program, *words]
+        return subprocess.run(command, capture_output=True, text=True, env=self._environment, check=False, timeout=300)
+
+
+@pytest.fixture
+def shell(device: LoopbackDevice, tmp_path: Path) -> Shell:
+    return Shell(device, tmp_path)
+
+
+def test_flash_again_rollback_uninstall(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:
+    options = ("--user", "--no-wheels", "--backends", "onnxruntime")
+    one, two = tiny_bundle(tmp_path, "one"), tiny_bundle(tmp_path, "two")
+
+    planned = shell("flash", str(one), shell.target, *options, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "verify and run a model there" in planned.stdout
+    assert not device.base.exists()
+
+    first = shell("flash", str(one), shell.target, *options)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[-1].endswith(f"is on at {device.user}@127.0.0.1:{device.port}")
+    ran = json.loads(first.stderr.splitlines()[-1].removeprefix("health check: "))
+    assert ran["ran"] == ["onnxruntime", "CPU", "fp32"]
+    assert any("onnxruntime CPU int8" in reason for reason in ran["not"])
+
+    again = shell("flash", str(one), shell.target, *options)
+    assert "is on already; nothing to do" in again.stdout
+    release_one = (device.base / "current").readlink()
+
+    assert shell("flash", str(two), shell.target, *options).returncode == 0
+    assert (device.base / "current").readlink() != release_one
+    assert shell("flash", "--rollback", shell.target, "--user").returncode == 0
+    assert (device.base / "current").readlink() == release_one
+
+    gone = shell("flash", "--uninstall", shell.target, "--user")
+    assert gone.stdout == f"siamedge is removed from {device.user}@127.0.0.1:{device.port}\n"
+    assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
+    absent = shell("flash", "--rollback", shell.target)
+    assert absent.returncode == 1
+    assert "siamedge is not installed there" in absent.stderr
+
+
+def test_damaged_bundle_is_refused_before_anything_is_sent(
+    shell: Shell, device: LoopbackDevice, tmp_path: Path
+) -> None:
+    bundle = tiny_bundle(tmp_path)
+    model = bundle / "models/onnx-fp32/search.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    done = shell("flash", str(bundle), shell.target, "--user", "--no-wheels")
+    assert done.returncode == 1
+    assert done.stderr.startswith("siamedge: models/onnx-fp32/search.onnx: sha256 is ")
+    assert not device.base.exists()
+
+
+def test_wrong_use_is_told(shell: Shell, tmp_path: Path) -> None:
+    assert shell("flash", shell.target).returncode == 2
+    odd = shell("flash", str(tiny_bundle(tmp_path)), "/dev/sdb")
+    assert odd.returncode == 1
+    assert "target '/dev/sdb' is not understood" in odd.stderr
+
+
+def test_doctor_over_ssh(shell: Shell, device: LoopbackDevice) -> None:
+    done = shell("doctor", shell.target, "--json")
+    report = json.loads(done.stdout)
+    assert report["target"] == f"{device.user}@127.0.0.1:{device.port}"
+    assert report["device"]["home"] == str(device.home)
+    assert done.returncode == report["exit_code"]
+
+
+def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> None:
+    bundle, tar = tiny_bundle(tmp_path), tmp_path / "site.tar"
+    words = ("--board", "pi4", "--system", "bookworm", "--no-wheels", "--run", "--source 0")
+    done = shell("flash", str(bundle), f"bundle:{tar}", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("tar -xf FILE.tar && sudo sh siamedge/install.sh")
+    assert tar.is_file()
+    missing = shell("flash", str(bundle), f"bundle:{tar}")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("siamedge: board '' is unknown\n  try: --board pi5")

@@ -1,0 +1,186 @@
+"""Weights are read from what training scripts save, and nothing in a file can run code or end in a traceback."""
+
+import os
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from siamedge.export.checkpoints import default_weights, load_network, read_checkpoint
+from siamedge.export.families.dart import DartConfig
+from siamedge.export.families.dart_source import TRACKER_KEY
+from siamedge.export.families.table import ARCHITECTURES
+from siamedge.runtime.errors import ExportError
+
+WEIGHTS = {"backbone.0.weight": torch.arange(6.0).reshape(2, 3), "cls.bias": torch.ones(1)}
+GIVE_TENSORS = "give a .pth or .safetensors file of tensors"
+
+
+class Bomb:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def refusal(path: Path, arch: str | None = None) -> tuple[str, str]:
+    with pytest.raises(ExportError) as caught:
+        load_network(path, arch)
+    return str(caught.value), caught.value.hint
+
+
+def save(path: Path, content: object, *, legacy: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 7},
+        lambda state: {"model": state, "optimizer": {"lr": 0.1}},
+        lambda state: {"net": {"state_dict": state}},
+        lambda state: {"model": {"module." + name: value for name, value in state.items()}},
+        lambda state: {**state, "steps": 12},
+    ],
+)
+def test_weights_are_found_in_what_training_scripts_save(tmp_path: Path, wrap, legacy: bool) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    state = read_checkpoint(save(tmp_path / "a.pth", wrap(WEIGHTS), legacy=legacy)).state
+    assert state.keys() == WEIGHTS.keys()
+    assert all(torch.equal(state[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+def test_safetensors_come_with_their_notes(tmp_path: Path) -> None:
+    save_file({name: value.half() for name, value in WEIGHTS.items()}, tmp_path / "a.safetensors", {"by": "us"})
+    checkpoint = read_checkpoint(tmp_path / "a.safetensors")
+    assert checkpoint.metadata == {"by": "us"}
+    assert checkpoint.state["cls.bias"].dtype == torch.float32
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    hint = "give the path of a .pth or .safetensors checkpoint"
+    assert refusal(tmp_path / "a.pth") == (f"{tmp_path / 'a.pth'}: no such file", hint)
+    assert refusal(tmp_path) == (f"{tmp_path}: no such file", hint)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"these are no weights\n" * 10, b"\x89PNG\r\n\x1a\n" + bytes(90), b"\x80\x02"]
+)
+def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    assert refusal(path) == (f"{path}: not a PyTorch checkpoint, or a damaged one, {len(content)} bytes", GIVE_TENSORS)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_told(tmp_path: Path, share: float) -> None:
+    whole = save(tmp_path / "whole.pth", WEIGHTS).read_bytes()
+    path = tmp_path / "a.pth"
+    path.write_bytes(whole[: int(share * len(whole))])
+    message = f"{path}: the checkpoint is cut off after {int(share * len(whole))} bytes"
+    assert refusal(path) == (message, "copy it again")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_checkpoint_is_named_and_not_run(tmp_path: Path, legacy: bool) -> None:
+    path = save(tmp_path / "a.pth", {**WEIGHTS, "x": Bomb(tmp_path / "ran")}, legacy=legacy)
+    assert refusal(path) == (
+        f"{path}: holds Python objects besides tensors (posix.mkdir), which are not run",
+        "save the state dict alone: torch.save(model.state_dict(), PATH)",
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_bare_pickle_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
+    refusal(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_whole_module_is_refused_with_what_to_save_instead(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", torch.nn.Linear(2, 2))
+    message, _ = refusal(path)
+    assert message == (
+        f"{path}: holds Python objects besides tensors (torch.nn.modules.linear.Linear), which are not run"
+    )
+
+
+def test_a_checkpoint_without_tensors_is_told(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", {"epoch": 3})
+    assert refusal(path) == (f"{path}: holds no tensors", "give a checkpoint of weights (a state dict)")
+
+
+def test_damage_of_any_kind_gives_our_error_or_tensors(tmp_path: Path) -> None:
+    rng, path = random.Random(1), tmp_path / "a.pth"
+    for legacy in (False, True):
+        whole = save(tmp_path / "whole.pth", {"state_dict": WEIGHTS}, legacy=legacy).read_bytes()
+        refused = 0
+        for _ in range(250):
+            content = bytearray(whole)
+            for _ in range(rng.randrange(1, 4)):
+                content[rng.randrange(len(content))] = rng.randrange(256)
+            path.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+            try:
+                read_checkpoint(path)
+            except ExportError:
+                refused += 1
+        assert refused > 100
+
+
+def test_an_unknown_checkpoint_names_the_first_wrong_tensor_of_every_family(tmp_path: Path) -> None:
+    message, hint = refusal(save(tmp_path / "a.pth", WEIGHTS))
+    assert message == (
+        "a.pth: fits no known architecture ("
+        "not a nanotrack-v1 checkpoint: backbone.features.0.0.weight is missing; "
+        "not a nanotrack-v2 checkpoint: backbone.features.0.0.weight is missing; "
+        "not a nanotrack-v3 checkpoint: backbone.features.0.0.weight is missing; "
+        "not a siamfc-alexnet checkpoint: backbone.conv1.0.weight is missing; "
+        "not a dart checkpoint: backbone.0.weight has shape (2, 3), expected (16, 3, 3, 3))"
+    )
+    assert hint == "name one with --arch, or add a family"
+    assert all(arch in message for arch in ARCHITECTURES)
+
+
+def test_an_unknown_architecture_is_told_with_those_that_are_known(tmp_path: Path) -> None:
+    assert refusal(save(tmp_path / "a.pth", WEIGHTS), "foo") == (
+        "unknown architecture 'foo'",
+        "choose one of nanotrack-v1, nanotrack-v2, nanotrack-v3, siamfc-alexnet, dart",
+    )
+
+
+def test_the_embedded_weights_are_a_dart_of_ours() -> None:
+    network = load_network(default_weights())
+    assert (network.arch, network.family) == ("dart", "anchor-free")
+    assert load_network(default_weights(), "dart").params == network.params
+
+
+@pytest.mark.parametrize(
+    ("note", "reason"),
+    [
+        ("{", "dart_tracker in the weights cannot be read: "),
+        ("[1]", "dart_tracker in the weights cannot be read: "),
+        ('{"lr": "fast"}', "dart_tracker in the weights cannot be read: "),
+        ('{"lrr": 1}', "dart_tracker in the weights: "),
+    ],
+)
+def test_unreadable_notes_in_dart_weights_are_told(tmp_path: Path, note: str, reason: str) -> None:
+    checkpoint = read_checkpoint(default_weights())
+    path = tmp_path / "a.safetensors"
+    save_file(dict(checkpoint.state), path, {**checkpoint.metadata, TRACKER_KEY: note})
+    message, _ = refusal(path, "dart")
+    assert message.startswith(reason)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"layers": 3}', '{"layers": [[1]]}', "null"])
+def test_an_unreadable_dart_config_is_told(text: str) -> None:
+    with pytest.raises(ExportError, match="dart_config in the weights cannot be read"):
+        DartConfig.from_json(text)

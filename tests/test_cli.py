@@ -1,0 +1,503 @@
+"""The command line word for word: what a user reads, on which stream, and the exit code."""
+
+import ast
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from importlib.machinery import PathFinder
+from importlib.metadata import Distribution, DistributionFinder, version
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from shared import ROOT
+
+from siamedge.cli.main import COMMANDS, main
+from siamedge.runtime.sources import quiet_opencv
+from siamedge.runtime.synthetic import SyntheticSource
+
+SCENE = "synthetic:?frames=4&size=320x240"
+TINY_EXPORT = ("--formats", "onnx", "--precisions", "fp32", "--calibration", "synthetic:?frames=6&size=128x96")
+KEYS = ["frame", "time_s", "box", "score", "state", "latency_ms"]
+
+
+class Outcome(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def siamedge(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Runs the command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["siamedge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Outcome(int(stop.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+def refused(message: str, hint: str, code: int = 1) -> Outcome:
+    return Outcome(code, "", f"siamedge: {message}\n  try: {hint}\n")
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray]) -> None:
+    quiet_opencv()
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+
+
+def test_version_is_that_of_the_package(siamedge: Run) -> None:
+    assert siamedge("--version") == (0, f"siamedge {version('siamedge')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "command"),
+    [
+        ((), "no command given", "siamedge"),
+        (("frobnicate",), "no such command 'frobnicate'", "siamedge"),
+        (("--fast",), "no such option: --fast", "siamedge"),
+        (("track", "a.siamedge"), "missing option '--source'", "siamedge track"),
+        (("track", "a.siamedge", "--source"), "option '--source' requires an argument", "siamedge track"),
+        (
+            ("track", "a.siamedge", "--source", "0", "--threads", "0"),
+            "invalid value for '--threads': 0 is not in the range x>=1",
+            "siamedge track",
+        ),
+        (
+            ("track", "a.siamedge", "--source", "0", "--backend", "cuda"),
+            "invalid value for '--backend': 'cuda' is unknown; choose one of tflite, openvino, onnxruntime",
+            "siamedge track",
+        ),
+        (
+            ("track", "a.siamedge", "--source", "0", "--precision", "fp32,int8"),
+            "invalid value for '--precision': 'fp32,int8' is unknown; choose one of fp32, fp16, int8",
+            "siamedge track",
+        ),
+        (
+            ("export", "--formats", "onnx,coreml"),
+            "invalid value for '--formats': 'coreml' is unknown; choose from onnx, tflite, openvino",
+            "siamedge export",
+        ),
+        (
+            ("export", "--precisions", ","),
+            "invalid value for '--precisions': the list is empty; choose from fp32, fp16, int8",
+            "siamedge export",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    siamedge: Run, arguments: tuple[str, ...], message: str, command: str
+) -> None:
+    assert siamedge(*arguments) == refused(message, f"{command} --help", 2)
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "1,2,3,4,5", "a,b,c,d", "", "1 2 3 4"])
+def test_a_malformed_start_box_is_told(siamedge: Run, default_bundle: Path, text: str) -> None:
+    assert siamedge("track", default_bundle, "--source", SCENE, "--init", text) == refused(
+        f"invalid value for '--init': {text!r} is not x,y,w,h: four numbers, pixels of the first frame",
+        "siamedge track --help",
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("init", "message", "hint"),
+    [
+        (
+            "320,100,20,20",
+            "the start box 320,100,20,20 is outside the frame of 320 x 240 pixels",
+            "--init x,y,w,h: left top corner and size, in pixels from the left top of the frame",
+        ),
+        (
+            "-30,100,30,20",
+            "the start box -30,100,30,20 is outside the frame of 320 x 240 pixels",
+            "--init x,y,w,h: left top corner and size, in pixels from the left top of the frame",
+        ),
+        ("5,5,0,20", "the start box is 0 x 20 pixels", "--init x,y,w,h: width and height above 0"),
+        ("5,5,9,-1", "the start box is 9 x -1 pixels", "--init x,y,w,h: width and height above 0"),
+        ("5,5,inf,9", "the start box 5,5,inf,9 has a side that is no number", "--init x,y,w,h in pixels"),
+    ],
+)
+def test_an_impossible_start_box_is_told(
+    siamedge: Run, default_bundle: Path, init: str, message: str, hint: str
+) -> None:
+    assert siamedge("track", default_bundle, "--source", SCENE, f"--init={init}") == refused(message, hint)
+
+
+def test_a_source_that_knows_no_target_needs_a_start_box(siamedge: Run, default_bundle: Path) -> None:
+    write_video(Path("a.avi"), [np.zeros((48, 64, 3), np.uint8)])
+    assert siamedge("track", default_bundle, "--source", "a.avi") == refused(
+        "invalid value for '--init': give the target in the first frame: --init x,y,w,h", "siamedge track --help", 2
+    )
+
+
+def test_sources_that_cannot_be_read_are_told(siamedge: Run, default_bundle: Path) -> None:
+    Path("empty.mp4").touch()
+    Path("text.mp4").write_text("no video\n" * 50)
+    Path("folder").mkdir()
+    ls = "`ls /dev/video*` lists what is there"
+    for source, message, hint in (
+        ("empty.mp4", "empty.mp4: the file is empty (0 bytes)", "copy or record it again"),
+        (
+            "text.mp4",
+            "text.mp4: not a video that OpenCV can read",
+            "convert it: ffmpeg -i text.mp4 -c:v libx264 converted.mp4",
+        ),
+        ("none.mp4", "no such file or folder: none.mp4", "a camera is a number (0) or a path under /dev"),
+        (
+            "folder",
+            "folder: no images in this folder (.bmp .jpeg .jpg .png .webp)",
+            "give the folder that holds the images themselves",
+        ),
+        ("97", "camera /dev/video97: no such device", f"is it plugged in? {ls}"),
+        ("/dev/null", "camera /dev/null: cannot be opened as a camera", ls),
+    ):
+        assert siamedge("track", default_bundle, "--source", source, "--init", "1,2,3,4") == refused(message, hint)
+
+
+def test_a_video_without_frames_is_told(siamedge: Run, default_bundle: Path) -> None:
+    write_video(Path("a.avi"), [])
+    found = siamedge("track", default_bundle, "--source", "a.avi", "--init", "1,2,3,4")
+    assert found.code == 1
+    assert found.stderr in (
+        "siamedge: a.avi: not a video that OpenCV can read\n"
+        "  try: convert it: ffmpeg -i a.avi -c:v libx264 converted.mp4\n",
+        "siamedge: a.avi: the video has no frames\n  try: copy or record it again\n",
+    )
+
+
+AGAIN = "export the bundle again, or copy it again"
+SEARCH = "models/onnx-fp32/search.onnx"
+
+
+@pytest.fixture
+def copied(default_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(default_bundle, tmp_path / "b.siamedge"))
+
+
+def edit_manifest(bundle: Path, change: Callable[[dict], object]) -> None:
+    tree = json.loads((bundle / "manifest.json").read_text())
+    change(tree)
+    (bundle / "manifest.json").write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("track", "--source", SCENE)])
+class TestDamagedBundles:
+    def test_a_flipped_byte(self, siamedge: Run, copied: Path, command: tuple[str, ...]) -> None:
+        content = bytearray((copied / SEARCH).read_bytes())
+        content[1000] ^= 1
+        (copied / SEARCH).write_bytes(content)
+        found = siamedge(*command, copied)
+        wanted = json.loads((copied / "manifest.json").read_text())["artifacts"][1]["files"][0]["sha256"]
+        line = re.fullmatch(
+            r"siamedge: (\S+): sha256 is (\w{12}), the manifest says (\w{12})\n  try: (.*)\n", found.stderr
+        )
+        assert line is not None
+        assert (found.code, found.stdout, line[1], line[3], line[4]) == (1, "", SEARCH, wanted[:12], AGAIN)
+
+    def test_a_missing_file(self, siamedge: Run, copied: Path, command: tuple[str, ...]) -> None:
+        (copied / SEARCH).unlink()
+        assert siamedge(*command, copied) == refused(f"b.siamedge: {SEARCH} is missing", AGAIN)
+
+    def test_a_path_that_leaves_it(self, siamedge: Run, copied: Path, command: tuple[str, ...]) -> None:
+        edit_manifest(copied, lambda tree: tree["artifacts"][1]["files"][0].update(path="../../etc/passwd"))
+        assert siamedge(*command, copied) == refused(
+            "manifest.json names '../../etc/passwd', which is outside the bundle", "do not use this bundle"
+        )
+
+    def test_a_newer_schema(self, siamedge: Run, copied: Path, command: tuple[str, ...]) -> None:
+        edit_manifest(copied, lambda tree: tree.update(schema=2))
+        assert siamedge(*command, copied) == refused(
+            "b.siamedge: manifest.json has schema 2, this siamedge reads 1",
+            "update siamedge here, or export again with this version",
+        )
+
+    def test_no_bundle(self, siamedge: Run, command: tuple[str, ...]) -> None:
+        hint = "make one with `siamedge export`, or copy it again"
+        assert siamedge(*command, "none.siamedge") == refused("none.siamedge: no such bundle", hint)
+
+
+def test_json_lines_have_the_promised_keys_from_the_first_frame_on(siamedge: Run, default_bundle: Path) -> None:
+    found = siamedge("track", default_bundle, "--source", SCENE, "--json", "--init", "50.25,100.125,54,40")
+    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    assert found.code == 0
+    assert [list(line) for line in lines] == [KEYS] * 4
+    assert [line["frame"] for line in lines] == [0, 1, 2, 3]
+    assert [line["time_s"] for line in lines] == [k / 30 for k in range(4)]
+    assert lines[0]["box"] == [50.25, 100.125, 54.0, 40.0]
+    assert (lines[0]["score"], lines[0]["state"]) == (1.0, "present")
+    assert all(len(line["box"]) == 4 and line["latency_ms"] > 0 for line in lines)
+    assert all(json.dumps(line) == text for line, text in zip(lines, found.stdout.splitlines(), strict=True))
+    assert max(len(repr(side)) for side in lines[2]["box"]) > 12
+    assert re.fullmatch(
+        r"4 frames(, lost in \d)?; onnxruntime fp32 on CPU, [\d.]+ ms a frame \(median in the tracker\)\n", found.stderr
+    )
+
+
+def test_without_json_standard_output_stays_empty(siamedge: Run, default_bundle: Path, tmp_path: Path) -> None:
+    found = siamedge("track", default_bundle, "--source", SCENE, "--output", "a.mp4", "--explain")
+    assert (found.code, found.stdout) == (0, "")
+    lines = found.stderr.splitlines()
+    assert lines[:3] == [
+        "tflite fp32 on CPU: the bundle has no tflite model",
+        "openvino fp32 on CPU: the bundle has no openvino model",
+        "onnxruntime fp32 on CPU: chosen",
+    ]
+    assert lines[4:] == ["wrote a.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4"]
+
+
+def test_a_precision_that_the_bundle_lacks_is_told_for_every_backend(siamedge: Run, default_bundle: Path) -> None:
+    assert siamedge("track", default_bundle, "--source", SCENE, "--precision", "int8") == refused(
+        "no backend can run default.siamedge here: tflite: the bundle has no tflite model; "
+        "openvino: the bundle has no openvino model; onnxruntime: the bundle has fp32 for onnx, not int8",
+        "siamedge doctor tells what this device can run",
+    )
+
+
+def test_inspect_prints_the_manifest_for_programs(siamedge: Run, default_bundle: Path) -> None:
+    found = siamedge("inspect", default_bundle, "--json")
+    assert found == (0, (default_bundle / "manifest.json").read_text(), "")
+
+
+def test_inspect_tells_a_person_what_is_in_it(siamedge: Run, default_bundle: Path) -> None:
+    found = siamedge("inspect", default_bundle)
+    assert (found.code, found.stderr) == (0, "")
+    lines = found.stdout.splitlines()
+    assert lines[0] == "default: dart (anchor-free tracker)"
+    assert lines[2] == "calibration  none"
+    assert lines[-1] == "onnx: use fp32 (within budget)"
+    assert any(re.match(r"\s+onnx fp32 +\d+ .* 100% .* pass", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("none.pth",), "none.pth: no such file", "give the path of a .pth or .safetensors checkpoint"),
+        (
+            ("text.pth",),
+            "text.pth: not a PyTorch checkpoint, or a damaged one, 5 bytes",
+            "give a .pth or .safetensors file of tensors",
+        ),
+        (("cut.pth",), "cut.pth: the checkpoint is cut off after 500 bytes", "copy it again"),
+        (
+            ("--arch", "foo"),
+            "unknown architecture 'foo'",
+            "choose one of nanotrack-v1, nanotrack-v2, nanotrack-v3, siamfc-alexnet, dart",
+        ),
+        (
+            ("--calibration", "folder"),
+            "calibration: folder: no images in this folder (.bmp .jpeg .jpg .png .webp)",
+            "give the folder that holds the images themselves",
+        ),
+        (
+            ("-o", "text.pth"),
+            "text.pth exists and is not a siamedge bundle; it is left alone",
+            "choose another -o, or remove it yourself",
+        ),
+        (("-o", "no/a.siamedge"), "no: no such folder", "make it first, or choose another -o"),
+        (
+            ("mine.safetensors",),
+            "int8 needs --calibration: crops that this tracker really sees",
+            "add --calibration VIDEO (or a folder of images), or --precisions fp32,fp16",
+        ),
+    ],
+)
+def test_what_cannot_be_exported_is_told_and_nothing_is_written(
+    siamedge: Run, arguments: tuple[str, ...], message: str, hint: str, tmp_path: Path
+) -> None:
+    import torch
+
+    from siamedge.export.checkpoints import default_weights
+
+    Path("text.pth").write_text("hello")
+    Path("folder").mkdir()
+    shutil.copy(default_weights(), "mine.safetensors")
+    torch.save({"a": torch.zeros(300)}, "whole.pth")
+    Path("cut.pth").write_bytes(Path("whole.pth").read_bytes()[:500])
+    before = sorted(tmp_path.iterdir())
+    assert siamedge("export", *arguments) == refused(message, hint)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_export_of_a_user_s_checkpoint_ends_with_a_bundle_that_tracks(siamedge: Run) -> None:
+    from siamedge.export.checkpoints import default_weights
+
+    shutil.copy(default_weights(), "mine.safetensors")
+    found = siamedge("export", "mine.safetensors", *TINY_EXPORT, "-o", "mine.siamedge.zip")
+    assert (found.code, found.stderr) == (0, "")
+    assert re.search(r"\nwrote mine.siamedge.zip \(\d\.\d MB\)\n$", found.stdout)
+    manifest = json.loads(siamedge("inspect", "mine.siamedge.zip", "--json").stdout)
+    assert (manifest["name"], manifest["provenance"]["checkpoint"]) == ("mine", "mine.safetensors")
+    assert siamedge("track", "mine.siamedge.zip", "--source", SCENE, "--json").code == 0
+    first = Path("mine.siamedge.zip").read_bytes()
+    siamedge("export", "mine.safetensors", *TINY_EXPORT, "-o", "mine.siamedge.zip")
+    assert Path("mine.siamedge.zip").read_bytes() == first
+    assert zipfile.is_zipfile("mine.siamedge.zip")
+
+
+class PathFinderWithout(PathFinder):
+    """Finds what is installed, as Python does, except that some distributions are not."""
+
+    hidden: tuple[str, ...] = ()
+
+    @classmethod
+    def find_distributions(cls, context: DistributionFinder.Context | None = None) -> Iterable[Distribution]:  # type: ignore[override]
+        found = PathFinder.find_distributions(context or DistributionFinder.Context())
+        return [item for item in found if item.metadata["Name"].lower() not in cls.hidden]
+
+
+@pytest.fixture
+def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def without(*names: str) -> None:
+        monkeypatch.setattr(PathFinderWithout, "hidden", names)
+        monkeypatch.setattr(sys, "meta_path", [PathFinderWithout if f is PathFinder else f for f in sys.meta_path])
+
+    return without
+
+
+def test_a_format_asked_for_by_name_names_its_missing_library(siamedge: Run, hide: Callable[..., None]) -> None:
+    hide("litert-torch", "nncf")
+    assert siamedge("export", "--formats", "onnx,tflite") == refused(
+        "format tflite needs litert-torch", "pip install 'siamedge[export-tflite]'"
+    )
+    assert siamedge("export", "--formats", "openvino") == refused(
+        "format openvino needs nncf", "pip install 'siamedge[export]'"
+    )
+
+
+def test_formats_not_asked_for_are_left_out_with_a_line(hide: Callable[..., None]) -> None:
+    from siamedge.export.pipeline import usable_formats
+
+    hide("litert-torch", "nncf")
+    assert usable_formats(None) == (
+        ("onnx",),
+        (
+            "tflite left out: litert-torch not installed (pip install 'siamedge[export-tflite]')",
+            "openvino left out: nncf not installed (pip install 'siamedge[export]')",
+        ),
+    )
+
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "onnxruntime":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def script(*arguments: str | Path, before: str = "") -> list[str]:
+    """A Python process that runs the command line after some lines of preparation."""
+    lines = f"import sys\nsys.argv = {['siamedge', *map(str, arguments)]!r}\nfrom siamedge.cli.main import main\nmain()"
+    return [sys.executable, "-c", f"{before}\n{lines}"]
+
+
+def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: Path) -> None:
+    asked = script("track", default_bundle, "--source", SCENE, "--backend", "onnxruntime", before=BLOCKED)
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "siamedge: no backend can run default.siamedge here: onnxruntime: onnxruntime is not installed "
+        "(No module named 'onnxruntime') (pip install 'siamedge[onnx]')\n"
+        "  try: leave --backend away to choose another\n"
+    )
+
+
+def test_ctrl_c_stops_tracking_with_130_and_lines_come_as_frames_do(default_bundle: Path) -> None:
+    endless = script("track", default_bundle, "--source", "synthetic:?frames=900000&size=128x96", "--json")
+    with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        lines = [json.loads(child.stdout.readline()) for _ in range(3)]
+        child.send_signal(signal.SIGINT)
+        _, stderr = child.communicate(timeout=120)
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    assert (child.returncode, stderr) == (130, "siamedge: interrupted\n")
+
+
+INTERRUPT_WHILE_CONVERTING = """
+import os, signal, sys, threading, time
+def interrupt():
+    while "torch.onnx._internal.exporter._core" not in sys.modules:
+        time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+"""
+
+
+def test_ctrl_c_leaves_no_half_bundle(tmp_path: Path) -> None:
+    asked = script("export", *TINY_EXPORT, "-o", tmp_path / "a.siamedge", before=INTERRUPT_WHILE_CONVERTING)
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=180, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "siamedge: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_early_gets_no_complaint(default_bundle: Path) -> None:
+    endless = script("track", default_bundle, "--source", "synthetic:?frames=900000&size=128x96", "--json")
+    with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        stderr = child.stderr.read()
+        assert (child.wait(timeout=120), stderr) == (1, "")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["siamedge", "inspect", "a\0b"])
+    with pytest.raises(ValueError, match="null"):
+        main()
+
+
+def test_every_command_that_a_hint_names_exists() -> None:
+    texts = [
+        node.value
+        for package in ("runtime", "devices", "export", "cli")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.keyword) and node.arg == "hint" and isinstance(node.value, ast.Constant)
+        for node in [node.value]
+    ]
+    named = {name for text in texts for name in re.findall(r"\bsiamedge ([a-z]+)", str(text))}
+    assert {"doctor", "export"} <= named
+    assert named - {"here"} <= COMMANDS.keys()
+
+
+def test_the_default_bundle_follows_the_synthetic_scene(siamedge: Run, default_bundle: Path) -> None:
+    found = siamedge("track", default_bundle, "--source", "synthetic:", "--json")
+    boxes = [json.loads(line)["box"] for line in found.stdout.splitlines()]
+    truth = SyntheticSource()
+    assert len(boxes) == truth.frames
+    assert np.mean([overlap(box, truth.box_at(i)) for i, box in enumerate(boxes)]) > 0.5
+
+
+def overlap(a: Iterable[float], b: Iterable[float]) -> float:
+    """Intersection over union, counted on a grid of half pixels."""
+    masks = []
+    for x, y, w, h in (tuple(a), tuple(b)):
+        columns, rows = np.arange(-200, 900, 0.5), np.arange(-200, 700, 0.5)
+        masks.append(((x <= columns) & (columns < x + w), (y <= rows) & (rows < y + h)))
+    across, down = (np.count_nonzero(masks[0][i] & masks[1][i]) for i in (0, 1))
+    areas = [np.count_nonzero(mask[0]) * np.count_nonzero(mask[1]) for mask in masks]
+    return across * down / (sum(areas) - across * down)

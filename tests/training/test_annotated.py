@@ -1,0 +1,63 @@
+"""A user's own recordings: reading them, cutting crops, scoring weights on them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from siamedge.export.families.dart import Dart, DartConfig, save_dart
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Box
+from siamedge.training.annotated import cut_crop, cut_recordings, find_recordings, read_boxes
+from siamedge.training.crops import CropStore
+from siamedge.training.evaluation import evaluate
+
+
+def write_recording(folder: Path, rows: list[str]) -> Path:
+    (folder / "img").mkdir(parents=True)
+    for index in range(len(rows)):
+        picture = np.full((120, 160, 3), 60, np.uint8)
+        cv2.rectangle(picture, (40 + 4 * index, 50), (59 + 4 * index, 69), (20, 200, 240), -1)
+        cv2.imwrite(str(folder / "img" / f"{index:04d}.png"), picture)
+    (folder / "groundtruth.txt").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_a_crop_is_centred_and_scaled_to_its_context() -> None:
+    frame = np.zeros((100, 200, 3), np.uint8)
+    frame[40:60, 90:110] = 255
+    crop, valid, box = cut_crop(frame, Box(90, 40, 20, 20))
+    assert (box.w, box.h) == (48, 48)  # the context of a square is twice its side
+    assert box.center == (168, 168)
+    assert valid == [0, 48, 336, 288]
+    assert crop[168, 145:191].min() > 250
+    assert crop[168, :140].max() < 20
+
+
+def test_recordings_become_crops_and_absent_targets_are_skipped(tmp_path: Path) -> None:
+    write_recording(tmp_path / "own/clip", ["40,50,20,20", "nan,nan,nan,nan", "48 50 20 20"])
+    recordings = find_recordings(tmp_path / "own")
+    store = CropStore([cut_recordings(recordings, tmp_path / "crops")])
+    assert [crop.frame for crop in store.crops] == [0, 2]
+    assert store.crops[0].image[168, 168].tolist() == [20, 200, 240]
+
+
+def test_a_row_that_is_no_box_is_named(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "clip", ["40,50,20,20", "40,50,-1,20"])
+    with pytest.raises(SourceError, match=r"groundtruth\.txt:2"):
+        read_boxes(recording)
+
+
+def test_a_folder_without_recordings_is_a_source_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no annotated recording"):
+        find_recordings(tmp_path)
+
+
+def test_weights_are_scored_on_recordings(tmp_path: Path) -> None:
+    config = DartConfig(layers=((4, 2), (8, 2), (8, 2), (8, 2)), channels=8, head=8, tower=1)
+    save_dart(Dart(config), tmp_path / "a.safetensors")
+    recording = write_recording(tmp_path / "clip", ["40,50,20,20", "44,50,20,20"])
+    (score,) = evaluate(tmp_path / "a.safetensors", [recording])
+    assert score.name == "clip"
+    assert 20 / 21 / 2 <= score.area <= 20 / 21
