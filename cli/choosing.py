@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from siamedge.cli.status import say
+from siamedge.cli.progress import say
 from siamedge.runtime.backends import Mode, Precision
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import shlex
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,12 +89,7 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
             return
         carried = Path(work) / "carried"
         write_carried(release, platform, carried, cache_folder())
-        writers: dict[str, Callable[[Path, Path], None]] = {
-            "card": write_card,
-            "image": write_image,
-            "bundle": lambda to, folder: write_tar(folder, to),
-        }
-        writers[kind](Path(place), carried)
+        {"card": write_card, "image": write_image, "bundle": write_tar}[kind](Path(place), carried)
     typer.echo(f"{release.name} is in {place}; " + _CARRIED[kind])
 
 

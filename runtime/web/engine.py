@@ -18,7 +18,7 @@ from siamedge.runtime.loop import state_of
 from siamedge.runtime.overlay import draw_target, unit_of
 from siamedge.runtime.presence import PresenceTracker, State
 from siamedge.runtime.recorder import Recorder
-from siamedge.runtime.sources import Frame, FrameSource, SourceEvent, SourceOptions, open_source
+from siamedge.runtime.sources import Frame, FrameSource, SourceEvent, SourceOptions, open_source, without_password
 from siamedge.runtime.trackers import Tracker, TrackResult, check_init
 from siamedge.runtime.web.snapshot import Snapshot, TargetView, as_line, encode
 
@@ -99,8 +99,8 @@ class Engine:
 
     @property
     def sources(self) -> list[str]:
-        """Addresses that may be opened."""
-        return list(self._setup.sources)
+        """Addresses that may be opened, passwords hidden."""
+        return [without_password(address) for address in self._setup.sources]
 
     @property
     def models(self) -> list[str]:
@@ -178,16 +178,17 @@ class Engine:
     def reset(self) -> None:
         """Forget all targets and begin the source again."""
         self._targets.clear()
-        self.open(self._address)
+        self.open(without_password(self._address))
 
-    def open(self, address: str) -> None:
-        """Change to another of the sources.
+    def open(self, name: str) -> None:
+        """Change to another of the sources, by its address as in `sources`.
 
         Raises:
             SourceError: It is not one of them.
         """
-        if address not in self._setup.sources:
-            raise SourceError(f"{address!r} is not one of the sources that this page may open")
+        address = next((address for address in self._setup.sources if without_password(address) == name), None)
+        if address is None:
+            raise SourceError(f"{name!r} is not one of the sources that this page may open")
         if address != self._address:
             self._targets.clear()
         self._address, self._mode, self._failure = address, "running", ""
@@ -239,7 +240,7 @@ class Engine:
         return {
             "mode": self._mode,
             "failure": self._failure,
-            "source": self._address,
+            "source": without_password(self._address),
             "source_state": source.state if isinstance(source, LiveSource) else "file",
             "dropped": counters.dropped if counters else 0,
             "reconnects": counters.reconnects if counters else 0,

@@ -253,6 +253,7 @@ function plot(canvas, values, most, color) {
   for (const share of [0.25, 0.5, 0.75]) { pen.moveTo(0, height * share); pen.lineTo(width, height * share); }
   pen.stroke();
   pen.strokeStyle = color;
+  pen.lineJoin = "round";
   pen.lineWidth = 1.6;
   pen.beginPath();
   let isDown = false;
