@@ -10,16 +10,23 @@ import typer
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
-    "bench": "siamedge.cli.bench:bench",
-    "doctor": "siamedge.cli.doctor:doctor",
-    "eval": "siamedge.cli.eval:evaluate",
     "export": "siamedge.cli.export:export",
-    "flash": "siamedge.cli.flash:flash",
     "inspect": "siamedge.cli.inspect:inspect",
+    "eval": "siamedge.cli.eval:evaluate",
     "track": "siamedge.cli.track:track",
     "tune": "siamedge.cli.tune:tune",
+    "bench": "siamedge.cli.bench:bench",
+    "cameras": "siamedge.cli.cameras:cameras",
+    "doctor": "siamedge.cli.doctor:doctor",
+    "flash": "siamedge.cli.flash:flash",
+    "status": "siamedge.cli.status:status",
+    "logs": "siamedge.cli.status:logs",
+    "sign": "siamedge.cli.sign:sign",
+    "keys": "siamedge.cli.sign:keys",
 }
-"""Command to the function that runs it."""
+"""Command to the function that runs it, or to a group of commands."""
+ALONE = {"--web": "127.0.0.1:8765"}
+"""Options whose value may be left out, and the value that they have then."""
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The base of everything that is wrong with a command line; typer exports only this descendant of it."""
@@ -57,14 +64,19 @@ def make_app(asked: str | None) -> typer.Typer:
     app.callback()(siamedge)
     for name in [asked] if asked in COMMANDS else COMMANDS:
         module, attribute = COMMANDS[name].split(":")
-        app.command(name)(getattr(import_module(module), attribute))
+        command = getattr(import_module(module), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     return app
 
 
 def main() -> None:
     """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
     try:
-        code = make_app(next(iter(sys.argv[1:]), None))(prog_name="siamedge", standalone_mode=False)
+        app = make_app(next(iter(sys.argv[1:]), None))
+        code = app(with_values(sys.argv[1:]), prog_name="siamedge", standalone_mode=False)
     except SiamedgeError as error:
         _stop(str(error), error.hint, 1)
     except USAGE_ERROR as error:
@@ -79,6 +91,17 @@ def main() -> None:
     if code == INTERRUPTED:
         _stop("interrupted", "", INTERRUPTED)
     sys.exit(code)
+
+
+def with_values(arguments: list[str]) -> list[str]:
+    """Give the options that may stand alone their value, since typer has no optional values."""
+    filled: list[str] = []
+    for place, argument in enumerate(arguments):
+        filled.append(argument)
+        following = arguments[place + 1 : place + 2]
+        if argument in ALONE and (not following or following[0].startswith("-")):
+            filled.append(ALONE[argument])
+    return filled
 
 
 def as_one_line(message: str) -> str:

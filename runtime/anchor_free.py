@@ -1,18 +1,30 @@
 """The tracker of heads that give a score and four distances a cell: NanoTrack and Dart."""
 
+import math
 from collections.abc import Mapping
+
+import numpy as np
 
 from siamedge.runtime.backends import Session
 from siamedge.runtime.crops import context_side, crop_square, mean_color, square_around
 from siamedge.runtime.feeding import CropRunner
-from siamedge.runtime.geometry import Box, Image, Point
+from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.presence import Sighting
 from siamedge.runtime.response_grid import Peak, ResponseGrid
-from siamedge.runtime.tensors import Array
+from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.trackers import TrackResult, check_init
 
 MIN_SIDE_PX = 10.0
 """No box gets smaller than this (pysot)."""
+
+
+def flat_kernels(kernels: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> FloatArray:
+    """Join kernels, each scaled to length 1, into one vector of length 1."""
+    vectors = [(kernels[name].astype(np.float32) - specs[name].zero_point).ravel() for name in sorted(specs)]
+    units = [vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in vectors]
+    joined: FloatArray = (np.concatenate(units) / math.sqrt(len(units))).astype(np.float32)
+    return joined
 
 
 class AnchorFreeTracker:
@@ -31,7 +43,7 @@ class AnchorFreeTracker:
 
     def __init__(self, template: Session, search: Session, params: AnchorFreeParams) -> None:
         self._template, self._search, self._params = CropRunner(template), CropRunner(search), params
-        self._grid = ResponseGrid(search.outputs, params)
+        self._grid, self._kernel_specs = ResponseGrid(search.outputs, params), template.outputs
         self._center, self._size = Point(0, 0), (0.0, 0.0)
         self._padding = (0.0, 0.0, 0.0)
 
@@ -45,18 +57,38 @@ class AnchorFreeTracker:
         self._center, self._size = box.center, (box.w, box.h)
         self._padding = mean_color(frame)
         side = context_side(box.w, box.h, self._params.context)
-        self._search.hold(self._run(self._template, frame, side))
+        self._search.hold(self._run(self._template, frame, self._center, side))
+
+    def look(self, frame: Image, around: Box) -> Sighting:
+        """Find the best match in the search crop around a box; the tracker's own place stays."""
+        params, center = self._params, around.center
+        template_side = context_side(around.w, around.h, params.context)
+        ratio = template_side / params.template_px
+        maps = self._run(self._search, frame, center, template_side * params.search_px / params.template_px)
+        peak = self._grid.strongest(maps, around.w / ratio, around.h / ratio)
+        found = Point(center.x + peak.dx * ratio, center.y + peak.dy * ratio)
+        w, h = max(peak.w * ratio, MIN_SIDE_PX), max(peak.h * ratio, MIN_SIDE_PX)
+        return Sighting(Box.around(found, w, h), peak.score)
+
+    def signature(self, frame: Image, box: Box) -> FloatArray:
+        """How the network sees a box: its template kernels as one vector of length 1."""
+        side = context_side(box.w, box.h, self._params.context)
+        return flat_kernels(self._run(self._template, frame, box.center, side), self._kernel_specs)
+
+    def place(self, box: Box) -> None:
+        """Go on from this box."""
+        self._center, self._size = box.center, (box.w, box.h)
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame."""
         params, (w, h) = self._params, self._size
         template_side = context_side(w, h, params.context)
         ratio = template_side / params.template_px
-        maps = self._run(self._search, frame, template_side * params.search_px / params.template_px)
+        maps = self._run(self._search, frame, self._center, template_side * params.search_px / params.template_px)
         return self._move(frame, self._grid.best(maps, w / ratio, h / ratio), ratio)
 
-    def _run(self, runner: CropRunner, frame: Image, side_px: float) -> Mapping[str, Array]:
-        crop_square(frame, square_around(self._center, side_px), runner.picture, self._padding)
+    def _run(self, runner: CropRunner, frame: Image, center: Point, side_px: float) -> Mapping[str, Array]:
+        crop_square(frame, square_around(center, side_px), runner.picture, self._padding)
         return runner.run(runner.picture)
 
     def _move(self, frame: Image, peak: Peak, image_px_per_crop_px: float) -> TrackResult:

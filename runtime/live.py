@@ -159,6 +159,7 @@ class LiveSource:
                 return packet, index
             if self._has_ended or self._is_closing.is_set():
                 return None
+            self._options.on_wait()
             if self.state in ("live", "frozen") and time.monotonic() - waiting_since_s > STALLED_AFTER_S:
                 self._tell("stalled", f"no frame for {STALLED_AFTER_S:g} s")
 

@@ -3,17 +3,16 @@
 import json
 import time
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.presence import PresenceTracker, State
 from siamedge.runtime.sources import Frame, FrameSource, SourceEvent
 from siamedge.runtime.trackers import Tracker, TrackResult, check_init
-
-State = Literal["present", "uncertain", "lost", "reacquired"]
 
 
 class Timing(NamedTuple):
@@ -74,7 +73,7 @@ def track(source: FrameSource, tracker: Tracker, init: Box) -> Iterator[Step]:
     for frame in frames:
         read_s = time.monotonic()
         result = update_at_size(tracker, frame.image, (width, height))
-        previous = state_of(result, previous)
+        previous = tracker.state if isinstance(tracker, PresenceTracker) else state_of(result, previous)
         yield Step(frame, result, previous, timing_of(frame, read_s))
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import cv2
 
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.loop import State, Step
+from siamedge.runtime.loop import Step
+from siamedge.runtime.presence import State
 
 COLORS: Mapping[State, tuple[int, int, int]] = {
     "present": (80, 220, 60),
@@ -28,15 +29,17 @@ def draw_step(step: Step, *, fps: float | None = None) -> Image:
     """
     image = step.frame.image.copy()
     unit = unit_of(image)
-    color = COLORS[step.state]
-    if step.state == "lost":
-        draw_corners(image, step.result.box, color, unit)
-    else:
-        draw_box(image, step.result.box, color, unit)
-    write_label(image, f"{step.state} {step.result.score:.2f}", label_place(image, step.result.box, unit), color, unit)
+    draw_target(image, step.result.box, step.state, f"{step.state} {step.result.score:.2f}", unit)
     corner = f"frame {step.frame.index}" + ("" if fps is None else f"  {fps:.0f} fps")
     write_label(image, corner, (unit * 4, unit * 13), PAPER, unit)
     return image
+
+
+def draw_target(image: Image, box: Box, state: State, label: str, unit: int) -> None:
+    """Draw one box with its label: the whole outline, or only the corners of the last place when it is lost."""
+    draw = draw_corners if state == "lost" else draw_box
+    draw(image, box, COLORS[state], unit)
+    write_label(image, label, label_place(image, box, unit), COLORS[state], unit)
 
 
 def unit_of(image: Image) -> int:

@@ -98,6 +98,13 @@ class ResponseGrid:
                 best, best_rank = peak, rank
         return best
 
+    def strongest(self, maps: Mapping[str, Array], w: float, h: float) -> Peak:
+        """Give the cell with the highest raw score, whatever its place and size; arguments as in best."""
+        self._read_scores(maps)
+        cell = int(self._scores.argmax())
+        log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
+        return self._decode(cell, log_ltrb, context_side(w, h, 0.5), w / h)
+
     def _read_scores(self, maps: Mapping[str, Array]) -> None:
         outputs, scores = self._outputs, self._scores
         cls = as_chw(maps["cls"], outputs["cls"])

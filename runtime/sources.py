@@ -85,6 +85,10 @@ def ignore_event(event: SourceEvent) -> None:
     """Do nothing."""
 
 
+def do_nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """How to read a source.
@@ -101,6 +105,7 @@ class SourceOptions:
         reconnect_for_s: How long to try, after a live source has broken, until it is given up; 0: not at all.
         first_backoff_s: Wait before the first try; it doubles from try to try.
         longest_backoff_s: Wait between tries at most.
+        on_wait: Called about ten times a second, in the same thread, while a live source waits for a frame.
         on_event: Called with each event of a live source, in the thread that iterates over it.
     """
 
@@ -115,6 +120,7 @@ class SourceOptions:
     reconnect_for_s: float = 60.0
     first_backoff_s: float = 0.25
     longest_backoff_s: float = 5.0
+    on_wait: Callable[[], None] = do_nothing
     on_event: Callable[[SourceEvent], None] = ignore_event
 
 

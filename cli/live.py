@@ -1,0 +1,153 @@
+"""What `siamedge track` needs for live sources: their options, their events, and the page."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.picking import Candidate, Pick
+    from siamedge.runtime.sources import SourceEvent, SourceOptions
+    from siamedge.runtime.trackers import Tracker
+
+REACQUIRE = ("off", "near", "full-frame")
+ROTATIONS = ("0", "90", "180", "270")
+WIDEST_RINGS = 12
+"""Rings of the search with --reacquire full-frame: enough for a target of a fiftieth of the frame's width."""
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read WIDTHxHEIGHT.
+
+    Raises:
+        typer.BadParameter: It is not two whole numbers above 0.
+    """
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT, such as 1280x720", param_hint="'--size'")
+    return int(width), int(height)
+
+
+def source_options(
+    *, size: str | None, fps: float | None, rotate: str, is_mirrored: bool, is_paced: bool, reconnect_s: float
+) -> "SourceOptions":
+    """The options of a source from those of the command line; events are told on standard error."""
+    from siamedge.runtime.sources import SourceOptions
+
+    return SourceOptions(
+        size=parse_size(size),
+        fps=fps or 30.0,
+        rotate_deg=cast(Literal[0, 90, 180, 270], int(rotate)),
+        is_mirrored=is_mirrored,
+        is_paced=is_paced,
+        reconnect_for_s=reconnect_s,
+        on_event=tell_event,
+    )
+
+
+def tell_event(event: "SourceEvent") -> None:
+    """Tell a person what happened to the source."""
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    sys.stderr.write(f"{clear}{event.time_s:8.1f} s  {event.kind}: {event.detail}\n")
+    sys.stderr.flush()
+
+
+def tell_event_as_json(event: "SourceEvent") -> None:
+    """Tell a program, between the lines of the frames."""
+    from siamedge.runtime.loop import as_event_line
+
+    sys.stdout.write(as_event_line(event) + "\n")
+    sys.stdout.flush()
+
+
+def watched(tracker: "Tracker", reacquire: str) -> "Tracker":
+    """The tracker, with a watch over the presence of its target unless that is off.
+
+    Raises:
+        typer.BadParameter: Its family cannot look beside its own place.
+    """
+    if reacquire == "off":
+        return tracker
+    from siamedge.runtime.presence import PresenceParams, PresenceTracker, Searcher
+
+    if not hasattr(tracker, "look"):
+        raise typer.BadParameter("this tracker family cannot search; leave it off", param_hint="'--reacquire'")
+    rings = WIDEST_RINGS if reacquire == "full-frame" else PresenceParams().max_rings
+    return PresenceTracker(cast(Searcher, tracker), PresenceParams(max_rings=rings))
+
+
+def serve_page(
+    bundle: "Bundle",
+    picked: "Pick",
+    *,
+    source: str,
+    options: "SourceOptions",
+    address: str,
+    reacquire: str,
+) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        SourceError: The source cannot be opened, or the address cannot be listened on.
+        BackendError: The web libraries are not installed.
+    """
+    from siamedge.runtime.errors import BackendError
+
+    try:
+        from siamedge.runtime.web.engine import Setup
+        from siamedge.runtime.web.serving import serve
+    except ImportError as error:
+        raise BackendError(f"--web needs {error.name}", hint="pip install 'siamedge[web]'") from error
+    setup = Setup(
+        sources=tuple(dict.fromkeys([source, *cameras_here(), "synthetic:"])),
+        models=models_of(bundle, picked, reacquire),
+        why="; ".join(f"{c.backend} {c.precision} on {c.device}: {c.verdict}" for c in picked.candidates),
+        options=options,
+        folder=Path("recordings"),
+    )
+    serve(setup, address, tell_link)
+
+
+def tell_link(link: str) -> None:
+    """Say where the page is."""
+    sys.stderr.write(f"open {link}\nCtrl-C stops\n")
+    sys.stderr.flush()
+
+
+def cameras_here(root: Path = Path("/")) -> list[str]:
+    """Paths of this machine's video devices, in the order of their numbers."""
+    found = [path for path in root.glob("dev/video*") if path.name[5:].isdecimal()]
+    return [str(path) for path in sorted(found, key=lambda path: int(path.name[5:]))]
+
+
+def models_of(bundle: "Bundle", picked: "Pick", reacquire: str) -> "dict[str, Callable[[], Tracker]]":
+    """Every precision of the bundle on every backend that works here, the chosen one first."""
+    from siamedge.runtime.backends import PRECISIONS, get_backend
+
+    choices = [picked.choice]
+    for candidate in picked.candidates:
+        if candidate.verdict in ("chosen", "usable"):
+            format_ = get_backend(candidate.backend).format
+            held = {a.precision for a in bundle.manifest.artifacts if a.format == format_ and a.role == "search"}
+            choices += [replace(candidate, precision=p, verdict="usable") for p in PRECISIONS if p in held]
+    return {f"{c.backend} {c.precision}": partial(open_watched, bundle, c, reacquire) for c in unique(choices)}
+
+
+def unique(choices: "list[Candidate]") -> "list[Candidate]":
+    """The choices without those that differ in the verdict alone."""
+    return list({(c.backend, c.precision, c.device): c for c in reversed(choices)}.values())[::-1]
+
+
+def open_watched(bundle: "Bundle", choice: "Candidate", reacquire: str) -> "Tracker":
+    """Load a choice and watch over its target, where the family can."""
+    from siamedge.runtime.picking import open_tracker
+
+    tracker = open_tracker(bundle, choice)
+    return watched(tracker, reacquire if hasattr(tracker, "look") else "off")

@@ -1,0 +1,91 @@
+"""Who may see and who may steer: token, origin and the one controller."""
+
+import hmac
+import ipaddress
+import secrets
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+COOKIE = "siamedge"
+IDLE_AFTER_S = 10.0
+"""A controller whose page is closed, and that has not spoken for so long, may be followed by another."""
+
+
+@dataclass(slots=True)
+class Access:
+    """The rules of one server.
+
+    Attributes:
+        host: The address that it listens on.
+        token: What a client must bring; empty on loopback, where none is needed.
+    """
+
+    host: str
+    token: str = ""
+    _controller: str = ""
+    _spoke_s: float = 0.0
+    _pages: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def for_host(cls, host: str) -> "Access":
+        """Rules for an address: without a token on loopback, with a fresh one elsewhere."""
+        return cls(host, "" if is_loopback(host) else secrets.token_urlsafe(24))
+
+    def is_known(self, brought: str | None) -> bool:
+        """Whether a client's token opens the door."""
+        return not self.token or hmac.compare_digest((brought or "").encode(), self.token.encode())
+
+    def is_own_page(self, origin: str | None, host_header: str | None) -> bool:
+        """Whether a request comes from this server's own page, or from a program that is no browser.
+
+        A page of another site sends its own Origin. On loopback the Host must be a loopback name too, which a
+        foreign name that was made to point here (DNS rebinding) is not.
+        """
+        host = urlsplit(f"//{host_header or ''}").hostname or ""
+        if not self.token and not is_loopback(host):
+            return False
+        return origin is None or urlsplit(origin).netloc == host_header
+
+    def may_steer(self, client: str) -> bool:
+        """Whether a client is the controller; an empty seat is taken by the first that asks."""
+        now_s = time.monotonic()
+        is_free = not self._controller or (self._controller not in self._pages and now_s - self._spoke_s > IDLE_AFTER_S)
+        if is_free:
+            self._controller = client
+        if client == self._controller:
+            self._spoke_s = now_s
+        return client == self._controller
+
+    def take_over(self, client: str) -> None:
+        """Make a client the controller, whoever it was before."""
+        self._controller, self._spoke_s = client, time.monotonic()
+
+    def enter(self, client: str) -> None:
+        """A page of a client has opened; the first one gets control."""
+        self._pages[client] = self._pages.get(client, 0) + 1
+        self.may_steer(client)
+
+    def leave(self, client: str) -> None:
+        """A page of a client has closed; with its last one it gives control back."""
+        left = self._pages.get(client, 1) - 1
+        if left > 0:
+            self._pages[client] = left
+            return
+        self._pages.pop(client, None)
+        if client == self._controller:
+            self._controller = ""
+
+    def describe(self, client: str) -> dict[str, object]:
+        """What a page is told."""
+        return {"is_controller": client == self._controller, "pages": sum(self._pages.values())}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,345 @@
+"""The tracking thread behind the page: it owns source and trackers, and takes commands between frames."""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from siamedge.runtime.errors import SiamedgeError, SourceError
+from siamedge.runtime.geometry import Box
+from siamedge.runtime.latency import LatencyMeter
+from siamedge.runtime.live import LiveSource
+from siamedge.runtime.loop import state_of
+from siamedge.runtime.overlay import draw_target, unit_of
+from siamedge.runtime.presence import PresenceTracker, State
+from siamedge.runtime.recorder import Recorder
+from siamedge.runtime.sources import Frame, FrameSource, SourceEvent, SourceOptions, open_source, without_password
+from siamedge.runtime.trackers import Tracker, TrackResult, check_init
+from siamedge.runtime.web.snapshot import Snapshot, TargetView, as_line, encode
+
+T = TypeVar("T")
+Mode = Literal["running", "paused", "ended", "failed"]
+MOST_TARGETS = 8
+MOST_EVENTS = 50
+COMMAND_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the page may choose from.
+
+    Attributes:
+        sources: Addresses; the first is opened at the start, and the page can open no others.
+        models: Name (such as "tflite int8") to what opens a tracker of it; the first is used at the start.
+        why: Why the first model was chosen, for a person.
+        options: How to read sources.
+        folder: Where recordings go.
+    """
+
+    sources: tuple[str, ...]
+    models: Mapping[str, Callable[[], Tracker]]
+    why: str
+    options: SourceOptions
+    folder: Path
+
+
+@dataclass(slots=True)
+class Target:
+    """One followed object."""
+
+    tracker: Tracker
+    result: TrackResult
+    state: State = "present"
+
+
+class SourceLeftError(Exception):
+    """Leaves the iteration over a source because another one is wanted."""
+
+
+class Engine:
+    """Runs one source and up to eight targets; every method but start and close may be called from any thread.
+
+    Attributes:
+        newest: What was shown last; None before the first frame.
+        on_snapshot: Called from the tracking thread after each snapshot and each change.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.newest: Snapshot | None = None
+        self.on_snapshot: Callable[[], None] = lambda: None
+        self._setup = setup
+        self._model, self._address = next(iter(setup.models)), setup.sources[0]
+        self._options = replace(setup.options, is_paced=True, on_event=self._note, on_wait=self._serve)
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._woken = threading.Event()
+        self._is_closing = self._is_leaving = False
+        self._mode: Mode = "running"
+        self._failure = ""
+        self._steps = 0
+        self._targets: dict[int, Target] = {}
+        self._recorder: Recorder | None = None
+        self._events: deque[SourceEvent] = deque(maxlen=MOST_EVENTS)
+        self._meter, self._rate, self._last_s = LatencyMeter(), 0.0, 0.0
+        self._source: FrameSource | None = None
+        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+
+    def start(self) -> None:
+        """Open the first source and begin.
+
+        Raises:
+            SourceError: It cannot be opened.
+        """
+        self._source = open_source(self._address, self._options)
+        self._thread.start()
+
+    @property
+    def sources(self) -> list[str]:
+        """Addresses that may be opened, passwords hidden."""
+        return [without_password(address) for address in self._setup.sources]
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models that may be used."""
+        return list(self._setup.models)
+
+    def close(self) -> None:
+        """Stop, and finish a recording."""
+        self._is_closing = True
+        self._woken.set()
+        self._thread.join(COMMAND_TIMEOUT_S)
+
+    def do(self, command: Callable[[], T]) -> T:
+        """Run something between two frames and wait for its result; what it raises is raised here.
+
+        Raises:
+            SourceError: The tracking thread does not answer.
+        """
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(command())
+            except (SiamedgeError, KeyError) as error:
+                done.set_exception(error)
+
+        self._commands.put(run)
+        self._woken.set()
+        try:
+            return done.result(COMMAND_TIMEOUT_S)
+        except TimeoutError as error:
+            raise SourceError(f"the tracker did not answer within {COMMAND_TIMEOUT_S:g} s") from error
+
+    # The verbs; each runs in the tracking thread, through do().
+
+    def set_target(self, box: Box, key: int | None = None) -> int:
+        """Follow what is in a box of the newest frame, as a new target or in place of one.
+
+        Raises:
+            SourceError: There is no frame yet, the box is not in it, or there are eight targets.
+        """
+        if self.newest is None:
+            raise SourceError("there is no frame yet")
+        image = self.newest.frame.image
+        check_init(image, box)
+        if key is None and len(self._targets) >= MOST_TARGETS:
+            raise SourceError(f"{MOST_TARGETS} targets are the most", hint="remove one first")
+        free = next(k for k in range(1, MOST_TARGETS + 2) if k not in self._targets)
+        chosen = free if key is None else key
+        tracker = self._targets[chosen].tracker if chosen in self._targets else self._setup.models[self._model]()
+        tracker.init(image, box)
+        self._targets[chosen] = Target(tracker, TrackResult(box, 1.0, lost=False))
+        self._publish(self.newest.frame, self.newest.latency_ms)
+        return chosen
+
+    def remove_target(self, key: int) -> None:
+        """Follow one target no longer.
+
+        Raises:
+            KeyError: There is no such target.
+        """
+        del self._targets[key]
+        self._refresh()
+
+    def pause(self, is_paused: bool) -> None:
+        """Hold or go on."""
+        if self._mode in ("running", "paused"):
+            self._mode = "paused" if is_paused else "running"
+        self._refresh()
+
+    def step(self) -> None:
+        """While paused, follow one frame."""
+        self._steps = 1
+
+    def reset(self) -> None:
+        """Forget all targets and begin the source again."""
+        self._targets.clear()
+        self.open(without_password(self._address))
+
+    def open(self, name: str) -> None:
+        """Change to another of the sources, by its address as in `sources`.
+
+        Raises:
+            SourceError: It is not one of them.
+        """
+        address = next((address for address in self._setup.sources if without_password(address) == name), None)
+        if address is None:
+            raise SourceError(f"{name!r} is not one of the sources that this page may open")
+        if address != self._address:
+            self._targets.clear()
+        self._address, self._mode, self._failure = address, "running", ""
+        self._is_leaving = True
+
+    def use_model(self, name: str) -> None:
+        """Change network or precision; targets are taken over where they are.
+
+        Raises:
+            SourceError: There is no such model.
+        """
+        if name not in self._setup.models:
+            raise SourceError(f"no model {name!r}; there are {', '.join(self._setup.models)}")
+        self._model = name
+        for target in self._targets.values():
+            target.tracker = self._setup.models[name]()
+            if self.newest:
+                target.tracker.init(self.newest.frame.image, target.result.box)
+        self._meter = LatencyMeter()
+        self._refresh()
+
+    def record(self, is_on: bool) -> None:
+        """Begin or end a recording."""
+        if is_on and self._recorder is None and self._source is not None:
+            self._recorder = Recorder(self._setup.folder, self._source.fps)
+        elif not is_on and self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+        self._refresh()
+
+    def picture(self) -> bytes:
+        """The newest frame in full size with its boxes, as JPEG.
+
+        Raises:
+            SourceError: There is none yet.
+        """
+        if self.newest is None:
+            raise SourceError("there is no frame yet")
+        image = self.newest.frame.image.copy()
+        for view in self.newest.targets:
+            draw_target(image, view.box, view.state, f"{view.key} {view.state} {view.score:.2f}", unit_of(image))
+        return encode(image, 92)
+
+    def status(self) -> dict[str, object]:
+        """Everything but the frame, for JSON; may be called directly."""
+        source, recorder = self._source, self._recorder
+        counters = source.counters if isinstance(source, LiveSource) else None
+        times = self._meter.percentiles()
+        return {
+            "mode": self._mode,
+            "failure": self._failure,
+            "source": without_password(self._address),
+            "source_state": source.state if isinstance(source, LiveSource) else "file",
+            "dropped": counters.dropped if counters else 0,
+            "reconnects": counters.reconnects if counters else 0,
+            "model": self._model,
+            "why": self._setup.why,
+            "fps": round(self._rate, 2),
+            "latency_ms": [round(value, 3) for value in times] if self._meter.total else None,
+            "recording": str(recorder.recording.video) if recorder else None,
+            "recorded": recorder.recording.frames if recorder else 0,
+            "events": [{"time_s": e.time_s, "event": e.kind, "detail": e.detail} for e in list(self._events)[-5:]],
+        }
+
+    # The tracking thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closing:
+                self._follow_source()
+                while not self._is_closing and self._mode in ("ended", "failed"):
+                    self._woken.wait(1.0)
+                    self._run_commands()
+        finally:
+            if self._recorder:
+                self._recorder.close()
+
+    def _follow_source(self) -> None:
+        self._is_leaving = False
+        try:
+            source = self._source or open_source(self._address, self._options)
+            self._source = source
+            with source:
+                for frame in source:
+                    self._take(frame)
+            self._mode = "ended"
+        except SourceLeftError:
+            self._mode = "running"
+        except SiamedgeError as error:
+            self._mode, self._failure = "failed", str(error)
+        self._source = None
+        self._refresh()
+
+    def _take(self, frame: Frame) -> None:
+        """Follow the targets into a frame, then hold if paused."""
+        self._serve()
+        start_s = time.monotonic()
+        for target in self._targets.values():
+            target.result = target.tracker.update(frame.image)
+            watching = target.tracker
+            target.state = (
+                watching.state if isinstance(watching, PresenceTracker) else state_of(target.result, target.state)
+            )
+        now_s = time.monotonic()
+        latency_ms = 1000 * (now_s - (start_s if frame.captured_s is None else frame.captured_s))
+        self._measure(now_s, latency_ms)
+        self._publish(frame, latency_ms)
+        if self._recorder and self.newest:
+            self._recorder.add(frame.image, as_line(self.newest))
+        self._steps = max(0, self._steps - 1)
+        self._wait_until(lambda: self._mode != "paused" or self._steps > 0)
+
+    def _measure(self, now_s: float, latency_ms: float) -> None:
+        if self._targets:
+            self._meter.add(latency_ms)
+        gap_s, self._last_s = now_s - self._last_s, now_s
+        if 0 < gap_s < 5:
+            self._rate += (1 / gap_s - self._rate) * min(1.0, 2 * gap_s) if self._rate else 1 / gap_s
+
+    def _publish(self, frame: Frame, latency_ms: float) -> None:
+        number = self.newest.number + 1 if self.newest else 0
+        self.newest = Snapshot(number, frame, tuple(self._views()), latency_ms)
+        self.on_snapshot()
+
+    def _refresh(self) -> None:
+        """Show a change without a new frame."""
+        if self.newest:
+            self._publish(self.newest.frame, self.newest.latency_ms)
+
+    def _views(self) -> Iterator[TargetView]:
+        for key, target in sorted(self._targets.items()):
+            watching = target.tracker
+            known = watching.probability if isinstance(watching, PresenceTracker) else target.result.score
+            yield TargetView(key, target.result.box, target.result.score, target.state, known)
+
+    def _note(self, event: SourceEvent) -> None:
+        self._events.append(event)
+        self._refresh()
+
+    def _serve(self) -> None:
+        """Run commands between frames, and while a live source waits for one; leave the source if asked to."""
+        self._run_commands()
+        if self._is_closing or self._is_leaving:
+            raise SourceLeftError
+
+    def _run_commands(self) -> None:
+        self._woken.clear()
+        while not self._commands.empty():
+            self._commands.get()()
+
+    def _wait_until(self, is_met: Callable[[], bool]) -> None:
+        while not is_met():
+            self._woken.wait(1.0)
+            self._serve()

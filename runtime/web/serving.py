@@ -1,0 +1,58 @@
+"""Run the page until Ctrl-C."""
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.web.access import Access
+from siamedge.runtime.web.engine import Engine, Setup
+from siamedge.runtime.web.server import make_app
+
+DEFAULT_PORT = 8765
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Read HOST:PORT, HOST or :PORT; port 0 takes a free one.
+
+    Raises:
+        SourceError: It is none.
+    """
+    host, colon, port = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", "")
+    if colon and not (port.isdecimal() and int(port) < 65536):
+        raise SourceError(f"--web {text}: {port!r} is no port", hint="--web 127.0.0.1:8765")
+    return host.strip("[]") or "127.0.0.1", int(port) if colon else DEFAULT_PORT
+
+
+def serve(setup: Setup, address: str, tell: Callable[[str], None]) -> None:
+    """Open the first source, serve the page, and tell the link to it once.
+
+    Raises:
+        SourceError: The source cannot be opened, or the address is taken or not this machine's.
+    """
+    host, port = parse_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SourceError(f"--web {address}: {error.strerror}", hint="choose another port, or 0 for any") from error
+    access = Access.for_host(host)
+    engine = Engine(setup)
+    with listening:
+        engine.start()
+        try:
+            tell(link_to(host, listening.getsockname()[1], access.token))
+            config = uvicorn.Config(
+                make_app(engine, access), log_level="error", ws_ping_timeout=None, timeout_graceful_shutdown=2
+            )
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            engine.close()
+
+
+def link_to(host: str, port: int, token: str) -> str:
+    """The address to open in a browser."""
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    place = f"http://[{shown}]:{port}/" if ":" in shown else f"http://{shown}:{port}/"
+    return place + (f"?token={token}" if token else "")

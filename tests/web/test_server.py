@@ -1,0 +1,312 @@
+"""The HTTP interface over a real engine, a drawn scene and a tracker that knows the truth."""
+
+import json
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette", reason="needs the extra [web]")
+pytest.importorskip("httpx", reason="starlette's test client needs httpx")
+from camera_server import running_camera
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.sources import SourceOptions
+from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.web.access import Access
+from siamedge.runtime.web.engine import Engine, Setup
+from siamedge.runtime.web.server import VERBS, make_app
+from siamedge.runtime.web.serving import link_to, parse_address
+from siamedge.runtime.web.telemetry import temperature_c
+
+SCENE = "synthetic:?frames=100000&size=320x240&fps=60"
+HOST = "http://127.0.0.1:8765"
+OWN = {"Host": "127.0.0.1:8765", "Origin": HOST}
+
+
+class StillTracker:
+    """Answers with the box it was given."""
+
+    def init(self, frame: Image, box: Box) -> None:
+        self._box = box
+
+    def update(self, frame: Image) -> TrackResult:
+        return TrackResult(self._box, 0.8, lost=False)
+
+
+def make_engine(folder: Path, *sources: str) -> Engine:
+    models = {"one fp32": StillTracker, "two int8": StillTracker}
+    options = SourceOptions(first_backoff_s=0.02, read_timeout_s=1.0)
+    return Engine(Setup(sources or (SCENE,), models, "the first", options, folder / "recordings"))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    running = make_engine(tmp_path, SCENE, "synthetic:?frames=5&size=64x64&fps=60", str(tmp_path / "gone.mp4"))
+    running.start()
+    wait_for(lambda: running.newest is not None)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[TestClient]:
+    with TestClient(make_app(engine, Access("127.0.0.1")), base_url=HOST) as open_client:
+        yield open_client
+
+
+def wait_for(is_met: Callable[[], bool], limit_s: float = 10.0) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not is_met():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def state_of(client: TestClient) -> dict[str, Any]:
+    return dict(client.get("/api/state").json())
+
+
+def read_message(message: bytes) -> tuple[dict[str, Any], np.ndarray]:
+    length = struct.unpack(">I", message[:4])[0]
+    picture = cv2.imdecode(np.frombuffer(message[4 + length :], np.uint8), cv2.IMREAD_COLOR)
+    return json.loads(message[4 : 4 + length]), picture
+
+
+def test_page_and_its_files_are_served_with_a_strict_policy(client: TestClient) -> None:
+    for path, kind in (("/", "text/html"), ("/app.js", "javascript"), ("/style.css", "text/css"), ("/icon.svg", "svg")):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert kind in answer.headers["content-type"]
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+        assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+        assert "https://" not in answer.text
+
+
+def test_a_target_is_followed_moved_and_removed(client: TestClient) -> None:
+    assert client.post("/api/target", json={"box": [10, 20, 30, 40]}).json() == {"id": 1}
+    assert client.post("/api/target", json={"box": [50, 60, 30, 40]}).json() == {"id": 2}
+    assert client.post("/api/target", json={"box": [11, 21, 30, 40], "id": 1}).json() == {"id": 1}
+    targets = state_of(client)["targets"]
+    assert [(t["id"], t["box"]) for t in targets] == [(1, [11, 21, 30, 40]), (2, [50, 60, 30, 40])]
+    assert client.post("/api/remove", json={"id": 1}).status_code == 200
+    assert [t["id"] for t in state_of(client)["targets"]] == [2]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "status", "line"),
+    [
+        ("target", {"box": [400, 0, 5, 5]}, 400, "the start box 400,0,5,5 is outside the frame of 320 x 240 pixels"),
+        ("target", {"box": [1, 2, 3]}, 400, 'the body must be {"box": [x, y, w, h]} and may have "id": a number'),
+        ("target", {"box": "x", "id": 1}, 400, 'the body must be {"box": [x, y, w, h]} and may have "id": a number'),
+        ("remove", {"id": 7}, 400, "there is no target 7"),
+        ("source", {"address": "/etc/passwd"}, 400, "'/etc/passwd' is not one of the sources that this page may open"),
+        ("model", {"name": "x"}, 400, "no model 'x'; there are one fp32, two int8"),
+        ("jump", {}, 404, f"no verb 'jump'; there are {', '.join(VERBS)}"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    client: TestClient, verb: str, body: dict[str, Any], status: int, line: str
+) -> None:
+    answer = client.post(f"/api/{verb}", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (status, line)
+
+
+def test_bodies_that_are_no_json_or_too_long_are_refused(client: TestClient) -> None:
+    for content in (b"{", b"[1]", b"x" * 20_000):
+        answer = client.post("/api/pause", content=content)
+        assert answer.status_code == 400
+        assert answer.json()["error"] == "the body must be a JSON object of at most 10000 bytes"
+
+
+def test_pause_holds_step_moves_by_one_and_resume_goes_on(client: TestClient) -> None:
+    client.post("/api/pause")
+    held = state_of(client)["frame"]
+    time.sleep(0.1)
+    assert state_of(client)["frame"] == held
+    client.post("/api/step")
+    wait_for(lambda: state_of(client)["frame"] == held + 1)
+    time.sleep(0.1)
+    assert state_of(client)["frame"] == held + 1
+    client.post("/api/resume")
+    wait_for(lambda: state_of(client)["frame"] > held + 2)
+
+
+def test_reset_forgets_targets_and_begins_again(client: TestClient) -> None:
+    client.post("/api/target", json={"box": [10, 20, 30, 40]})
+    wait_for(lambda: state_of(client)["frame"] > 5)
+    client.post("/api/reset")
+    wait_for(lambda: state_of(client)["frame"] < 5 or not state_of(client)["targets"])
+    assert state_of(client)["targets"] == []
+
+
+def test_a_source_that_ends_or_fails_is_a_state_and_another_can_be_chosen(client: TestClient, tmp_path: Path) -> None:
+    client.post("/api/source", json={"address": "synthetic:?frames=5&size=64x64&fps=60"})
+    wait_for(lambda: state_of(client)["mode"] == "ended")
+    assert state_of(client)["size"] == [64, 64]
+    client.post("/api/source", json={"address": str(tmp_path / "gone.mp4")})
+    wait_for(lambda: state_of(client)["mode"] == "failed")
+    assert state_of(client)["failure"] == f"no such file or folder: {tmp_path}/gone.mp4"
+    client.post("/api/source", json={"address": SCENE})
+    wait_for(lambda: state_of(client)["mode"] == "running" and state_of(client)["size"] == [320, 240])
+
+
+def test_another_model_takes_the_targets_over(client: TestClient) -> None:
+    client.post("/api/target", json={"box": [10, 20, 30, 40]})
+    client.post("/api/model", json={"name": "two int8"})
+    state = state_of(client)
+    assert state["model"] == "two int8"
+    assert [t["box"] for t in state["targets"]] == [[10, 20, 30, 40]]
+
+
+def test_a_recording_holds_the_frames_and_a_line_for_each(client: TestClient, tmp_path: Path) -> None:
+    client.post("/api/target", json={"box": [10, 20, 30, 40]})
+    client.post("/api/record", json={"on": True})
+    wait_for(lambda: state_of(client)["recorded"] >= 5)
+    client.post("/api/record", json={"on": False})
+    assert state_of(client)["recording"] is None
+    (video,), (boxes,) = tmp_path.glob("recordings/*.mkv"), tmp_path.glob("recordings/*.jsonl")
+    lines = [json.loads(line) for line in boxes.read_text().splitlines()]
+    assert all(
+        line["targets"] == [{"id": 1, "box": [10, 20, 30, 40], "score": 0.8, "state": "present"}] for line in lines
+    )
+    capture, frames = cv2.VideoCapture(str(video)), 0
+    while capture.read()[0]:
+        frames += 1
+    assert frames == len(lines) >= 5
+
+
+def test_the_snapshot_is_a_jpeg_of_full_size(client: TestClient) -> None:
+    answer = client.get("/api/snapshot.jpg")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (240, 320, 3)
+
+
+def test_the_stream_gives_newer_frames_each_time_it_is_answered(client: TestClient) -> None:
+    with client.websocket_connect("/api/stream?client=a", headers=OWN) as socket:
+        seen = []
+        for _ in range(3):
+            state, picture = read_message(socket.receive_bytes())
+            seen.append(state["frame"])
+            assert picture.shape == (240, 320, 3)
+            assert state["is_controller"]
+            time.sleep(0.1)
+            socket.send_text("next")
+    assert seen == sorted(set(seen))
+    assert seen[-1] - seen[0] > 4, "a slow client skips frames instead of falling behind"
+
+
+def test_one_page_steers_and_the_others_watch(client: TestClient) -> None:
+    with (
+        client.websocket_connect("/api/stream?client=a", headers=OWN) as first,
+        client.websocket_connect("/api/stream?client=b", headers=OWN) as other,
+    ):
+        assert read_message(first.receive_bytes())[0]["is_controller"]
+        assert not read_message(other.receive_bytes())[0]["is_controller"]
+        refused = client.post("/api/pause", headers={"X-Client": "b"})
+        assert (refused.status_code, refused.json()["error"]) == (423, "another page is in control")
+        assert client.post("/api/control", headers={"X-Client": "b"}).status_code == 200
+        assert client.post("/api/pause", headers={"X-Client": "b"}).status_code == 200
+        assert client.post("/api/pause", headers={"X-Client": "a"}).status_code == 423
+
+
+def test_foreign_origins_and_names_are_refused(client: TestClient) -> None:
+    refused = client.post("/api/pause", headers={"Origin": "http://evil.example"})
+    assert (refused.status_code, refused.json()["error"]) == (403, "this request comes from another site's page")
+    assert client.get("/api/state", headers={"Host": "evil.example"}).status_code == 403
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("/api/stream", headers={**OWN, "Origin": "http://evil.example"}),
+    ):
+        pass
+
+
+def test_a_token_is_needed_off_loopback_and_the_link_brings_it(engine: Engine) -> None:
+    access = Access.for_host("0.0.0.0")
+    with TestClient(make_app(engine, access), base_url="http://board.local:8765") as client:
+        for path in ("/", "/api/state", "/api/snapshot.jpg"):
+            assert client.get(path).status_code == 401
+        assert client.get("/?token=wrong").json()["error"].startswith("open the link with the token")
+        assert client.post("/api/pause").status_code == 401
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/stream"):
+            pass
+        bearer = {"Authorization": f"Bearer {access.token}"}
+        assert client.get("/api/state", headers=bearer).status_code == 200
+        opened = client.get(f"/?token={access.token}", follow_redirects=False)
+        assert (opened.status_code, opened.headers["location"]) == (307, "/")
+        assert "HttpOnly" in opened.headers["set-cookie"]
+        assert "SameSite=strict" in opened.headers["set-cookie"]
+        assert client.get("/").status_code == 200
+
+
+def test_the_document_names_every_verb_and_path(client: TestClient) -> None:
+    document = client.get("/api/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    expected = {f"/api/{verb}" for verb in VERBS} | {"/api/control", "/api/state", "/api/snapshot.jpg", "/api/stream"}
+    assert set(document["paths"]) == expected
+
+
+def test_commands_are_answered_while_the_camera_stalls(tmp_path: Path) -> None:
+    with running_camera() as camera:
+        engine = make_engine(tmp_path, camera.url)
+        engine.start()
+        wait_for(lambda: engine.newest is not None)
+        camera.is_stalled = True
+        wait_for(lambda: engine.status()["source_state"] != "live")
+        assert engine.do(lambda: engine.set_target(Box(10, 10, 20, 20))) == 1
+        engine.close()
+
+
+def test_a_source_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such file or folder"):
+        make_engine(tmp_path, str(tmp_path / "gone.mp4")).start()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        (":9000", ("127.0.0.1", 9000)),
+        ("0.0.0.0", ("0.0.0.0", 8765)),
+        ("[::1]:5", ("::1", 5)),
+        ("board.local", ("board.local", 8765)),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert parse_address(text) == expected
+
+
+def test_bad_ports_and_links() -> None:
+    with pytest.raises(SourceError, match=r"^--web localhost:http: 'http' is no port$"):
+        parse_address("localhost:http")
+    assert link_to("127.0.0.1", 80, "") == "http://127.0.0.1:80/"
+    assert link_to("::1", 80, "t") == "http://[::1]:80/?token=t"
+
+
+def test_passwords_in_addresses_are_not_shown(tmp_path: Path) -> None:
+    with running_camera() as camera:
+        address = camera.url.replace("//", "//user:secret@")
+        engine = make_engine(tmp_path, address)
+        engine.start()
+        shown = camera.url.replace("//", "//***@")
+        assert (engine.sources, engine.status()["source"]) == ([shown], shown)
+        assert "secret" not in json.dumps(engine.status())
+        engine.do(lambda: engine.open(shown))
+        wait_for(lambda: camera.requests >= 2)
+        engine.close()
+
+
+def test_the_hottest_zone_is_the_temperature(tmp_path: Path) -> None:
+    assert temperature_c(tmp_path) is None
+    for name, text in (("thermal_zone0", "48312\n"), ("thermal_zone1", "51900\n"), ("thermal_zone2", "broken")):
+        zone = tmp_path / "sys/class/thermal" / name
+        zone.mkdir(parents=True)
+        (zone / "temp").write_text(text)
+    assert temperature_c(tmp_path) == 51.9
