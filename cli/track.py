@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from siamedge.cli.choices import parse_box, parse_choice
-from siamedge.cli.live import REACQUIRE, ROTATIONS, serve_page, source_options, tell_event_as_json, watched
+from siamedge.cli.live import REACQUIRE, ROTATIONS, open_mqtt, serve_page, source_options, tell_event_as_json, watched
 from siamedge.runtime.backends import BACKENDS, MODES, PRECISIONS, Mode, Precision
 from siamedge.runtime.latency import LatencyMeter
 
@@ -48,6 +48,7 @@ def track(
         str | None, typer.Option(metavar="[HOST:PORT]", help="Serve a page to pick the target on; 127.0.0.1:8765.")
     ] = None,
     reacquire: Annotated[str, typer.Option(help="Notice loss and search the target: off, near or full-frame.")] = "off",
+    mqtt: Annotated[str | None, typer.Option(help="Send every box to a broker: mqtt://HOST[:PORT][/TOPIC].")] = None,
     size: Annotated[str | None, typer.Option(help="Ask the camera for WIDTHxHEIGHT.")] = None,
     fps: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Ask the camera for this rate.")] = None,
     rotate: Annotated[str, typer.Option(help="Turn frames clockwise: 0, 90, 180 or 270.")] = "0",
@@ -88,11 +89,14 @@ def track(
         start = box or start_of(frames)
         tracker = watched(make(opened, picked.choice, in_mode, opencv_models), reacquire)
         writer = stack.enter_context(VideoWriter(output, frames.fps)) if output else None
+        broker = stack.enter_context(open_mqtt(mqtt)) if mqtt else None
         summary = Summary(picked, explain)
         for step in follow(frames, tracker, start):
             if as_json:
                 sys.stdout.write(as_json_line(step) + "\n")
                 sys.stdout.flush()
+            if broker:
+                broker.send(step)
             if writer:
                 writer.write(draw_step(step))
             summary.add(step)

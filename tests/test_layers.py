@@ -18,7 +18,7 @@ MAY_IMPORT = {
 }
 WORKSTATION = {"torch", "torchvision", "onnx", "onnxscript", "nncf", "litert_torch", "ai_edge_quantizer", "safetensors"}
 INFERENCE = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorflow"}
-WEB = {"starlette", "uvicorn"}
+WEB, MQTT = {"starlette", "uvicorn"}, {"paho"}
 DEVICE_CORE = {"numpy", "cv2", "rich", "typer", "siamedge"}
 CONVERTERS = WORKSTATION - {"torch", "safetensors"}
 
@@ -97,7 +97,7 @@ def test_inference_libraries_are_imported_in_functions_alone(package: str) -> No
 def test_the_device_side_needs_its_core_and_nothing_else(package: str) -> None:
     for path, tree in all_trees(package):
         roots = {name.split(".")[0] for name in imports_of(tree, at_top=True)}
-        allowed = DEVICE_CORE | (WEB if path.parent.name == "web" else set())
+        allowed = DEVICE_CORE | (WEB if path.parent.name == "web" else MQTT if path.name == "mqtt.py" else set())
         assert roots <= allowed | sys.stdlib_module_names, path
 
 
