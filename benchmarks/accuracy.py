@@ -42,6 +42,7 @@ def main() -> None:
     rows = [row(item, measured, sequences, OTB) for item in measured]
     frames = sum(len(item) for item in sequences)
     heading = (
+        "Made by `python benchmarks/accuracy.py`. "
         f"Data set `{options.dataset.name}`: {len(sequences)} sequences, {frames} frames, "
         "one pass, convention `otb` (docs/evaluation.md). Intervals: bootstrap over sequences; differences are paired."
     )

@@ -89,9 +89,7 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
             return
         carried = Path(work) / "carried"
         write_carried(release, platform, carried, cache_folder())
-        {"card": write_card, "image": write_image, "bundle": lambda to, folder: write_tar(folder, to)}[kind](
-            Path(place), carried
-        )
+        {"card": write_card, "image": write_image, "bundle": write_tar}[kind](Path(place), carried)
     typer.echo(f"{release.name} is in {place}; " + _CARRIED[kind])
 
 

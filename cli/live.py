@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -146,14 +147,13 @@ def cameras_here(root: Path = Path("/")) -> list[str]:
 def models_of(bundle: "Bundle", picked: "Pick", reacquire: str) -> "dict[str, Callable[[], Tracker]]":
     """Every precision of the bundle on every backend that works here, the chosen one first."""
     from siamedge.runtime.backends import PRECISIONS, get_backend
-    from siamedge.runtime.picking import Candidate
 
     choices = [picked.choice]
     for candidate in picked.candidates:
         if candidate.verdict in ("chosen", "usable"):
             format_ = get_backend(candidate.backend).format
             held = {a.precision for a in bundle.manifest.artifacts if a.format == format_ and a.role == "search"}
-            choices += [Candidate(candidate.backend, p, candidate.device, "usable") for p in PRECISIONS if p in held]
+            choices += [replace(candidate, precision=p, verdict="usable") for p in PRECISIONS if p in held]
     return {f"{c.backend} {c.precision}": partial(open_watched, bundle, c, reacquire) for c in unique(choices)}
 
 

@@ -58,7 +58,7 @@ def write_carried(release: Release, platform: Platform, target: Path, cache: Pat
     (target / "install.sh").write_text(text, encoding="utf-8")
 
 
-def write_tar(folder: Path, target: Path) -> None:
+def write_tar(target: Path, folder: Path) -> None:
     """Write a carried folder as one tar file, the same bytes for the same content; a file in its place is replaced."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:

@@ -35,10 +35,15 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
 
     def send(self, *lines: str) -> None:
-        """Send one message, such as READY=1; a listener that went away is no reason to stop tracking."""
+        """Send one message, such as READY=1; a listener that is gone or busy is no reason to stop tracking."""
         if self._socket:
             with suppress(OSError):
-                self._socket.sendto("\n".join(lines).encode(), self._address)
+                self._socket.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._address)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket:
+            self._socket.close()
 
 
 class Heartbeat:
@@ -109,6 +114,7 @@ def main(command: Sequence[str]) -> int:
             follow(tracker.stdout, Heartbeat(notifier, watchdog_s))
         status = tracker.wait()
     notifier.send("STOPPING=1")
+    notifier.close()
     return 0 if status == -signal.SIGTERM else abs(status)
 
 

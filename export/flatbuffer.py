@@ -73,7 +73,7 @@ def _builtin_names() -> dict[int, str]:
     return {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
 
-def make_crop_int8(content: bytes, crop: str) -> bytes:
+def make_crop_int8(content: bytes, crop: str) -> bytes | None:
     """Let a quantized model take its crop in int8 instead of float32.
 
     The quantizer can leave all inputs in float32 or none. It leaves them, and this removes the QUANTIZE operator
@@ -83,19 +83,21 @@ def make_crop_int8(content: bytes, crop: str) -> bytes:
         content: Model whose crop is float32.
         crop: Name of the input in the signature.
 
+    Returns:
+        The edited model, or None where an operator reads the crop in float: its first layer was not quantized.
+
     Raises:
         ExportError: The crop is not quantized with one step a grey level.
     """
     model = read_flatbuffer(content)
     graph = model.subgraphs[0]
     entry = next(item for item in model.signatureDefs[0].inputs if item.name.decode() == crop)
-    quantizers = [op for op in graph.operators if list(op.inputs) == [entry.tensorIndex]]
-    users = [op for op in graph.operators if entry.tensorIndex in op.inputs]
-    if len(users) != 1 or len(quantizers) != 1:
-        raise ExportError(f"TFLite int8: {len(users)} operators read the crop, expected one QUANTIZE")
-    quantized = int(quantizers[0].outputs[0])
+    users = [operator for operator in graph.operators if entry.tensorIndex in operator.inputs]
+    if len(users) != 1 or operator_name(model, users[0]) != "QUANTIZE":
+        return None
+    quantized = int(users[0].outputs[0])
     check_steps(graph.tensors[quantized])
-    graph.operators.remove(quantizers[0])
+    graph.operators.remove(users[0])
     graph.inputs = [quantized if index == entry.tensorIndex else index for index in graph.inputs]
     entry.tensorIndex = quantized
     return write_flatbuffer(model)

@@ -11,7 +11,7 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import RECIPES, Recipe
+from siamedge.export.recipes import Recipe, recipe_for
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -53,7 +53,7 @@ class OnnxConverter:
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
         """
-        return convert_pair(self, self.graphs, precision, calibration, recipe or RECIPES["onnx"])
+        return convert_pair(self, self.graphs, precision, calibration, recipe or recipe_for("onnx", self._network.arch))
 
     def as_float(self, index: int, precision: Precision) -> Converted:
         """Graph 0 (template) or 1 (search) in fp32 or fp16."""

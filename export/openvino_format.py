@@ -15,7 +15,7 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.onnx_format import OnnxConverter
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import RECIPES, Recipe
+from siamedge.export.recipes import Recipe, recipe_for
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.telemetry import telemetry_blocked
@@ -31,6 +31,7 @@ class OpenVINOConverter:
     """
 
     def __init__(self, network: SourceNetwork) -> None:
+        self._network = network
         self._onnx = OnnxConverter(network)
 
     @cached_property
@@ -46,7 +47,9 @@ class OpenVINOConverter:
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
         """
-        return convert_pair(self, self._onnx.graphs, precision, calibration, recipe or RECIPES["openvino"])
+        return convert_pair(
+            self, self._onnx.graphs, precision, calibration, recipe or recipe_for("openvino", self._network.arch)
+        )
 
     def as_float(self, index: int, precision: Precision) -> Converted:
         """Graph 0 (template) or 1 (search) in fp32, or with its weights in fp16."""
@@ -72,6 +75,7 @@ def import_openvino() -> ModuleType:
     try:
         with telemetry_blocked():
             import openvino  # type: ignore[import-untyped]
+            import openvino.passes  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"OpenVINO export needs {error.name}", hint=HINT_INSTALL) from error
     module: ModuleType = openvino
@@ -79,16 +83,22 @@ def import_openvino() -> ModuleType:
 
 
 def read_onnx(content: bytes) -> Any:
-    """Read an ONNX file as an OpenVINO model.
+    """Read an ONNX file as an OpenVINO model with its constant expressions computed.
+
+    Weights of grouped convolutions otherwise stay behind a Reshape, in which NNCF does not store them in int8.
 
     Raises:
         ExportError: OpenVINO is missing or cannot read it.
     """
     openvino = import_openvino()
     try:
-        return openvino.Core().read_model(model=content)
+        model = openvino.Core().read_model(model=content)
+        manager = openvino.passes.Manager()
+        manager.register_pass(openvino.passes.ConstantFolding())
+        manager.run_passes(model)
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot read the ONNX graph: {error}") from error
+    return model
 
 
 def name_by_position(model: Any) -> None:

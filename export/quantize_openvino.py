@@ -1,14 +1,17 @@
 """Static int8 for OpenVINO models, by NNCF."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe
+from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.telemetry import telemetry_blocked
 
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
+METHODS: Mapping[CalibrationMethod, str] = {"minmax": "MINMAX", "mean_minmax": "MEAN_MINMAX"}
+"""Name in NNCF's RangeEstimatorParametersSet."""
 
 
 def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
@@ -22,6 +25,9 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             import nncf  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExportError(f"int8 for OpenVINO needs {error.name}", hint="pip install 'siamedge[export]'") from error
+    if recipe.calibration not in METHODS:
+        raise ExportError(f"NNCF has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
+    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet
     ignored = nncf.IgnoredScope(
         names=end_operators(model) if recipe.float_ends else [],
         types=list(recipe.float_ops),
@@ -35,6 +41,9 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             subset_size=len(feeds),
             ignored_scope=ignored,
             fast_bias_correction=True,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=getattr(ranges, METHODS[recipe.calibration])
+            ),
         )
 
 

@@ -119,6 +119,8 @@ def end_tensors(content: bytes) -> list[str]:
 
 
 def fix_range(ranges: dict[str, Any], tensor: str, low: float, high: float) -> None:
-    """Replace what was observed for a tensor by a known range."""
+    """Replace what was observed for a tensor by a known range; a tensor that stays float was not observed."""
+    if tensor not in ranges:
+        return
     shape = np.shape(ranges[tensor]["min"])
     ranges[tensor] = {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}

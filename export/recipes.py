@@ -1,7 +1,7 @@
 """How each format is quantized: recipes as data, so that an accuracy gate can derive others from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from siamedge.runtime.backends import Format, Precision
@@ -36,9 +36,32 @@ class Recipe:
     activations: Literal["int8", "uint8"] = "int8"
 
 
-RECIPES: Mapping[Format, Recipe] = {
-    "onnx": Recipe("ort_static_qdq_u8s8", activations="uint8"),
-    "tflite": Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL")),
-    "openvino": Recipe("nncf_static_i8"),
-}
+ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
+AEQ = Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL"))
+NNCF = Recipe("nncf_static_i8", calibration="mean_minmax")
+
+RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF}
 """The default of each format."""
+
+FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
+    ("onnx", "nanotrack"): replace(
+        ORT, name="ort_static_qdq_u8s8_float_stem", calibration="moving_average", exclude=(r"node_conv2d(_[1-5])?$",)
+    ),
+    ("tflite", "nanotrack"): replace(
+        AEQ,
+        name="aeq_static_wi8_ai8_float_stem",
+        calibration="moving_average",
+        exclude=(r".*Sequential_features/[\w.]+_0/", r".*InvertedResidual_1[/;]"),
+    ),
+    ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
+}
+"""What does better for one family of architectures, by the first word of their name.
+
+NanoTrack's first layers have few channels, large maps and depth-wise convolutions with very different ranges: in float
+they cost no time and most of the error is gone. SiamFC's features have long tails that averaged ranges clip.
+"""
+
+
+def recipe_for(format_name: Format, arch: str) -> Recipe:
+    """Give the default recipe of a format for an architecture."""
+    return FAMILY_RECIPES.get((format_name, arch.partition("-")[0]), RECIPES[format_name])

@@ -11,7 +11,7 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.torch_session import TorchSession
 from siamedge.runtime.errors import ExportError, SourceError
-from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.geometry import Box, Image, intersection_over_union
 from siamedge.runtime.sources import open_source
 from siamedge.runtime.synthetic import SyntheticSource
 from siamedge.runtime.tensors import Array
@@ -87,7 +87,9 @@ def collect_crops(network: SourceNetwork, addresses: Sequence[str], count: int) 
             elif len(recorder.templates) > 0:
                 tracker.update(image)
         if len(recorder.searches) == before:
-            raise ExportError(f"{address}: fewer than 2 frames", hint="calibrate with a longer video")
+            raise ExportError(
+                f"calibration: {address}: fewer than 2 frames with a target", hint="calibrate with a longer video"
+            )
     return choose_evenly(recorder, count)
 
 
@@ -107,15 +109,16 @@ def read_clip(address: str) -> Iterator[tuple[Image, Box | None]]:
 
 
 def _box_of(image: Image, index: int, boxes: list[Box | None]) -> Box | None:
-    if index < len(boxes):
-        return boxes[index]
     height, width = image.shape[:2]
+    if index < len(boxes):
+        box = boxes[index]
+        return box if box and intersection_over_union(box, Box(0, 0, width, height)) > 0 else None
     side = min(height, width) / 4
     return Box((width - side) / 2, (height - side) / 2, side, side)
 
 
 def read_boxes(address: str) -> list[Box | None]:
-    """Read x,y,w,h rows that belong to a folder or video; nan, empty or outside-the-picture rows give None.
+    """Read x,y,w,h rows that belong to a folder or video; nan and empty ones give None.
 
     Raises:
         ExportError: A row has not four numbers.
@@ -125,7 +128,7 @@ def read_boxes(address: str) -> list[Box | None]:
     if not file.is_file():
         return []
     boxes: list[Box | None] = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
             x, y, w, h = (float(value) for value in line.replace(",", " ").split())
         except ValueError as error:

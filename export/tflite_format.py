@@ -15,7 +15,7 @@ from siamedge.export.flatbuffer import make_crop_int8
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import RECIPES, Recipe
+from siamedge.export.recipes import Recipe, recipe_for
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -52,7 +52,9 @@ class TfliteConverter:
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
         """
-        return convert_pair(self, self.graphs, precision, calibration, recipe or RECIPES["tflite"])
+        return convert_pair(
+            self, self.graphs, precision, calibration, recipe or recipe_for("tflite", self._network.arch)
+        )
 
     def as_float(self, index: int, precision: Precision) -> Converted:
         """Graph 0 (template) or 1 (search) in fp32, or with its weights in fp16."""
@@ -62,12 +64,18 @@ class TfliteConverter:
         return Converted(content, b"", graph.inputs, graph.outputs)
 
     def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
-        """Graph 0 (template) or 1 (search) in int8; the crop is stored as value - 128."""
+        """Graph 0 (template) or 1 (search) in int8.
+
+        The crop is stored as value - 128, or as float32 where the recipe leaves the first layer in float.
+        """
         graph = self.graphs[index]
         crop, *kernels = graph.inputs
         content = quantize_tflite.quantize(self.float_models[index], feeds, crop.name, recipe)
+        edited = make_crop_int8(content, crop.name)
+        if edited is None:
+            return Converted(content, b"", graph.inputs, graph.outputs)
         stored = replace(crop, dtype="int8", scale=1.0, zero_point=-128)
-        return Converted(make_crop_int8(content, crop.name), b"", (stored, *kernels), graph.outputs)
+        return Converted(edited, b"", (stored, *kernels), graph.outputs)
 
 
 def import_litert_torch() -> ModuleType:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import CONFIG, make_network
 
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.description import recommend
-from siamedge.export.families.dart import METADATA_KEY, Dart, DartConfig
-from siamedge.export.families.dart_source import build
-from siamedge.export.families.source import Checkpoint, SourceNetwork
+from siamedge.export.families.dart import Dart
+from siamedge.export.families.source import SourceNetwork
 from siamedge.export.torch_session import TorchSession, one_torch_thread
 from siamedge.export.verification import (
     BUDGETS,
@@ -31,13 +31,7 @@ from siamedge.runtime.manifest import Difference, Verification
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.records import to_json
 
-CONFIG = DartConfig(layers=((8, 2), (8, 2), (16, 2)), channels=8, head=8, tower=1, template_px=32, search_px=64)
 PARAMS = AnchorFreeParams(32, 64, 8, 2, -4.0, "sigmoid", 0.4, 0.1, 0.4, distance_scale=2.0, max_log_distance=3.0)
-
-
-def make_network() -> SourceNetwork:
-    torch.manual_seed(3)
-    return build(Checkpoint(Dart(CONFIG).state_dict(), {METADATA_KEY: CONFIG.to_json()}))
 
 
 def make_crops() -> CalibrationSet:

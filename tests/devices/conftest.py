@@ -1,6 +1,8 @@
 """A device on the loopback: OpenSSH's own server, run unprivileged on a free port, with a stand-in for systemctl."""
 
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,23 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from loopback import LoopbackDevice, missing_programs
+
+
+@pytest.fixture
+def systemd_device(tmp_path: Path) -> Iterator[LoopbackDevice]:
+    """The same with a real `systemd --user` instead of the stand-in."""
+    if absent := missing_programs():
+        pytest.skip(f"{', '.join(absent)} not installed")
+    if os.geteuid() != 0 or not Path("/lib/systemd/systemd").exists():
+        pytest.skip("needs root, for a mount namespace, and systemd")
+    with LoopbackDevice(tmp_path / "device", systemd=True) as running:
+        for _ in range(100):
+            if "running" in running.systemctl("is-system-running") or running.systemctl("is-active", "basic.target"):
+                break
+            time.sleep(0.1)
+        else:
+            pytest.skip("systemd --user does not start here")
+        yield running
 
 
 @pytest.fixture

@@ -114,8 +114,8 @@ def test_raw_devices_are_refused(name: str, carried: Path) -> None:
 
 
 def test_tar_has_the_same_bytes_again_and_installs(tmp_path: Path, carried: Path) -> None:
-    write_tar(carried, tmp_path / "a.tar")
-    write_tar(carried, tmp_path / "b.tar")
+    write_tar(tmp_path / "a.tar", carried)
+    write_tar(tmp_path / "b.tar", carried)
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     listing = subprocess.run(["tar", "-tf", str(tmp_path / "a.tar")], capture_output=True, text=True, check=True)
     assert "siamedge/install.sh" in listing.stdout.splitlines()

@@ -1,0 +1,211 @@
+"""`siamedge bench`: how fast a bundle runs here, stage by stage, in every backend and precision."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from siamedge.cli.choices import parse_box, parse_choice
+from siamedge.runtime.backends import BACKENDS, PRECISIONS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from siamedge.runtime.benchmark import Plan, Row
+    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.picking import Candidate
+
+CLIP = 60
+"""Frames of the clip that is followed."""
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle: NAME.siamedge or its zip file.")],
+    source: Annotated[str, typer.Option(help="Video or folder of images; default: a drawn scene, 640x480.")] = "",
+    init: Annotated[str | None, typer.Option(help="The target in the first frame of --source: x,y,w,h.")] = None,
+    backend: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    updates: Annotated[int, typer.Option(min=20, help="Updates of each candidate.")] = 200,
+    minutes: Annotated[float, typer.Option(min=0, help="Run each candidate so long, for the steady state.")] = 0.0,
+    against: Annotated[str | None, typer.Option(help="opencv: cv2.TrackerNano, interleaved with ours.")] = None,
+    opencv_models: Annotated[str | None, typer.Option(help="BACKBONE.onnx,HEAD.onnx for --against opencv.")] = None,
+    cold: Annotated[bool, typer.Option(help="Measure the start of `siamedge track` too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure this device; exit with 3 if it was busy or throttled, so that the numbers are not valid."""
+    if precision is not None:
+        parse_choice(precision, PRECISIONS, "--precision")
+    if backend is not None:
+        parse_choice(backend, list(BACKENDS), "--backend")
+    if against is not None and (parse_choice(against, ["opencv"], "--against"), opencv_models)[1] is None:
+        raise typer.BadParameter("give BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
+
+    from siamedge.runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    plan = plan_of(source, init, updates, minutes)
+    found = measure(opened, plan, [c for c in usable(opened) if c.backend == (backend or c.backend)
+                                   and c.precision == (precision or c.precision)], is_cold=cold)  # fmt: skip
+    if opencv_models is not None:
+        found["against_opencv"] = race_opencv(opened, plan, opencv_models, backend, precision)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=1, sort_keys=True, default=asdict) + "\n")
+    else:
+        show(found)
+    raise typer.Exit(0 if not found["not_valid"] else 3)
+
+
+def plan_of(source: str, init: str | None, updates: int, minutes: float) -> "Plan":
+    """The clip to follow."""
+    from itertools import islice
+
+    from siamedge.runtime.benchmark import Plan
+    from siamedge.runtime.sources import open_source
+    from siamedge.runtime.synthetic import SyntheticSource
+
+    if not source:
+        drawn = SyntheticSource(frames=CLIP * 3)
+        return Plan([drawn.image_at(i) for i in range(CLIP)], drawn.box_at(0), updates, minutes)
+    if init is None:
+        raise typer.BadParameter("give the target in the first frame: --init x,y,w,h", param_hint="'--init'")
+    with open_source(source) as frames:
+        return Plan([frame.image for frame in islice(frames, CLIP)], parse_box(init), updates, minutes)
+
+
+def usable(bundle: "Bundle") -> "list[Candidate]":
+    """Every backend and precision that can run here, whatever its accuracy."""
+    from siamedge.runtime.backends import get_backend
+    from siamedge.runtime.picking import Candidate
+
+    found = []
+    for name in BACKENDS:
+        backend = get_backend(name)
+        have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format}
+        verdicts = {v.precision: v.verdict for v in bundle.manifest.verification if v.format == backend.format}
+        if have and backend.unavailable("CPU") is None:
+            found += [Candidate(name, p, "CPU", verdicts.get(p, "not verified")) for p in PRECISIONS if p in have]
+    return found
+
+
+def measure(bundle: "Bundle", plan: "Plan", choices: "list[Candidate]", *, is_cold: bool) -> dict[str, Any]:
+    """Measure every candidate, the arithmetic floor, and whether the numbers are valid."""
+    from siamedge.runtime.benchmark import bench as run
+    from siamedge.runtime.benchmark import cold_start
+    from siamedge.runtime.health import read_health
+    from siamedge.runtime.tuning_record import fingerprint
+
+    before, rows, starts = read_health(), [], {}
+    for choice in choices:
+        rows.append(run(bundle, choice, plan))
+        if is_cold:
+            starts[f"{choice.backend} {choice.precision}"] = cold_start(bundle.path, choice, plan)._asdict()
+    after = read_health()
+    reasons = {reason for row in rows if (reason := row.contention.reason)} | {h.reason for h in (before, after)} - {
+        None
+    }
+    height, width = plan.frames[0].shape[:2]
+    return {
+        "bundle": bundle.manifest.name,
+        "frame": f"{width}x{height}",
+        "device": fingerprint(),
+        "health": {"before": before, "after": after},
+        "rows": rows,
+        "starts": starts,
+        "floor": floor_of(bundle, rows),
+        "not_valid": sorted(map(str, reasons)),
+    }
+
+
+def floor_of(bundle: "Bundle", rows: "list[Row]") -> dict[str, Any]:
+    """The time that the search graph's multiply-adds take at this processor's peak, and the share that is reached."""
+    from siamedge.export.arithmetic import count_macs, peak_gmacs
+    from siamedge.runtime.errors import SiamedgeError
+
+    try:
+        macs = count_macs(bundle.load(bundle.find("search", "onnx", "fp32")).content)
+        peaks = {"fp32": peak_gmacs("fp32"), "int8": peak_gmacs("int8")}
+    except SiamedgeError as error:
+        return {"unknown": str(error)}
+    floors = {name: macs / peak / 1e6 for name, peak in peaks.items()}
+    shares = {}
+    for row in rows:
+        kind = "int8" if row.precision == "int8" else "fp32"
+        shares[f"{row.backend} {row.precision}"] = floors[kind] / row.stages.network
+    return {"mmacs": macs / 1e6, "peak_gmacs": peaks, "floor_ms": floors, "share": shares}
+
+
+def race_opencv(
+    bundle: "Bundle", plan: "Plan", models: str, backend: str | None, precision: str | None
+) -> dict[str, Any]:
+    """Medians of interleaved rounds on the same boxes, and how many times faster ours are."""
+    from siamedge.runtime.measuring import ContentionMeter, Scene, race, ratio_to
+    from siamedge.runtime.picking import open_tracker
+    from siamedge.runtime.rivals import contrib_trackers, opencv_nano
+
+    backbone, _, head = models.partition(",")
+    choices = [
+        c for c in usable(bundle) if c.backend == (backend or c.backend) and c.precision == (precision or c.precision)
+    ]
+    ours = {f"{c.backend} {c.precision}": open_tracker(bundle, c) for c in choices}
+    rivals = {"cv2 TrackerNano": opencv_nano(Path(backbone), Path(head)), **contrib_trackers()}
+    scenes = [Scene(plan.frames[0], frame, plan.start) for frame in plan.frames[1:9]]
+    with ContentionMeter() as meter:
+        medians = race({**rivals, **ours}, scenes, rounds=5)
+    faster = {name: ratio_to(medians["cv2 TrackerNano"], taken) for name, taken in medians.items()}
+    return {"cpu_ms": medians, "times_faster": faster, "contention": meter.result}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print the tables for a person."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(table_of(found))
+    if "mmacs" in (floor := found["floor"]):
+        peaks, floors = floor["peak_gmacs"], floor["floor_ms"]
+        console.print(
+            f"search graph {floor['mmacs']:.0f} MMAC; one core does {peaks['fp32']:.0f} GMAC/s fp32, "
+            f"{peaks['int8']:.0f} int8: {floors['fp32']:.2f} ms, {floors['int8']:.2f} ms at least",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    for name, ratio in found.get("against_opencv", {}).get("times_faster", {}).items():
+        console.print(f"{name}: {ratio:.2f} times as fast as cv2.TrackerNano", highlight=False)
+    for reason in found["not_valid"]:
+        console.print(f"NOT VALID: {reason}", style="bold red", highlight=False, soft_wrap=True)
+
+
+def table_of(found: dict[str, Any]) -> "Table":
+    """A row a backend and precision."""
+    from rich.table import Table
+
+    table = Table(title=f"{found['bundle']}, {found['frame']}, ms; stages are CPU time")
+    columns = (
+        "backend",
+        "",
+        "p50",
+        "p95",
+        "p99",
+        "last",
+        "CPU",
+        "crop",
+        "network",
+        "post",
+        "floor",
+        "init",
+        "start",
+        "MiB",
+    )
+    for heading in columns:
+        table.add_column(heading, justify="left" if heading in ("backend", "") else "right")
+    for row in found["rows"]:
+        name, u, s = f"{row.backend} {row.precision}", row.update_ms, row.stages
+        times = (u.p50, u.p95, u.p99, row.last_ms, row.cpu_ms, s.crop, s.network, s.post)
+        share, start = found["floor"].get("share", {}).get(name), found["starts"].get(name)
+        cells = [f"{value:.2f}" for value in times]
+        cells += ["-" if share is None else f"{share:.0%}", f"{row.init_ms:.1f}"]
+        cells += ["-", "-"] if start is None else [f"{1000 * start['seconds']:.0f}", f"{start['rss_mib']:.0f}"]
+        table.add_row(row.backend, row.precision, *cells)
+    return table

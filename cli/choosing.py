@@ -1,0 +1,81 @@
+"""How a bundle is run: what the user asked for, else what was tuned here, else the default."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from siamedge.cli.progress import say
+from siamedge.runtime.backends import Mode, Precision
+
+if TYPE_CHECKING:
+    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.picking import Candidate, Pick
+    from siamedge.runtime.trackers import Tracker
+
+
+class Wanted(NamedTuple):
+    """What the user asked for; None: not asked."""
+
+    backend: str | None
+    precision: Precision | None
+    device: str
+    threads: int | None
+
+    @property
+    def is_open(self) -> bool:
+        """The user left the choice to us."""
+        return self.backend is None and self.precision is None and self.threads is None
+
+
+def choose(bundle: "Bundle", wanted: Wanted, *, is_explained: bool) -> "Pick":
+    """Give what the user asked for, else what `siamedge tune` chose for this device, else the default.
+
+    Args:
+        bundle: Opened.
+        wanted: By the user.
+        is_explained: Try every candidate, not only those up to the first usable one.
+    """
+    from siamedge.runtime.picking import Pick, pick
+
+    if wanted.is_open and (tuned := tuned_choice(bundle, wanted.device)) is not None:
+        return Pick(tuned, (tuned,))
+    backend, precision, device, _ = wanted
+    picked = pick(bundle, backend=backend, precision=precision, device=device, is_thorough=is_explained)
+    return Pick(replace(picked.choice, threads=wanted.threads or 1), picked.candidates)
+
+
+def tuned_choice(bundle: "Bundle", device: str) -> "Candidate | None":
+    """Give what was chosen by measuring here, tuning again if this device or its libraries changed since; else None."""
+    from siamedge.runtime.cache import cache_home
+
+    if not (cache_home() / "tuning").is_dir():
+        return None
+    from siamedge.cli.tune import tune_and_save
+    from siamedge.runtime.tuning_record import bundle_sha256, differences, fingerprint, load_record, record_path
+
+    tuning = load_record(record_path(bundle, device), bundle_sha256(bundle))
+    if tuning is None:
+        return None
+    if changed := differences(tuning, fingerprint()):
+        say(f"tuning again: {', '.join(changed)}\n")
+        tuning = tune_and_save(bundle, device)
+    say(f"tuned: {tuning.reason}\n")
+    return tuning.choice
+
+
+def make(bundle: "Bundle", choice: "Candidate", mode: Mode, opencv_models: str | None) -> "Tracker":
+    """Load what was chosen."""
+    from siamedge.runtime.cache import default_cache
+    from siamedge.runtime.picking import open_tracker
+
+    if opencv_models is None:
+        return open_tracker(bundle, choice, mode=mode, cache=default_cache())
+    from siamedge.runtime.opencv_dnn import load_pair
+    from siamedge.runtime.opencv_mode import OpenCVNanoTracker
+
+    backbone, separator, head = opencv_models.partition(",")
+    if not separator:
+        raise typer.BadParameter("give two files: BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
+    return OpenCVNanoTracker(*load_pair(Path(backbone), Path(head)), bundle.manifest.tracker.params)

@@ -1,0 +1,77 @@
+"""What a person sees while `siamedge track` runs, all of it on standard error."""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from siamedge.runtime.latency import LatencyMeter
+
+if TYPE_CHECKING:
+    from siamedge.runtime.loop import Step
+    from siamedge.runtime.picking import Pick
+    from siamedge.runtime.sources import FrameSource
+
+
+def say(text: str) -> None:
+    """Write to standard error, at once."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+class Status:
+    """The one-line status on a terminal, and the last lines on standard error, also after Ctrl-C.
+
+    Args:
+        picked: What runs.
+        frames: Where the frames come from.
+        output: The video that is written.
+        is_explained: Tell why this was picked.
+    """
+
+    def __init__(self, picked: "Pick", frames: "FrameSource", output: Path | None, *, is_explained: bool) -> None:
+        self._choice, self._lost = picked.choice, 0
+        self._frames, self._output = frames, output
+        self._updates, self._from_capture = LatencyMeter(), LatencyMeter()
+        self._is_terminal = sys.stderr.isatty()
+        if is_explained:
+            for candidate in picked.candidates:
+                say(f"{candidate.backend} {candidate.precision} on {candidate.device}: {candidate.verdict}\n")
+
+    def add(self, step: "Step") -> None:
+        """Take one frame into account."""
+        if self._from_capture.total:  # the first frame is the start box, nothing was searched
+            self._updates.add(step.timing.tracker_ms)
+        self._from_capture.add(step.timing.latency_ms)
+        self._lost += step.result.lost
+        if self._is_terminal:
+            x, y, w, h = step.result.box
+            where = f"{x:.0f},{y:.0f},{w:.0f},{h:.0f}"
+            say(f"\rframe {step.frame.index}  box {where}  score {step.result.score:.2f}  {step.state}\x1b[K")
+
+    def __enter__(self) -> "Status":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_terminal and self._from_capture.total:
+            say("\n")
+        if self._from_capture.total and (kind is None or issubclass(kind, KeyboardInterrupt)):
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Say what ran, how fast, and where the video is."""
+        choice = self._choice
+        speed = f", {self._updates.percentile(0.5):.2f} ms a frame" if self._updates.total else ""
+        lost = f", lost in {self._lost}" if self._lost else ""
+        ran = f"{choice.backend} {choice.precision} on {choice.device}"
+        say(f"{self._from_capture.total} frames{lost}; {ran}{speed} (median in the tracker)\n")
+        if counters := getattr(self._frames, "counters", None):
+            p50, p95, p99 = self._from_capture.percentiles()
+            say(
+                f"capture to box: {p50:.1f} ms (p50), {p95:.1f} (p95), {p99:.1f} (p99); "
+                f"{counters.dropped} frames dropped for newer ones, {counters.reconnects} reconnects\n"
+            )
+        if self._output:
+            say(f"wrote {self._output}\n")

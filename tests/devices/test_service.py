@@ -1,0 +1,148 @@
+"""The supervised process: what it tells systemd, and that a silent tracker is not reported alive."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from siamedge.devices.service import Heartbeat, Notifier
+from siamedge.devices.unit import ServiceOptions, unit_text
+
+LINE = json.dumps({"frame": 0, "state": "present", "latency_ms": 4.0})
+
+
+class Listener:
+    """systemd's end of NOTIFY_SOCKET."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(10)
+        self.address = str(path)
+
+    def next(self) -> str:
+        return self._socket.recv(4096).decode()
+
+    def rest(self) -> list[str]:
+        self._socket.setblocking(False)
+        found = []
+        while True:
+            try:
+                found.append(self._socket.recv(4096).decode())
+            except BlockingIOError:
+                return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[Listener]:
+    heard = Listener(tmp_path / "notify")
+    yield heard
+    heard.close()
+
+
+@pytest.fixture
+def notifier(listener: Listener) -> Iterator[Notifier]:
+    made = Notifier(listener.address)
+    yield made
+    made.close()
+
+
+def test_ready_with_the_first_frame_then_bounded_messages(listener: Listener, notifier: Notifier) -> None:
+    heartbeat = Heartbeat(notifier, watchdog_s=40)
+    heard = []
+    for frame in range(400):
+        heartbeat.take(LINE, now_s=frame * 0.05)
+        heard += listener.rest()
+    assert heard[0] == "READY=1"
+    assert heard.count("WATCHDOG=1") == 2, "20 s at one message in 10 s"
+    assert heard.count("READY=1") == 1
+    assert heard[-1] == "STATUS=present, 361 frames, 20.0 fps, latency 4.0 ms"
+
+
+def test_a_change_of_state_is_told_at_once(listener: Listener, notifier: Notifier) -> None:
+    heartbeat = Heartbeat(notifier, watchdog_s=0)
+    heartbeat.take(LINE, 0.0)
+    heartbeat.take(LINE.replace("present", "lost"), 0.01)
+    assert listener.rest()[-1].startswith("STATUS=lost, 2 frames")
+
+
+def start(listener: Listener, program: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "siamedge.devices.service", sys.executable, "-c", program]
+    environment = {**os.environ, "NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "400000"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_tracker_without_frames_is_never_ready_and_stops_with_the_service(listener: Listener) -> None:
+    process = start(listener, "import time; time.sleep(60)")
+    time.sleep(1)
+    assert listener.rest() == []
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+
+
+def test_exit_status_of_the_tracker_is_that_of_the_service(listener: Listener) -> None:
+    with start(listener, f"print('{LINE}'); raise SystemExit(3)") as process:
+        assert listener.next() == "READY=1"
+        assert process.wait(timeout=10) == 3
+
+
+def test_a_listener_that_does_not_read_does_not_stop_the_tracker(listener: Listener, notifier: Notifier) -> None:
+    heartbeat = Heartbeat(notifier, watchdog_s=0)
+    for frame in range(5000):
+        heartbeat.take(LINE, now_s=frame * 10.0)
+    assert len(listener.rest()) < 5000
+
+
+def test_no_listener_is_no_reason_to_stop(tmp_path: Path) -> None:
+    gone = Notifier(str(tmp_path / "gone"))
+    gone.send("READY=1")
+    gone.close()
+    Notifier("").send("READY=1")
+
+
+ARGUMENTS = [("--source", "0", "--init", "1,2,3,4"), ("--source", "rtsp://cam/%1$x y", "--init", "1,2,3,4")]
+
+
+@pytest.mark.parametrize("track", ARGUMENTS)
+@pytest.mark.parametrize("scope", ["system", "user"])
+@pytest.mark.parametrize("family", ["raspberry-pi", "jetson"])
+def test_unit_passes_systemd_analyze(tmp_path: Path, track: tuple[str, ...], scope: str, family: str) -> None:
+    analyze = shutil_which("systemd-analyze")
+    text = unit_text("/opt/siamedge", ServiceOptions(track, ("video",), family), scope)  # type: ignore[arg-type]
+    unit = tmp_path / "siamedge.service"
+    unit.write_text(text.replace("/opt/siamedge/current/python", "/bin/true"))
+    user = ["--user"] if scope == "user" else []
+    inside = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    command = [analyze, *user, "verify", str(unit)]
+    verified = subprocess.run(command, capture_output=True, text=True, check=False, env=inside)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    if scope == "system":
+        command = [analyze, "security", "--offline=yes", "--no-pager", "--threshold=30", str(unit)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout.splitlines()[-1]
+
+
+def shutil_which(program: str) -> str:
+    import shutil
+
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} not installed")
+    return found
+
+
+def test_only_network_sources_open_the_network() -> None:
+    local, remote = (unit_text("/b", ServiceOptions(track, (), "raspberry-pi"), "system") for track in ARGUMENTS)
+    assert "PrivateNetwork=yes" in local
+    assert "PrivateNetwork" not in remote
+    assert "network-online.target" in remote

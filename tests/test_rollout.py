@@ -1,0 +1,107 @@
+"""Calibration crops are what the tracker saw of the user's pictures, and unusable sources are named."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny import CONFIG, make_network
+
+from siamedge.export.pipeline import split
+from siamedge.export.rollout import collect_crops, read_boxes
+from siamedge.export.torch_session import one_torch_thread
+from siamedge.runtime.errors import ExportError
+from siamedge.runtime.geometry import Box
+
+NETWORK = make_network()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty different pictures of 96 x 72 with noise."""
+    random = np.random.default_rng(0)
+    for i in range(40):
+        cv2.imwrite(str(tmp_path / f"{i:03}.png"), random.integers(0, 256, (72, 96, 3), np.uint8))
+    return tmp_path
+
+
+def collect(*addresses: Path | str, count: int = 20):  # type: ignore[no-untyped-def] # noqa: ANN201
+    with one_torch_thread():
+        return collect_crops(NETWORK, [str(address) for address in addresses], count)
+
+
+def refusal(*addresses: Path | str) -> tuple[str, str]:
+    with pytest.raises(ExportError) as caught:
+        collect(*addresses)
+    return str(caught.value), caught.value.hint
+
+
+def test_crops_have_the_network_s_sizes_and_equal_rollouts_equal_hashes(folder: Path) -> None:
+    crops, again = collect(folder), collect(folder)
+    assert crops.searches.shape == (20, CONFIG.search_px, CONFIG.search_px, 3)
+    assert crops.templates.shape == (2, CONFIG.template_px, CONFIG.template_px, 3), "a new target after 30 frames"
+    assert set(crops.pairs.tolist()) == {0, 1}
+    assert crops.sha256 == again.sha256
+    assert collect(folder, count=19).sha256 != crops.sha256
+
+
+def test_the_first_template_is_the_annotated_target_with_its_context(folder: Path) -> None:
+    (folder / "groundtruth.txt").write_text("40,30,16,16\n" + "nan,nan,nan,nan\n" * 39)
+    crops = collect(folder)
+    first = cv2.imread(str(folder / "000.png"))
+    assert len(crops.templates) == 1
+    np.testing.assert_array_equal(crops.templates[0], first[22:54, 32:64])
+
+
+def test_boxes_outside_the_picture_are_passed_over(folder: Path) -> None:
+    (folder / "groundtruth.txt").write_text("500,30,16,16\n" * 30 + "40,30,16,16\n" * 10)
+    assert len(collect(folder).templates) == 1
+    (folder / "groundtruth.txt").write_text("500,30,16,16\n" * 40)
+    message = f"calibration: {folder}: fewer than 2 frames with a target"
+    assert refusal(folder) == (message, "calibrate with a longer video")
+
+
+def test_a_still_camera_gives_each_different_crop_once(folder: Path) -> None:
+    for i in range(1, 40):
+        (folder / f"{i:03}.png").write_bytes((folder / "000.png").read_bytes())
+    crops = collect(folder)
+    assert len({crop.tobytes() for crop in crops.searches}) == len(crops.searches)
+
+
+def test_one_picture_is_too_few(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((72, 96, 3), np.uint8))
+    assert refusal(tmp_path) == (
+        f"calibration: {tmp_path}: fewer than 2 frames with a target", "calibrate with a longer video"
+    )  # fmt: skip
+
+
+def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == (
+        f"calibration: {tmp_path}: no images in this folder (.bmp .jpeg .jpg .png .webp)",
+        "give the folder that holds the images themselves",
+    )
+
+
+def test_boxes_are_read_beside_a_video_and_in_a_folder(tmp_path: Path) -> None:
+    rows = "1,2,3,4\n 5 6 7.5 8 \nnan,nan,nan,nan\n1,2,0,4\n"
+    (tmp_path / "groundtruth.txt").write_text(rows)
+    (tmp_path / "a.txt").write_text(rows)
+    expected = [Box(1, 2, 3, 4), Box(5, 6, 7.5, 8), None, None]
+    assert read_boxes(str(tmp_path)) == read_boxes(str(tmp_path / "a.mp4")) == expected
+    assert read_boxes(str(tmp_path / "b.mp4")) == []
+
+
+@pytest.mark.parametrize("row", ["1,2,3", "x", "\x00\x01"])
+def test_a_row_that_is_no_box_is_named(tmp_path: Path, row: str) -> None:
+    (tmp_path / "groundtruth.txt").write_text(f"1,2,3,4\n{row}\n")
+    with pytest.raises(ExportError) as caught:
+        read_boxes(str(tmp_path))
+    assert str(caught.value) == f"{tmp_path / 'groundtruth.txt'}:2: {row!r} is not x,y,w,h"
+
+
+def test_verification_crops_are_set_apart_from_calibration(folder: Path) -> None:
+    crops = collect(folder)
+    calibration, verification = split(crops, 5)
+    kept, apart = ({crop.tobytes() for crop in half.searches} for half in (calibration, verification))
+    assert (len(kept), len(apart)) == (15, 5)
+    assert not kept & apart
