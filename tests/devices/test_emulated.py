@@ -1,6 +1,5 @@
 """Tier A: the flashed payload under qemu-aarch64 in real Debian userlands computes what this machine computes."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -33,19 +32,6 @@ def needed(*programs: str) -> None:
     absent = [name for name in programs if shutil.which(name) is None]
     if absent:
         pytest.skip(f"{', '.join(absent)} not installed")
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model, exported once; SIAMEDGE_TEST_BUNDLE names one that is there already."""
-    if given := os.environ.get("SIAMEDGE_TEST_BUNDLE"):
-        return Path(given)
-    pytest.importorskip("torch")
-    path = tmp_path_factory.mktemp("bundle") / "default.siamedge"
-    program = "from siamedge.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "export", "-o", str(path), "--precisions", "fp32,int8"]
-    subprocess.run(command, check=True, capture_output=True, timeout=1800)
-    return path
 
 
 @pytest.fixture(scope="session", params=SUITES)
