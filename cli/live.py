@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.mqtt import MqttOutput
     from siamedge.runtime.picking import Candidate, Pick
     from siamedge.runtime.sources import SourceEvent, SourceOptions
     from siamedge.runtime.trackers import Tracker
@@ -81,6 +82,22 @@ def watched(tracker: "Tracker", reacquire: str) -> "Tracker":
         raise typer.BadParameter("this tracker family cannot search; leave it off", param_hint="'--reacquire'")
     rings = WIDEST_RINGS if reacquire == "full-frame" else PresenceParams().max_rings
     return PresenceTracker(cast(Searcher, tracker), PresenceParams(max_rings=rings))
+
+
+def open_mqtt(address: str) -> "MqttOutput":
+    """The connection to a broker, not yet made.
+
+    Raises:
+        SourceError: The address is none.
+        BackendError: The MQTT library is not installed.
+    """
+    from siamedge.runtime.errors import BackendError
+
+    try:
+        from siamedge.runtime.mqtt import MqttOutput, parse_broker
+    except ImportError as error:
+        raise BackendError(f"--mqtt needs {error.name}", hint="pip install 'siamedge[mqtt]'") from error
+    return MqttOutput(parse_broker(address))
 
 
 def serve_page(

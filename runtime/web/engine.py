@@ -249,6 +249,7 @@ class Engine:
             "fps": round(self._rate, 2),
             "latency_ms": [round(value, 3) for value in times] if self._meter.total else None,
             "recording": str(recorder.recording.video) if recorder else None,
+            "recording_problem": recorder.recording.problem if recorder else "",
             "recorded": recorder.recording.frames if recorder else 0,
             "events": [{"time_s": e.time_s, "event": e.kind, "detail": e.detail} for e in list(self._events)[-5:]],
         }
