@@ -55,8 +55,19 @@ def store_half(model: "ModelProto") -> "ModelProto":
     return result
 
 
-def quantize(model: "ModelProto", feeds: list[Feeds], recipe: Recipe) -> "ModelProto":
+def quantize(
+    model: "ModelProto", feeds: list[Feeds], recipe: Recipe, ranges: bytes | None = None
+) -> "tuple[ModelProto, bytes]":
     """Quantize statically: QDQ, int8 weights a channel, activations a tensor.
+
+    Args:
+        model: fp32.
+        feeds: To observe it on.
+        recipe: How to quantize.
+        ranges: What was observed before on the same feeds with the same calibration, to spare doing it again.
+
+    Returns:
+        The quantized model, and what was observed.
 
     Raises:
         ExportError: ONNX Runtime is missing or cannot quantize the model.
@@ -73,7 +84,9 @@ def quantize(model: "ModelProto", feeds: list[Feeds], recipe: Recipe) -> "ModelP
     source = ModelProto()
     source.CopyFrom(model)
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+        path, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
+        if ranges is not None:
+            cache.write_bytes(ranges)
         quantization.quantize_static(
             source,
             str(path),
@@ -86,11 +99,12 @@ def quantize(model: "ModelProto", feeds: list[Feeds], recipe: Recipe) -> "ModelP
             else quantization.QuantType.QInt8,
             nodes_to_exclude=float_nodes(model, recipe),
             calibrate_method=getattr(quantization.CalibrationMethod, METHODS[recipe.calibration]),
+            calibration_cache_path=cache,
             extra_options={"CalibMovingAverage": recipe.calibration == "moving_average"},
         )
         result = ModelProto()
         result.ParseFromString(path.read_bytes())
-        return result
+        return result, cache.read_bytes()
 
 
 def float_nodes(model: "ModelProto", recipe: Recipe) -> list[str]:
