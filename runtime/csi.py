@@ -1,5 +1,6 @@
 """Cameras on a board's ribbon connector, through the board's own tool, which pipes Motion JPEG to us."""
 
+import fcntl
 import os
 import select
 import shutil
@@ -59,7 +60,9 @@ class PipeFeed:
 
     def __init__(self, argv: list[str], name: str, fps: float, options: SourceOptions) -> None:
         self._name, self._fps, self._options = name, fps, options
-        self._remarks: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed in close()
+        self._remarks: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        # The program's next line goes to the end, also after the file was cut.
+        fcntl.fcntl(self._remarks, fcntl.F_SETFL, fcntl.fcntl(self._remarks, fcntl.F_GETFL) | os.O_APPEND)
         self._process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._remarks, start_new_session=True
         )
