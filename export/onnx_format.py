@@ -62,7 +62,8 @@ class OnnxConverter:
 
     def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
         """Graph 0 (template) or 1 (search) in int8."""
-        return self._finish(index, quantize_onnx.quantize(self.float_models[index], feeds, recipe))
+        crop = self.graphs[index].inputs[0].name
+        return self._finish(index, quantize_onnx.quantize(self.float_models[index], feeds, crop, recipe))
 
     def _finish(self, index: int, model: "ModelProto") -> Converted:
         graph = self.graphs[index]
