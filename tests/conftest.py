@@ -1,10 +1,12 @@
 """Fixtures that several tests need."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # these networks are too small for more; waiting threads would spin
 sys.path.insert(0, str(Path(__file__).parent))
 
 
