@@ -72,8 +72,9 @@ class OnnxConverter:
     def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
         """Graph 0 (template) or 1 (search) in int8."""
         kind = (index, recipe.calibration, digest(feeds))
+        crop = self.graphs[index].inputs[0].name
         model, self._ranges[kind] = quantize_onnx.quantize(
-            self.float_models[index], feeds, recipe, self._ranges.get(kind)
+            self.float_models[index], feeds, crop, recipe, self._ranges.get(kind)
         )
         return self._finish(index, model)
 
