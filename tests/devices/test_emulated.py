@@ -98,7 +98,7 @@ def here(arguments: list[str]) -> None:
     subprocess.run([sys.executable, str(HERE / "run_graphs.py"), *arguments], check=True, timeout=300)
 
 
-def there(userland: Path, release: Release, arguments: list[str]) -> None:
+def there(userland: Path, release: Release, arguments: list[str], cpu: str) -> None:
     python = ".".join(map(str, SYSTEMS[userland.name].python))
     folders = {layer.kind: layer.folder for layer in release.layers}
     environment = {
@@ -107,7 +107,7 @@ def there(userland: Path, release: Release, arguments: list[str]) -> None:
         "PYTHONPATH": f"{folders['code']}:{folders['site']}",
         "PYTHONHOME": f"{userland}/usr",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "QEMU_CPU": "cortex-a72",
+        "QEMU_CPU": cpu,
         "QEMU_LD_PREFIX": str(userland),
     }
     command = ["qemu-aarch64-static", f"{userland}/usr/bin/python{python}", str(HERE / "run_graphs.py"), *arguments]
@@ -115,6 +115,7 @@ def there(userland: Path, release: Release, arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+# OpenVINO 2026.4 refuses the int8 search graph on a cortex-a72 ("object is not initialized"): it needs the dot product.
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_same_outputs_as_here(
@@ -124,7 +125,8 @@ def test_same_outputs_as_here(
     here([str(bundle), backend, precision, str(crops), str(ours)])
     wanted = dict(np.load(ours))
     np.savez(feeds, **dict(np.load(crops)), **{k: v for k, v in wanted.items() if k.startswith("template/")})
-    there(userland, release, [str(bundle), backend, precision, str(feeds), str(theirs)])
+    cpu = "max" if (backend, precision) == ("openvino", "int8") else "cortex-a72"
+    there(userland, release, [str(bundle), backend, precision, str(feeds), str(theirs)], cpu)
     found = dict(np.load(theirs))
     assert set(found) == set(wanted)
     for name, want in wanted.items():
