@@ -23,6 +23,9 @@ TimeoutStartSec={start_s}
 TimeoutStopSec=10
 Restart=on-failure
 RestartSec=2
+StateDirectory=siamedge
+CacheDirectory=siamedge
+WorkingDirectory=%S/siamedge
 Environment=PYTHONPYCACHEPREFIX=%C/siamedge/pycache
 {sandbox}{common}
 [Install]
@@ -39,8 +42,6 @@ SystemCallArchitectures=native
 UMask=0077
 """
 _SYSTEM = """DynamicUser=yes
-StateDirectory=siamedge
-CacheDirectory=siamedge
 CapabilityBoundingSet=
 ProtectSystem=strict
 ProtectHome=yes

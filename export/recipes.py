@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from siamedge.runtime.backends import Format, Precision
 
-CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax"]
+CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax", "default"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Recipe:
         name: As it is written into the manifest.
         template_precision: Precision of the template graph of an int8 pair. It runs once a target, so its cost does
             not count, while an error of the kernels spoils every frame.
-        calibration: How ranges of activations are taken from what was observed.
+        calibration: How ranges of activations are taken from what was observed; "default" leaves it to the library,
+            which may treat operators differently (NNCF does, and loses a quarter of what one rule for all loses).
         float_ops: Types of operators that stay float, in the names of the format.
         float_ends: The last convolution or product before each output stays float. It costs next to nothing; without it
             neighbouring cells often get the same score, and chance decides which of them wins.
@@ -36,9 +37,23 @@ class Recipe:
     activations: Literal["int8", "uint8"] = "int8"
 
 
+class Operator(NamedTuple):
+    """An operator of a float graph.
+
+    Attributes:
+        label: For a reader.
+        pattern: What Recipe.exclude takes to leave it in float.
+        is_product: It multiplies: a convolution, a dense layer or a matrix product.
+    """
+
+    label: str
+    pattern: str
+    is_product: bool
+
+
 ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
 AEQ = Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL"))
-NNCF = Recipe("nncf_static_i8", calibration="mean_minmax")
+NNCF = Recipe("nncf_static_i8", calibration="default")
 
 RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF}
 """The default of each format."""
@@ -60,6 +75,14 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
 NanoTrack's first layers have few channels, large maps and depth-wise convolutions with very different ranges: in float
 they cost no time and most of the error is gone. SiamFC's features have long tails that averaged ranges clip.
 """
+
+
+OTHER_CALIBRATIONS: Mapping[Format, tuple[CalibrationMethod, ...]] = {
+    "onnx": ("minmax", "moving_average"),
+    "tflite": ("minmax", "moving_average"),
+    "openvino": ("mean_minmax", "minmax"),
+}
+"""Ways to take ranges that are as cheap as the default."""
 
 
 def recipe_for(format_name: Format, arch: str) -> Recipe:

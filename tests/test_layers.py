@@ -21,6 +21,8 @@ INFERENCE = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "ten
 DEVICE_CORE = {"numpy", "cv2", "rich", "typer", "siamedge"}
 WEB = {"starlette", "uvicorn"}
 """Of the extra [web]; only siamedge.runtime.web imports them, and only cli/ imports that, in functions."""
+MQTT = {"paho"}
+"""Of the extra [mqtt]; only siamedge.runtime.mqtt imports it."""
 CONVERTERS = WORKSTATION - {"torch", "safetensors"}
 
 
@@ -98,7 +100,7 @@ def test_inference_libraries_are_imported_in_functions_alone(package: str) -> No
 def test_the_device_side_needs_its_core_and_nothing_else(package: str) -> None:
     for path, tree in all_trees(package):
         roots = {name.split(".")[0] for name in imports_of(tree, at_top=True)}
-        extra = WEB if path.parent.name == "web" else set()
+        extra = WEB if path.parent.name == "web" else MQTT if path.name == "mqtt.py" else set()
         assert roots <= DEVICE_CORE | sys.stdlib_module_names | extra, path
 
 

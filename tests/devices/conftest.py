@@ -1,6 +1,7 @@
 """A device on the loopback: OpenSSH's own server, run unprivileged on a free port, with a stand-in for systemctl."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -36,3 +37,16 @@ def device(tmp_path: Path) -> Iterator[LoopbackDevice]:
         pytest.skip(f"{', '.join(absent)} not installed")
     with LoopbackDevice(tmp_path / "device") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model, exported once; SIAMEDGE_TEST_BUNDLE names one that is there already."""
+    if given := os.environ.get("SIAMEDGE_TEST_BUNDLE"):
+        return Path(given)
+    pytest.importorskip("torch")
+    path = tmp_path_factory.mktemp("bundle") / "default.siamedge"
+    program = "from siamedge.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "export", "-o", str(path), "--precisions", "fp32,int8"]
+    subprocess.run(command, check=True, capture_output=True, timeout=1800)
+    return path

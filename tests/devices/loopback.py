@@ -18,6 +18,8 @@ from siamedge.devices.remote_client import Remote
 from siamedge.devices.transport import SshTarget, SshTransport
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+SMALL_DISK = 'mount -t tmpfs -o size=$1k tmpfs "$2" || exit 1; shift 2; exec "$@"'
+"""A home folder that is really full, for sshd and what it starts."""
 SYSTEMD_BESIDE = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/sshd || exit 1
 HOME=$1 XDG_RUNTIME_DIR=$2 /lib/systemd/systemd --user --log-target=null </dev/null >/dev/null 2>&1 &
@@ -105,8 +107,9 @@ class CuttingProxy:
 class LoopbackDevice:
     """sshd with a home folder below `root`; the user is the one who runs the tests."""
 
-    def __init__(self, root: Path, *, systemd: bool = False) -> None:
+    def __init__(self, root: Path, *, systemd: bool = False, disk_kib: int = 0) -> None:
         self.root = root
+        self.disk_kib = disk_kib
         self.systemd = systemd
         self.runtime = Path(tempfile.mkdtemp(prefix="sx"))
         self.home = root / "home"
@@ -146,6 +149,8 @@ class LoopbackDevice:
                 str(self.runtime),
                 *command,
             ]
+        if self.disk_kib:
+            command = ["unshare", "--mount", "sh", "-c", SMALL_DISK, "sh", str(self.disk_kib), str(self.home), *command]
         with (self.root / "sshd.log").open("wb") as log:
             self._sshd = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._wait()

@@ -9,6 +9,7 @@ import pytest
 from loopback import LoopbackDevice
 
 from siamedge.devices.flash import apply, plan_flash
+from siamedge.devices.flashing import FlashOptions, prepare
 from siamedge.devices.layers import seal
 from siamedge.devices.release import Release, launchers, tie
 from siamedge.devices.remote_client import Remote
@@ -93,3 +94,16 @@ def test_watchdog_restarts_a_tracker_that_hangs(systemd_device: LoopbackDevice, 
     with device.transport() as ssh:
         flash(device.remote(ssh), hanging, tmp_path)
         wait_for(lambda: int(show(device, "NRestarts") or 0) >= 1)
+
+
+@pytest.mark.slow
+def test_the_real_tracker_as_a_service(systemd_device: LoopbackDevice, bundle: Path, tmp_path: Path) -> None:
+    device = systemd_device
+    with device.transport() as ssh:
+        options = FlashOptions(("--source", "synthetic:", "--pace"), (), "user", send_wheels=False)
+        ready = prepare(ssh, bundle, options, tmp_path / "cache", tmp_path / "work")
+        assert ready.remote.scope == "user"
+        assert ready.release.has_service
+        checked = apply(plan_flash(ready.remote, ready.release), ready.remote, tmp_path / "cache", settle_s=2)
+        assert "search_ms" in checked["check"]
+        wait_for(lambda: "fps" in show(device, "StatusText"))
