@@ -10,7 +10,15 @@ import typer
 
 from siamedge.cli.choices import parse_box, parse_choice
 from siamedge.cli.choosing import Wanted, choose, make
-from siamedge.cli.live import REACQUIRE, ROTATIONS, open_mqtt, serve_page, source_options, tell_event_as_json, watched
+from siamedge.cli.live import (
+    REACQUIRE,
+    ROTATIONS,
+    open_outputs,
+    serve_page,
+    source_options,
+    tell_event_as_json,
+    watched,
+)
 from siamedge.cli.progress import Status
 from siamedge.runtime.backends import BACKENDS, MODES, PRECISIONS
 
@@ -48,6 +56,10 @@ def track(
     ] = None,
     reacquire: Annotated[str, typer.Option(help="Notice loss and search the target: off, near or full-frame.")] = "off",
     mqtt: Annotated[str | None, typer.Option(help="Send every box to a broker: mqtt://HOST:PORT/TOPIC.")] = None,
+    pan_tilt: Annotated[
+        str | None, typer.Option(help="Send the target's offset from the middle: udp://HOST:PORT.")
+    ] = None,
+    window: Annotated[bool, typer.Option("--window", help="Show the picture, where OpenCV has windows.")] = False,
     size: Annotated[str | None, typer.Option(help="Ask the camera for WIDTHxHEIGHT.")] = None,
     fps: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Ask the camera for this rate.")] = None,
     rotate: Annotated[str, typer.Option(help="Turn frames clockwise: 0, 90, 180 or 270.")] = "0",
@@ -86,14 +98,14 @@ def track(
         status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
         start = box or start_of(frames)
         tracker = watched(make(opened, picked.choice, in_mode, opencv_models), reacquire)
-        broker = stack.enter_context(open_mqtt(mqtt)) if mqtt else None
+        outputs = open_outputs(stack, mqtt, pan_tilt, window)
         write = writer_to(output, frames.fps, stack) if output else None
         for step in follow(frames, tracker, start):
             if as_json:
                 sys.stdout.write(as_json_line(step) + "\n")
                 sys.stdout.flush()
-            if broker:
-                broker.send(step)
+            for send in outputs:
+                send(step)
             if write:
                 write(step)
             status.add(step)

@@ -213,7 +213,9 @@ class Engine:
     def record(self, is_on: bool) -> None:
         """Begin or end a recording."""
         if is_on and self._recorder is None and self._source is not None:
-            self._recorder = Recorder(self._setup.folder, self._source.fps)
+            is_live = isinstance(self._source, LiveSource)
+            fps = round(self._rate) if is_live and self._rate >= 1 else self._source.fps
+            self._recorder = Recorder(self._setup.folder, fps)
         elif not is_on and self._recorder is not None:
             self._recorder.close()
             self._recorder = None
