@@ -27,7 +27,7 @@ CORTEX_A72 = "0x00000000410fd083\n"
 FP32_TOLERANCE = 1e-4
 INT8_LEVELS = 255
 OPENVINO_INT8_TOLERANCE = 0.02
-"""Its last layers are float, so its outputs have no step; its int8 kernels round differently on ARM (measured: 0.01)."""
+"""Its last layers are float, so its outputs have no step; its int8 kernels round differently there (measured: 0.01)."""
 RUN_LIMIT_S = 900
 
 pytestmark = [pytest.mark.slow, pytest.mark.emulated]
