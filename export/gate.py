@@ -146,7 +146,7 @@ def find_int8(
     for method in calibrations:
         if not first.is_within and method != recipe.calibration and search.left > 0:
             first = min(first, search.run(replace(recipe, calibration=method), "calibration"), key=rank)
-    if first.is_within or search.left == 0:
+    if first.is_within or search.left < 2:
         return Found(first, tuple(search.trials))
     search.operators = operators()
     chosen = exclude_groups(search, first)
@@ -162,7 +162,7 @@ def exclude_groups(search: Search, base: Trial) -> Trial:
     """Measure what each group of operators costs, then put the most costly ones back to float until within budget."""
     free = [item for item in search.operators if not any(re.match(p, item.pattern) for p in base.recipe.exclude)]
     gains: list[tuple[float, list[Operator]]] = []
-    for group in split_by_products(free, min(GROUPS, search.left * 2 // 3)):
+    for group in split_by_products(free, min(GROUPS, max(2, search.left * 2 // 3))):
         if search.left == 0:
             break
         trial = search.run(base.recipe, "sensitivity", group)
