@@ -40,8 +40,8 @@ def write_calibration(path: Path, config: DartConfig, *, pairs: int = 24, seed: 
             seed=seed,
         )
         batch = maker.batch(0, pairs)
-    arrays = {"templates": _rounded(batch.templates), "searches": _rounded(batch.searches)}
-    np.savez_compressed(path, pairs=np.arange(pairs, dtype=np.int64), **arrays)
+    templates, searches = _rounded(batch.templates), _rounded(batch.searches)
+    np.savez_compressed(path, templates=templates, searches=searches, pairs=np.arange(pairs, dtype=np.int64))
 
 
 def _rounded(crops: np.ndarray) -> np.ndarray:
