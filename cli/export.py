@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from siamedge.export.pipeline import ExportRequest, ExportResult
 
 
+BUDGET_MISSED = 3
+"""Exit code where an int8 model was wanted and none is within its budget."""
+
+
 def export(
     checkpoint: Annotated[
         Path | None, typer.Argument(help="Trained weights, .pth or .safetensors; none: siamedge's own default model.")
@@ -25,13 +29,33 @@ def export(
     ] = None,
     precisions: Annotated[str, typer.Option(help="Of fp32,fp16,int8.")] = "fp32,fp16,int8",
     calibration: Annotated[
-        list[str] | None, typer.Option(help="Video or folder of images that int8 is calibrated on; repeatable.")
+        list[str] | None,
+        typer.Option(help="Video or folder of images that int8 is calibrated on, or SET.npz; repeatable."),
     ] = None,
+    verification: Annotated[
+        list[str] | None,
+        typer.Option(help="Video, folder or set of other clips to verify on; default: other targets of --calibration."),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0.0, help="Tracking accuracy that int8 may cost, 0..1; needs --validation.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Accuracy that --max-drop is about.")] = "auc",
+    validation: Annotated[
+        str | None, typer.Option(help="Annotated data set on which int8 is tracked against fp32.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Try fewer int8 recipes.")] = False,
+    time_budget: Annotated[
+        float | None, typer.Option(min=0.0, help="Minutes after which no further int8 recipe is tried, a format.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 3 if int8 misses its budget, as --max-drop does.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="NAME.siamedge (a folder) or NAME.siamedge.zip.")
     ] = None,
 ) -> None:
     """Convert a tracker to ONNX, TFLite and OpenVINO, prove that each still computes the same, and pack a bundle."""
+    from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
     from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
@@ -42,9 +66,17 @@ def export(
         formats=parse_choices(formats, FORMATS, "--formats") if formats is not None else None,
         precisions=parse_choices(precisions, PRECISIONS, "--precisions"),
         calibration=tuple(calibration or ()),
+        verification=tuple(verification or ()),
+        effort=Effort(QUICK_ATTEMPTS if quick else ATTEMPTS, time_budget),
+        max_drop=max_drop,
+        metric=metric,
+        validation=validation,
     )
     result = run_with_progress(request)
     print_result(result, request.out)
+    missed = [v for v in result.manifest.verification if v.precision == "int8" and v.verdict != "pass"]
+    if missed and (strict or max_drop is not None):
+        raise typer.Exit(BUDGET_MISSED)
 
 
 def run_with_progress(request: "ExportRequest") -> "ExportResult":
@@ -67,12 +99,12 @@ def print_result(result: "ExportResult", out: Path) -> None:
     """Print the verification table, what is recommended, and where the bundle is."""
     from rich.console import Console
 
-    from siamedge.cli.tables import recommendation_lines, verification_table
+    from siamedge.cli.tables import quantization_lines, recommendation_lines, verification_table
 
     console = Console()
     latencies = {(m.verification.format, m.verification.precision): m.latency_ms for m in result.measured}
     console.print(verification_table(result.manifest, latencies))
-    for line in (*result.skipped, *recommendation_lines(result.manifest)):
+    for line in (*result.skipped, *quantization_lines(result.manifest), *recommendation_lines(result.manifest)):
         console.print(line, highlight=False)
     size = sum(entry.bytes for entry in result.manifest.files)
     console.print(f"wrote {out} ({size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)

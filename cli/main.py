@@ -11,6 +11,7 @@ from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
     "export": "siamedge.cli.export:export",
+    "calibrate": "siamedge.cli.calibrate:calibrate",
     "inspect": "siamedge.cli.inspect:inspect",
     "eval": "siamedge.cli.eval:evaluate",
     "track": "siamedge.cli.track:track",

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from siamedge.runtime.backends import Format, Precision
-from siamedge.runtime.manifest import Manifest, Verification
+from siamedge.runtime.manifest import Manifest, QuantizationTrial, Verification
 
 Latencies = Mapping[tuple[Format, Precision], float]
 
@@ -22,7 +22,7 @@ def verification_table(manifest: Manifest, latencies: Latencies | None = None) -
     title = f"{manifest.name} ({manifest.tracker.arch}) against the source network on {crops} crops"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)
-    headings = ("KiB", "max diff", "cosine", "peak", "box px", *(("ms here",) if latencies is not None else ()))
+    headings = ("KiB", "max diff", "cosine", "peak", "box px", *(("ms",) if latencies is not None else ()))
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -49,6 +49,28 @@ def _row(manifest: Manifest, item: Verification) -> list[str]:
         f"{item.peak_agreement:.0%}",
         "-" if item.box_px is None else f"{item.box_px:.2f}",
     ]
+
+
+def quantization_lines(manifest: Manifest) -> list[str]:
+    """Say for each format which int8 was chosen, out of how many that were tried, and what it costs in tracking."""
+    lines = []
+    for item in (trial for trial in manifest.quantization if trial.chosen):
+        tried = sum(trial.format == item.format for trial in manifest.quantization)
+        verdict = "within budget" if item.verdict == "pass" else "none within budget, this is the nearest"
+        boxes = "" if item.box_px is None else f", boxes {item.box_px:.2f} px"
+        lines.append(
+            f"{item.format} int8: {verdict} after {tried} tried: {item.calibration}, {item.int8} of "
+            f"{item.int8 + item.floating} products in int8, peak {item.peak_agreement:.1%}{boxes}{_drop(item)}"
+        )
+    return lines
+
+
+def _drop(item: QuantizationTrial) -> str:
+    drop = item.tracking
+    if drop is None:
+        return ""
+    interval = "" if drop.low is None or drop.high is None else f" (95 %: {drop.low:+.4f} to {drop.high:+.4f})"
+    return f", {drop.metric} {drop.int8:.4f}, drop {drop.drop:+.4f}{interval} on {drop.sequences} sequences"
 
 
 def recommendation_lines(manifest: Manifest) -> list[str]:

@@ -27,6 +27,7 @@ StateDirectory=siamedge
 CacheDirectory=siamedge
 WorkingDirectory=%S/siamedge
 Environment=PYTHONPYCACHEPREFIX=%C/siamedge/pycache
+Environment=HOME=%C/siamedge XDG_CACHE_HOME=%C/siamedge
 {sandbox}{common}
 [Install]
 WantedBy={wanted_by}

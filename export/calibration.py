@@ -1,6 +1,7 @@
 """Calibration sets: crops that a tracker really sees, from which a quantizer learns the ranges of activations."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -54,6 +55,12 @@ class CalibrationSet:
             digest.update(f"{name} {array.shape}\n".encode())
             digest.update(array.tobytes())
         return digest.hexdigest()
+
+    def subset(self, indices: Sequence[int]) -> "CalibrationSet":
+        """Give some search crops, with all templates that they need."""
+        chosen = list(indices)
+        used, pairs = np.unique(self.pairs[chosen], return_inverse=True)
+        return CalibrationSet(self.templates[used], self.searches[chosen], pairs.astype(np.int64))
 
     def check_sizes(self, template_px: int, search_px: int) -> None:
         """Refuse a set that was cut for a network with other crops.

@@ -1,5 +1,6 @@
 """Turns a calibration set into the feeds of the two exported graphs."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,6 +50,16 @@ def compute(graph: ExportGraph, feeds: Feeds) -> Feeds:
     with torch.no_grad():
         results = graph(**{name: torch.from_numpy(feed) for name, feed in feeds.items()})
     return {name: np.ascontiguousarray(result.numpy()) for name, result in results.items()}
+
+
+def digest(feeds: list[Feeds]) -> str:
+    """SHA-256 of feeds: what was observed on them can be used again for the same ones."""
+    found = hashlib.sha256()
+    for item in feeds:
+        for name, value in sorted(item.items()):
+            found.update(f"{name} {value.shape} {value.dtype}\n".encode())
+            found.update(np.ascontiguousarray(value).data)
+    return found.hexdigest()
 
 
 class FeedReader:

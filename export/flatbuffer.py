@@ -66,6 +66,20 @@ def operator_name(model: Any, operator: Any) -> str:
     return _builtin_names()[model.operatorCodes[operator.opcodeIndex].builtinCode]
 
 
+def operator_scope(model: Any, operator: Any) -> str:
+    """The names of what an operator writes, each with a semicolon behind it, by which ai-edge-quantizer finds it."""
+    tensors = model.subgraphs[0].tensors
+    return "".join(f"{tensors[index].name.decode()};" for index in operator.outputs)
+
+
+def operator_label(model: Any, operator: Any) -> str:
+    """A short name of an operator: the last two modules of its path, without their packages."""
+    name = model.subgraphs[0].tensors[int(operator.outputs[0])].name.decode()
+    path, _, suffix = name.partition(";")
+    parts = [part.rpartition(".")[2] for part in path.split("/")[-2:]]
+    return "/".join(parts) + (f";{suffix}" if suffix.isdigit() else "")
+
+
 @cache
 def _builtin_names() -> dict[int, str]:
     from ai_edge_litert import schema_py_generated as schema

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
-from siamedge.export.recipes import Recipe
+from siamedge.export.recipes import Operator, Recipe
 from siamedge.runtime.backends import Format, Model, Precision
 from siamedge.runtime.tensors import TensorSpec
 
@@ -58,6 +58,13 @@ class Converter(Protocol):
 
         Raises:
             ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
+        """
+
+    def operators(self) -> tuple[Operator, ...]:
+        """Give the operators of the float search graph in order of execution.
+
+        Raises:
+            ExportError: A library is missing, or the conversion fails.
         """
 
 

@@ -1,17 +1,18 @@
 """ONNX: the two graphs through torch.onnx, then float16 weights or ONNX Runtime's static quantization."""
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from siamedge.export import quantize_onnx
 from siamedge.export.assemble import convert_pair
 from siamedge.export.calibration import CalibrationSet
-from siamedge.export.calibration_feeds import Feeds
+from siamedge.export.calibration_feeds import Feeds, digest
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe, recipe_for
+from siamedge.export.recipes import Operator, Recipe, recipe_for
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -33,6 +34,7 @@ class OnnxConverter:
 
     def __init__(self, network: SourceNetwork) -> None:
         self._network = network
+        self._ranges: dict[object, bytes] = {}
 
     @cached_property
     def graphs(self) -> tuple[ExportGraph, ExportGraph]:
@@ -55,6 +57,13 @@ class OnnxConverter:
         """
         return convert_pair(self, self.graphs, precision, calibration, recipe or recipe_for("onnx", self._network.arch))
 
+    def operators(self) -> tuple[Operator, ...]:
+        """Give the operators of the search graph in order of execution."""
+        return tuple(
+            Operator(node.name, f"{re.escape(node.name)}$", node.op_type in quantize_onnx.PRODUCTS)
+            for node in self.float_models[1].graph.node
+        )
+
     def as_float(self, index: int, precision: Precision) -> Converted:
         """Graph 0 (template) or 1 (search) in fp32 or fp16."""
         model = self.float_models[index]
@@ -62,8 +71,12 @@ class OnnxConverter:
 
     def as_int8(self, index: int, feeds: list[Feeds], recipe: Recipe) -> Converted:
         """Graph 0 (template) or 1 (search) in int8."""
+        kind = (index, recipe.calibration, digest(feeds))
         crop = self.graphs[index].inputs[0].name
-        return self._finish(index, quantize_onnx.quantize(self.float_models[index], feeds, crop, recipe))
+        model, self._ranges[kind] = quantize_onnx.quantize(
+            self.float_models[index], feeds, crop, recipe, self._ranges.get(kind)
+        )
+        return self._finish(index, model)
 
     def _finish(self, index: int, model: "ModelProto") -> Converted:
         graph = self.graphs[index]

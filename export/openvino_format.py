@@ -15,7 +15,7 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.onnx_format import OnnxConverter
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe, recipe_for
+from siamedge.export.recipes import Operator, Recipe, recipe_for
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.telemetry import telemetry_blocked
@@ -51,6 +51,15 @@ class OpenVINOConverter:
         """
         return convert_pair(
             self, self._onnx.graphs, precision, calibration, recipe or recipe_for("openvino", self._network.arch)
+        )
+
+    def operators(self) -> tuple[Operator, ...]:
+        """Give the operators of the search graph in order of execution."""
+        return tuple(
+            Operator(name, f"{re.escape(name)}$", operator.get_type_name() in quantize_openvino.PRODUCTS)
+            for operator in read_onnx(self.sources[1]).get_ordered_ops()
+            if operator.get_type_name() not in ("Parameter", "Constant", "Result")
+            and (name := operator.get_friendly_name())
         )
 
     def as_float(self, index: int, precision: Precision) -> Converted:
@@ -100,6 +109,7 @@ def read_onnx(content: bytes) -> Any:
         manager.run_passes(model)
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot read the ONNX graph: {error}") from error
+    name_by_position(model)
     return model
 
 

@@ -1,28 +1,30 @@
 """From a checkpoint to a verified bundle: load, collect crops, convert, compare, recommend, pack."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from siamedge.export.calibration import CalibrationSet
 from siamedge.export.checkpoints import default_weights, load_network
-from siamedge.export.description import LIBRARIES, Origin, describe_export, is_installed, model_path
+from siamedge.export.crops import Crops, choose_crops
+from siamedge.export.description import LIBRARIES, Origin, describe_export, is_installed
 from siamedge.export.families.source import SourceNetwork
-from siamedge.export.formats import ConvertedPair, make_converter
+from siamedge.export.formats import ConvertedPair, Converter, make_converter
+from siamedge.export.gate import Effort
+from siamedge.export.int8_search import Bench, records, search_int8
+from siamedge.export.opened import opened
 from siamedge.export.packing import check_replaceable, write_bundle
-from siamedge.export.rollout import collect_crops, render_crops
 from siamedge.export.torch_session import one_torch_thread
+from siamedge.export.tracking_check import TrackingCheck, make_check
 from siamedge.export.verification import Measured, Reference, reference_of, verify_pair
-from siamedge.runtime.backends import FORMATS, PRECISIONS, Format, Precision, get_backend
+from siamedge.runtime.backends import FORMATS, PRECISIONS, Format, Precision
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.manifest import Manifest
+from siamedge.runtime.manifest import Manifest, QuantizationTrial
 
-BACKEND_OF: Mapping[Format, str] = {"onnx": "onnxruntime", "tflite": "tflite", "openvino": "openvino"}
 EXTRA_OF: Mapping[Format, str] = {"onnx": "export", "tflite": "export-tflite", "openvino": "export"}
-CALIBRATION_CROPS = 150
-VERIFICATION_CROPS = 48
 
 Progress = Callable[[str], None]
+Kind = tuple[Format, Precision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,13 @@ class ExportRequest:
         arch: Architecture; None: recognised from the tensors.
         formats: None: all whose libraries are installed.
         precisions: Which to make of each.
-        calibration: Videos or folders to roll the tracker out on.
+        calibration: Videos or folders to roll the tracker out on, or one set that was saved.
         out: NAME.siamedge, or a path that ends in .zip.
+        verification: The same, of other clips, to verify on; none: other targets of the calibration's.
+        effort: How long to look for an int8 recipe within budget.
+        max_drop: How much tracking accuracy int8 may cost; None: it is measured if there is a validation data set.
+        metric: Of which accuracy.
+        validation: Data set to track on.
     """
 
     out: Path
@@ -44,6 +51,11 @@ class ExportRequest:
     formats: tuple[Format, ...] | None = None
     precisions: tuple[Precision, ...] = PRECISIONS
     calibration: tuple[str, ...] = ()
+    verification: tuple[str, ...] = ()
+    effort: Effort = field(default_factory=Effort)
+    max_drop: float | None = None
+    metric: str = "auc"
+    validation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,41 @@ class ExportResult:
     manifest: Manifest
     measured: tuple[Measured, ...]
     skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One format and precision.
+
+    Attributes:
+        kind: Which.
+        pair: Both graphs.
+        measured: Against the source network.
+        trials: How int8 was found.
+    """
+
+    kind: Kind
+    pair: ConvertedPair
+    measured: Measured
+    trials: tuple[QuantizationTrial, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the conversions of one export share."""
+
+    request: ExportRequest
+    network: SourceNetwork
+    formats: tuple[Format, ...]
+    crops: Crops
+    source: Reference
+    check: TrackingCheck | None
+    progress: Progress
+
+    def verify(self, pair: ConvertedPair, kind: Kind) -> Measured:
+        """Load a pair and compare it with the source network."""
+        with opened(pair, kind) as (template, search):
+            return verify_pair(template, search, self.network, self.source, kind)
 
 
 def export_bundle(request: ExportRequest, progress: Progress = lambda step: None) -> ExportResult:
@@ -81,21 +128,26 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     path = request.checkpoint or default_weights()
     progress(f"loading {path.name}")
     network = load_network(path, request.arch)
-    check_calibration(request)
-    crops = _collect(request, network, progress)
-    source = reference_of(network, crops.verification)
-    pairs, measured = {}, []
-    for format_name, precision, pair in _convert(request, formats, network, crops.calibration, progress):
-        pairs[format_name, precision] = pair
-        progress(f"verifying {format_name} {precision}")
-        measured.append(_verify(pair, network, source, (format_name, precision)))
-        if precision == "fp32" and measured[-1].verification.verdict != "pass":
+    check_request(request)
+    has_int8 = "int8" in request.precisions
+    check = make_check(request.validation, request.metric) if request.validation and has_int8 else None
+    crops = choose_crops(network, request.calibration, request.verification, progress, int8=has_int8)
+    job = Job(request, network, formats, crops, reference_of(network, crops.verification), check, progress)
+    made = []
+    for item in _convert(job):
+        made.append(item)
+        found = item.measured.verification
+        if found.precision == "fp32" and found.verdict != "pass":
             raise ExportError(
-                f"{format_name} fp32 does not compute what the network computes: {measured[-1].verification.reason}",
+                f"{found.format} fp32 does not compute what the network computes: {found.reason}",
                 hint="nothing was written; please report this with the checkpoint's architecture",
             )
     origin = Origin(path, request.checkpoint is None, crops.calibration, crops.origin)
-    manifest, files = describe_export(bundle_name(request.out), network, origin, pairs, measured)
+    measured = [item.measured for item in made]
+    manifest, files = describe_export(
+        bundle_name(request.out), network, origin, {item.kind: item.pair for item in made}, measured
+    )
+    manifest = replace(manifest, quantization=tuple(trial for item in made for trial in item.trials))
     progress(f"writing {request.out.name}")
     write_bundle(request.out, manifest, files)
     return ExportResult(manifest, tuple(measured), skipped)
@@ -126,12 +178,16 @@ def usable_formats(wanted: tuple[Format, ...] | None) -> tuple[tuple[Format, ...
     )
 
 
-def check_calibration(request: ExportRequest) -> None:
-    """Refuse int8 for a network whose crops we do not have.
+def check_request(request: ExportRequest) -> None:
+    """Refuse int8 for a network whose crops we do not have, and a drop of what is not measured.
 
     Raises:
-        ExportError: It is a checkpoint of the user's and no calibration source is named.
+        ExportError: It is a checkpoint of the user's and no calibration source is named, or --max-drop lacks its data.
     """
+    if request.max_drop is not None and request.validation is None:
+        raise ExportError(
+            "--max-drop needs --validation: annotated sequences to track on", hint="add --validation DATASET"
+        )
     if "int8" in request.precisions and request.checkpoint is not None and not request.calibration:
         raise ExportError(
             "int8 needs --calibration: crops that this tracker really sees",
@@ -139,68 +195,38 @@ def check_calibration(request: ExportRequest) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Crops:
-    """What int8 is calibrated on, what everything is verified on, and what they were taken from."""
-
-    calibration: CalibrationSet | None
-    verification: CalibrationSet
-    origin: str | None
-
-
-def _collect(request: ExportRequest, network: SourceNetwork, progress: Progress) -> Crops:
-    """Calibration and verification crops: from the user's videos, else from those that come with the default."""
-    if request.calibration:
-        progress(f"rolling the tracker out on {len(request.calibration)} calibration source(s)")
-        crops = collect_crops(network, request.calibration, CALIBRATION_CROPS + VERIFICATION_CROPS)
-        calibration, verification = split(crops, VERIFICATION_CROPS)
-        names = ", ".join(Path(address).name for address in request.calibration)
-        return Crops(calibration, verification, f"rollout on {names}")
-    progress("rendering crops for the comparison")
-    rendered = render_crops(network, CALIBRATION_CROPS + VERIFICATION_CROPS)
-    calibration, verification = split(rendered, VERIFICATION_CROPS)
-    if "int8" not in request.precisions:
-        return Crops(None, verification, None)
-    return Crops(calibration, verification, "synthetic scenes that come with siamedge")
-
-
-def split(crops: CalibrationSet, count: int) -> tuple[CalibrationSet, CalibrationSet]:
-    """Set an even choice of search crops apart; with fewer than 2 * count crops every other one."""
-    step = max(2, len(crops.searches) // count)
-    apart = set(range(0, len(crops.searches), step)) if len(crops.searches) > 1 else set()
-    kept = [i for i in range(len(crops.searches)) if i not in apart]
-    return _subset(crops, kept), _subset(crops, sorted(apart) or kept)
-
-
-def _subset(crops: CalibrationSet, indices: list[int]) -> CalibrationSet:
-    return CalibrationSet(crops.templates, crops.searches[indices], crops.pairs[indices])
-
-
-def _convert(
-    request: ExportRequest,
-    formats: tuple[Format, ...],
-    network: SourceNetwork,
-    calibration: CalibrationSet | None,
-    progress: Progress,
-) -> Iterator[tuple[Format, Precision, ConvertedPair]]:
-    for format_name in formats:
-        converter = make_converter(format_name, network)
+def _convert(job: Job) -> Iterator[Made]:
+    """Make every format and precision, each compared with the source network."""
+    for format_name in job.formats:
+        converter = make_converter(format_name, job.network)
         for precision in PRECISIONS:
-            if precision in request.precisions:
-                progress(f"converting to {format_name} {precision}")
-                yield format_name, precision, converter.convert(precision, calibration)
+            if precision in job.request.precisions:
+                job.progress(f"converting to {format_name} {precision}")
+                make = _search_int8 if precision == "int8" else _make_float
+                yield make(job, converter, (format_name, precision))
 
 
-def _verify(pair: ConvertedPair, network: SourceNetwork, source: Reference, kind: tuple[Format, Precision]) -> Measured:
-    backend = get_backend(BACKEND_OF[kind[0]])
-    names = {role: "/".join(model_path(*kind, role, 0).split("/")[1:]) for role in ("template", "search")}
-    template = backend.load(pair.template.as_model(names["template"], kind[1]), device="CPU", threads=1)
-    search = backend.load(pair.search.as_model(names["search"], kind[1]), device="CPU", threads=1)
-    try:
-        return verify_pair(template, search, network, source, kind)
-    finally:
-        template.close()
-        search.close()
+def _make_float(job: Job, converter: Converter, kind: Kind) -> Made:
+    pair = converter.convert(kind[1])
+    job.progress(f"verifying {kind[0]} {kind[1]}")
+    return Made(kind, pair, job.verify(pair, kind))
+
+
+def _search_int8(job: Job, converter: Converter, kind: Kind) -> Made:
+    check = job.check
+    track = None if check is None else check.against(job.network, converter.convert("fp32"), kind[0])
+    bench = Bench(
+        format=kind[0],
+        network=job.network,
+        converter=converter,
+        calibration=job.crops.calibration,
+        verify=lambda pair: job.verify(pair, kind),
+        track=track,
+        max_drop=math.inf if job.request.max_drop is None else job.request.max_drop,
+        progress=job.progress,
+    )
+    found = search_int8(bench, job.request.effort)
+    return Made(kind, found.chosen.pair, found.chosen.measured, records(found, kind[0]))
 
 
 def bundle_name(out: Path) -> str:

@@ -57,14 +57,20 @@ def store_half(model: "ModelProto") -> "ModelProto":
     return result
 
 
-def quantize(model: "ModelProto", feeds: list[Feeds], crop: str, recipe: Recipe) -> "ModelProto":
+def quantize(
+    model: "ModelProto", feeds: list[Feeds], crop: str, recipe: Recipe, ranges: bytes | None = None
+) -> "tuple[ModelProto, bytes]":
     """Quantize statically: QDQ, int8 weights a channel, activations a tensor.
 
     Args:
-        model: fp32 model; not changed.
+        model: fp32; not changed.
         feeds: Its inputs, once for each calibration pair.
         crop: Name of the input that takes the crop.
         recipe: How to quantize.
+        ranges: What was observed before on the same feeds with the same calibration, to spare doing it again.
+
+    Returns:
+        The quantized model, and what was observed.
 
     Raises:
         ExportError: ONNX Runtime is missing or cannot quantize the model.
@@ -82,17 +88,22 @@ def quantize(model: "ModelProto", feeds: list[Feeds], crop: str, recipe: Recipe)
     source, result = ModelProto(), ModelProto()
     source.CopyFrom(model)
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+        path, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
+        if ranges is not None:
+            cache.write_bytes(ranges)
         quantization.quantize_static(
-            source, str(path), FeedReader(feeds), **options(quantization, model, chain, recipe)
+            source, str(path), FeedReader(feeds), **options(quantization, model, chain, recipe, cache)
         )
         result.ParseFromString(path.read_bytes())
+        observed = cache.read_bytes()
     if chain is not None:
         feed_integers(result, crop, chain)
-    return result
+    return result, observed
 
 
-def options(quantization: ModuleType, model: "ModelProto", chain: CropChain | None, recipe: Recipe) -> dict[str, Any]:
+def options(
+    quantization: ModuleType, model: "ModelProto", chain: CropChain | None, recipe: Recipe, cache: Path
+) -> dict[str, Any]:
     """Express a recipe in ONNX Runtime's terms."""
     types, method = quantization.QuantType, METHODS[recipe.calibration]
     return {
@@ -102,6 +113,7 @@ def options(quantization: ModuleType, model: "ModelProto", chain: CropChain | No
         "activation_type": types.QUInt8 if recipe.activations == "uint8" else types.QInt8,
         "nodes_to_exclude": [*float_nodes(model, recipe), *(chain.nodes if chain else ())],
         "calibrate_method": getattr(quantization.CalibrationMethod, method),
+        "calibration_cache_path": cache,
         "extra_options": {
             "CalibMovingAverage": recipe.calibration == "moving_average",
             "TensorQuantOverrides": chain.override(quantization) if chain else {},

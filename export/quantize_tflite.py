@@ -1,7 +1,9 @@
 """float16 weights and static int8 for TFLite models, by ai-edge-quantizer."""
 
+import copy
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,12 +54,39 @@ def store_half(content: bytes) -> bytes:
         return bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
 
 
-def quantize(content: bytes, feeds: list[Feeds], crop: str, recipe: Recipe) -> bytes:
-    """Quantize statically: int8 weights a channel, int8 activations a tensor, float32 kernels and outputs.
+def observe(content: bytes, feeds: list[Feeds], recipe: Recipe) -> dict[str, Any]:
+    """Take the ranges of all activations that a recipe may quantize, its excluded operators included.
 
     Args:
         content: fp32 model.
         feeds: Of the fp32 model.
+        recipe: How ranges are taken.
+
+    Raises:
+        ExportError: The library is missing, or has no such calibration.
+    """
+    aeq = import_quantizer()
+    if recipe.calibration not in METHODS:
+        raise ExportError(f"TFLite has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
+    with quiet():
+        manager = aeq.recipe_manager.RecipeManager()
+        manager.load_quantization_recipe(make_rules(aeq, replace(recipe, exclude=()), []))
+        calibrator = aeq.calibrator.Calibrator(
+            content,
+            num_threads=1,
+            qsv_update_func=getattr(aeq.utils.qsv_utils, METHODS[recipe.calibration]),
+        )
+        calibrator.calibrate({SIGNATURE: feeds}, manager)
+        ranges: dict[str, Any] = calibrator.get_model_qsvs()
+    return ranges
+
+
+def quantize(content: bytes, observed: dict[str, Any], crop: str, recipe: Recipe) -> bytes:
+    """Quantize statically: int8 weights a channel, int8 activations a tensor, float32 kernels and outputs.
+
+    Args:
+        content: fp32 model.
+        observed: What observe gave; it is left as it is.
         crop: Name of the input that takes the crop; it keeps the range 0..255, one step a grey level.
         recipe: How to quantize.
 
@@ -65,20 +94,10 @@ def quantize(content: bytes, feeds: list[Feeds], crop: str, recipe: Recipe) -> b
         ExportError: The library is missing, or cannot quantize so.
     """
     aeq = import_quantizer()
-    if recipe.calibration not in METHODS:
-        raise ExportError(f"TFLite has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
+    ranges = copy.deepcopy(observed)
     with quiet():
         ends = end_tensors(content) if recipe.float_ends else []
         rules = make_rules(aeq, recipe, ends)
-        manager = aeq.recipe_manager.RecipeManager()
-        manager.load_quantization_recipe(rules)
-        calibrator = aeq.calibrator.Calibrator(
-            content,
-            num_threads=1,
-            qsv_update_func=getattr(aeq.utils.qsv_utils, METHODS[recipe.calibration]),
-        )
-        calibrator.calibrate({SIGNATURE: feeds}, manager)
-        ranges = calibrator.get_model_qsvs()
         fix_range(ranges, f"{SIGNATURE}_{crop}", 0.0, 255.0)
         quantizer = aeq.quantizer.Quantizer(content, quantization_recipe=rules)
         result = quantizer.quantize(ranges, enable_progress_report=False)

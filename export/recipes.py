@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from siamedge.runtime.backends import Format, Precision
 
@@ -37,6 +37,20 @@ class Recipe:
     activations: Literal["int8", "uint8"] = "int8"
 
 
+class Operator(NamedTuple):
+    """An operator of a float graph.
+
+    Attributes:
+        label: For a reader.
+        pattern: What Recipe.exclude takes to leave it in float.
+        is_product: It multiplies: a convolution, a dense layer or a matrix product.
+    """
+
+    label: str
+    pattern: str
+    is_product: bool
+
+
 ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
 AEQ = Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL"))
 NNCF = Recipe("nncf_static_i8", calibration="default")
@@ -61,6 +75,14 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
 NanoTrack's first layers have few channels, large maps and depth-wise convolutions with very different ranges: in float
 they cost no time and most of the error is gone. SiamFC's features have long tails that averaged ranges clip.
 """
+
+
+OTHER_CALIBRATIONS: Mapping[Format, tuple[CalibrationMethod, ...]] = {
+    "onnx": ("minmax", "moving_average"),
+    "tflite": ("minmax", "moving_average"),
+    "openvino": ("mean_minmax", "minmax"),
+}
+"""Ways to take ranges that are as cheap as the default."""
 
 
 def recipe_for(format_name: Format, arch: str) -> Recipe:

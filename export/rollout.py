@@ -9,6 +9,7 @@ import numpy as np
 
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
+from siamedge.export.targets import find_target
 from siamedge.export.torch_session import TorchSession
 from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
@@ -20,6 +21,7 @@ from siamedge.runtime.tracker_table import make_tracker
 FRAMES_PER_TARGET = 30
 """After so many frames a new target is taken, so that there are several templates."""
 FRAMES_PER_CLIP = 240
+Clip = Iterator[tuple[Image, Box | None]]
 SYNTHETIC_SEEDS = (11, 12, 13, 14)
 
 
@@ -64,15 +66,18 @@ class RecordingSession:
         self._session.close()
 
 
-def collect_crops(network: SourceNetwork, addresses: Sequence[str], count: int) -> CalibrationSet:
+def collect_crops(
+    network: SourceNetwork, addresses: Sequence[str], count: int, seed: int | None = None
+) -> CalibrationSet:
     """Roll a source network's tracker out on videos and keep an even choice of what it saw.
 
     Args:
         network: Trained.
         addresses: Videos or folders of images. Boxes are read from groundtruth.txt in a folder or NAME.txt beside a
-            video (x,y,w,h a row, pixels); without them the middle of the picture is followed, which still gives
-            crops of the user's scenes at the tracker's scales.
+            video (x,y,w,h a row, pixels); without them what moves is followed, or where nothing moves what has the
+            strongest texture.
         count: Search crops to keep, > 0; fewer if there are fewer different ones.
+        seed: Of a random choice among all; None: an even choice.
 
     Raises:
         ExportError: A source cannot be read or has fewer than two frames.
@@ -81,20 +86,22 @@ def collect_crops(network: SourceNetwork, addresses: Sequence[str], count: int) 
     tracker = make_tracker(network.family, *recorder.sessions(), network.params)
     for address in addresses:
         before = len(recorder.searches)
-        for i, (image, box) in enumerate(read_clip(address)):
-            if i % FRAMES_PER_TARGET == 0 and box is not None:
+        has_target = False
+        for image, box in read_clip(address):
+            if box is not None:
                 tracker.init(image, box)
-            elif len(recorder.templates) > 0:
+                has_target = True
+            elif has_target:
                 tracker.update(image)
         if len(recorder.searches) == before:
             raise ExportError(
                 f"calibration: {address}: fewer than 2 frames with a target", hint="calibrate with a longer video"
             )
-    return choose_evenly(recorder, count)
+    return choose_evenly(recorder, count, seed)
 
 
-def read_clip(address: str) -> Iterator[tuple[Image, Box | None]]:
-    """Give the first frames of a source with the box to start from, where there is one.
+def read_clip(address: str) -> Clip:
+    """Give the first frames of a source, each that begins a target with its box.
 
     Raises:
         ExportError: The source cannot be read.
@@ -102,19 +109,29 @@ def read_clip(address: str) -> Iterator[tuple[Image, Box | None]]:
     try:
         boxes = read_boxes(address)
         with open_source(address) as source:
-            for frame in islice(source, FRAMES_PER_CLIP):
-                yield frame.image, _box_of(frame.image, frame.index, boxes)
+            images = (frame.image for frame in islice(source, FRAMES_PER_CLIP))
+            yield from _with_annotation(images, boxes) if boxes else _with_found_targets(images)
     except SourceError as error:
         raise ExportError(f"calibration: {error}", hint=error.hint) from error
 
 
-def _box_of(image: Image, index: int, boxes: list[Box | None]) -> Box | None:
-    height, width = image.shape[:2]
-    if index < len(boxes):
-        box = boxes[index]
-        return box if box and intersection_over_union(box, Box(0, 0, width, height)) > 0 else None
-    side = min(height, width) / 4
-    return Box((width - side) / 2, (height - side) / 2, side, side)
+def _with_annotation(images: Iterator[Image], boxes: list[Box | None]) -> Clip:
+    for index, image in enumerate(images):
+        height, width = image.shape[:2]
+        box = boxes[index] if index < len(boxes) and index % FRAMES_PER_TARGET == 0 else None
+        yield image, box if box and intersection_over_union(box, Box(0, 0, width, height)) > 0 else None
+
+
+def _with_found_targets(images: Iterator[Image]) -> Clip:
+    """Begin at every second picture after FRAMES_PER_TARGET: what moves shows only between two."""
+    before: Image | None = None
+    taken: list[Box] = []
+    for index, image in enumerate(images):
+        is_start = before is not None and index % FRAMES_PER_TARGET == 1
+        if before is not None and is_start:
+            taken.append(find_target(before, image, taken))
+        yield image, taken[-1] if is_start else None
+        before = image
 
 
 def read_boxes(address: str) -> list[Box | None]:
@@ -137,13 +154,16 @@ def read_boxes(address: str) -> list[Box | None]:
     return boxes
 
 
-def choose_evenly(recorder: CropRecorder, count: int) -> CalibrationSet:
-    """Keep an even choice of different search crops, and the templates that they need."""
+def choose_evenly(recorder: CropRecorder, count: int, seed: int | None = None) -> CalibrationSet:
+    """Keep an even choice of different search crops, or by a seed a random one, and the templates that they need."""
     seen: dict[bytes, int] = {}
     for i, crop in enumerate(recorder.searches):
         seen.setdefault(crop.tobytes(), i)
     distinct = list(seen.values())
-    picked = [distinct[i] for i in np.linspace(0, len(distinct) - 1, min(count, len(distinct))).round().astype(int)]
+    kept = min(count, len(distinct))
+    even = np.linspace(0, len(distinct) - 1, kept).round().astype(int)
+    chosen = even if seed is None else np.sort(np.random.default_rng(seed).permutation(len(distinct))[:kept])
+    picked = [distinct[i] for i in chosen]
     used = sorted({recorder.pairs[i] for i in picked})
     return CalibrationSet(
         templates=np.stack([recorder.templates[i] for i in used]),

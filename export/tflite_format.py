@@ -1,21 +1,23 @@
 """TFLite: the two graphs through litert-torch, then ai-edge-quantizer."""
 
+import re
 import tempfile
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from siamedge.export import quantize_tflite
 from siamedge.export.assemble import convert_pair
 from siamedge.export.calibration import CalibrationSet
-from siamedge.export.calibration_feeds import Feeds
+from siamedge.export.calibration_feeds import Feeds, digest
 from siamedge.export.families.source import SourceNetwork
-from siamedge.export.flatbuffer import make_crop_int8
+from siamedge.export.flatbuffer import make_crop_int8, operator_label, operator_name, operator_scope, read_flatbuffer
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
-from siamedge.export.recipes import Recipe, recipe_for
+from siamedge.export.recipes import Operator, Recipe, recipe_for
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -32,6 +34,7 @@ class TfliteConverter:
 
     def __init__(self, network: SourceNetwork) -> None:
         self._network = network
+        self._ranges: dict[object, dict[str, Any]] = {}
 
     @cached_property
     def graphs(self) -> tuple[ExportGraph, ExportGraph]:
@@ -56,6 +59,18 @@ class TfliteConverter:
             self, self.graphs, precision, calibration, recipe or recipe_for("tflite", self._network.arch)
         )
 
+    def operators(self) -> tuple[Operator, ...]:
+        """Give the operators of the search graph in order of execution."""
+        model = read_flatbuffer(self.float_models[1])
+        return tuple(
+            Operator(
+                operator_label(model, operator),
+                f"{re.escape(operator_scope(model, operator))}$",
+                operator_name(model, operator) in quantize_tflite.PRODUCTS,
+            )
+            for operator in model.subgraphs[0].operators
+        )
+
     def as_float(self, index: int, precision: Precision) -> Converted:
         """Graph 0 (template) or 1 (search) in fp32, or with its weights in fp16."""
         graph, content = self.graphs[index], self.float_models[index]
@@ -70,7 +85,10 @@ class TfliteConverter:
         """
         graph = self.graphs[index]
         crop, *kernels = graph.inputs
-        content = quantize_tflite.quantize(self.float_models[index], feeds, crop.name, recipe)
+        kind = (index, recipe.calibration, recipe.float_ops, digest(feeds))
+        if kind not in self._ranges:
+            self._ranges[kind] = quantize_tflite.observe(self.float_models[index], feeds, recipe)
+        content = quantize_tflite.quantize(self.float_models[index], self._ranges[kind], crop.name, recipe)
         edited = make_crop_int8(content, crop.name)
         if edited is None:
             return Converted(content, b"", graph.inputs, graph.outputs)

@@ -10,6 +10,7 @@ import numpy as np
 from siamedge.runtime.backends import Format, Model
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.feeds import by_name, check_declared, check_feeds
+from siamedge.runtime.native_stderr import quiet_native_stderr
 from siamedge.runtime.tensors import Array, TensorSpec
 
 LIBRARIES: tuple[tuple[str, str], ...] = (
@@ -50,8 +51,9 @@ def build_interpreter(model: Model, threads: int) -> Any:
     """
     make = find_interpreter()
     try:
-        interpreter = make(model_content=model.content, num_threads=threads)
-        interpreter.allocate_tensors()
+        with quiet_native_stderr():
+            interpreter = make(model_content=model.content, num_threads=threads)
+            interpreter.allocate_tensors()
     except (RuntimeError, ValueError, AttributeError, SystemError) as error:
         raise BackendError(f"{model.name}: {make.__module__} refuses the model: {error}", hint=HINT_INSTALL) from error
     return interpreter

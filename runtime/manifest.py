@@ -111,6 +111,68 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackingDrop:
+    """What int8 costs in tracking, against fp32 of the same format on the same sequences.
+
+    Attributes:
+        metric: Its name in the convention.
+        dataset: Name of the folder.
+        sequences: How many.
+        fp32: The metric in fp32.
+        int8: In int8.
+        drop: fp32 less int8; negative where int8 tracks better.
+        low: Lower end of the 95 % interval of the drop, paired by sequence; null for a single sequence.
+        high: Its upper end.
+    """
+
+    metric: str
+    dataset: str
+    sequences: int
+    fp32: float
+    int8: float
+    drop: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationTrial:
+    """One way of int8 that was tried for a format.
+
+    Attributes:
+        format: Which.
+        recipe: Name of the recipe that it began from.
+        calibration: How ranges of activations were taken.
+        purpose: Why it was tried.
+        excluded: Convolutions and products that were put back to float beyond that recipe.
+        int8: Convolutions and products of the search graph that compute in int8, read from it.
+        floating: Those that do not.
+        bytes: Of both graphs.
+        peak_agreement: As in Verification.
+        box_px: As in Verification.
+        verdict: As in Verification.
+        reason: The figure and the budget that decided.
+        chosen: This is the one in the bundle.
+        tracking: Where it was measured.
+    """
+
+    format: Format
+    recipe: str
+    calibration: str
+    purpose: str
+    excluded: tuple[str, ...]
+    int8: int
+    floating: int
+    bytes: int
+    peak_agreement: float
+    box_px: float | None
+    verdict: Literal["pass", "not recommended"]
+    reason: str
+    chosen: bool
+    tracking: TrackingDrop | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """Which precision to use in a format, and why."""
 
@@ -150,6 +212,7 @@ class Manifest:
     recommended: Mapping[str, Recommendation]
     license: str
     documents: tuple[FileEntry, ...] = ()
+    quantization: tuple[QuantizationTrial, ...] = ()
     crop: CropRule = field(default_factory=CropRule)
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny import CONFIG, make_network
 
-from siamedge.export.pipeline import split
+from siamedge.export.crops import split
 from siamedge.export.rollout import collect_crops, read_boxes
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.runtime.errors import ExportError

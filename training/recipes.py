@@ -77,6 +77,7 @@ _SMOKE_NETWORK = DartConfig(
     has_quality=True,
 )
 _VALIDATION = (
+    "bad:",
     "facebookresearch+co-tracker/gradio_demo_videos_bear",
     "gaomingqi+Track-Anything",
     "OTB_Bolt",

@@ -178,7 +178,9 @@ def ready(browser: WebDriver, link: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["VOT15_bag", "OTB_Human7"])
-def test_the_box_in_the_page_stays_on_the_target(name: str, page_of: Any, browsers: Any) -> None:
+def test_the_box_in_the_page_stays_on_the_target(
+    name: str, page_of: Any, browsers: Any, record_property: Callable[[str, object], None]
+) -> None:
     camera = SequenceCamera(shared_path(f"sequences/{name}"))
     with running_camera(camera):
         browser = browsers()
@@ -200,7 +202,9 @@ def test_the_box_in_the_page_stays_on_the_target(name: str, page_of: Any, browse
         if 0 < camera.shown[frame] < len(camera.images) - 1
     }
     assert len(overlaps) > 0.5 * len(camera.images)
-    assert np.mean([overlap > 0.5 for overlap in overlaps.values()]) >= 0.8
+    share = float(np.mean([overlap > 0.5 for overlap in overlaps.values()]))
+    record_property("frames seen in the page, share with IoU above 0.5", f"{len(overlaps)}, {share:.3f}")
+    assert share >= 0.8
 
 
 def test_verbs_a_second_page_and_a_phone(page_of: Any, browsers: Any, tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""int8 models, from their graphs: what is int8 is said to be, what is float is listed, and a wrong scale is caught."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from small_network import make_calibration
+from tiny import make_network
+
+from siamedge.export.census import take_census
+from siamedge.export.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
+from siamedge.export.formats import Converted, ConvertedPair, Converter, make_converter
+from siamedge.export.opened import opened
+from siamedge.export.recipes import recipe_for
+from siamedge.export.torch_session import one_torch_thread
+from siamedge.export.verification import BUDGETS, Reference, reference_of, verify_pair
+from siamedge.runtime.backends import FORMATS, Format
+from siamedge.runtime.manifest import Verification
+
+NETWORK, CALIBRATION = make_network(), make_calibration()
+LIBRARIES = {"onnx": "onnxruntime", "tflite": "litert_torch", "openvino": "nncf"}
+FACTOR = 4.0
+
+
+@cache
+def converter(format_name: Format) -> Converter:
+    pytest.importorskip(LIBRARIES[format_name])
+    return make_converter(format_name, NETWORK)
+
+
+@cache
+def int8_pair(format_name: Format) -> ConvertedPair:
+    return converter(format_name).convert("int8", CALIBRATION)
+
+
+@cache
+def source() -> Reference:
+    return reference_of(NETWORK, CALIBRATION)
+
+
+def verify(format_name: Format, pair: ConvertedPair) -> Verification:
+    with one_torch_thread(), opened(pair, (format_name, "int8")) as (template, search):
+        return verify_pair(template, search, NETWORK, source(), (format_name, "int8")).verification
+
+
+def spoil_onnx(model: Converted) -> Converted:
+    """Multiply the scale of the first convolution's weights, an initializer."""
+    onnx = pytest.importorskip("onnx")
+    proto = onnx.load_from_string(model.content)
+    producers = {output: node for node in proto.graph.node for output in node.output}
+    first = next(node for node in proto.graph.node if node.op_type == "Conv")
+    name = producers[first.input[1]].input[1]
+    scale = next(item for item in proto.graph.initializer if item.name == name)
+    scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * np.float32(FACTOR), name))
+    return replace(model, content=proto.SerializeToString())
+
+
+def spoil_tflite(model: Converted) -> Converted:
+    """Multiply the scales in the quantization table of the first convolution's weights."""
+    tree = read_flatbuffer(model.content)
+    graph = tree.subgraphs[0]
+    first = next(item for item in graph.operators if operator_name(tree, item) == "CONV_2D")
+    quantization = graph.tensors[first.inputs[1]].quantization
+    quantization.scale = [float(value) * FACTOR for value in quantization.scale]
+    return replace(model, content=write_flatbuffer(tree))
+
+
+def spoil_openvino(model: Converted) -> Converted:
+    """Multiply the constant that scales the first convolution's int8 weights, in the .bin file."""
+    layers = dict(re.findall(r'<layer id="(\d+)"(.*?)</layer>', model.content.decode(), re.DOTALL))
+    edges = re.findall(
+        r'<edge from-layer="(\d+)" from-port="\d+" to-layer="(\d+)" to-port="(\d+)"', model.content.decode()
+    )
+    feeds = {(to, port): source for source, to, port in edges}
+    first = next(number for number, text in layers.items() if 'type="Convolution"' in text)
+    at = feeds[first, "1"]
+    while 'type="Multiply"' not in layers[at]:
+        at = feeds[at, "0"]
+    scale = layers[feeds[at, "1"]]
+    kind, begin, size = (re.search(rf'{key}="(\w+)"', scale)[1] for key in ("element_type", "offset", "size"))
+    assert kind == "f32"
+    content = bytearray(model.weights)
+    end = int(begin) + int(size)
+    content[int(begin) : end] = (np.frombuffer(content[int(begin) : end], np.float32) * np.float32(FACTOR)).tobytes()
+    return replace(model, weights=bytes(content))
+
+
+SPOIL: dict[Format, Callable[[Converted], Converted]] = {
+    "onnx": spoil_onnx,
+    "tflite": spoil_tflite,
+    "openvino": spoil_openvino,
+}
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_scale_that_is_four_times_too_large_is_caught(format_name: Format) -> None:
+    pair = int8_pair(format_name)
+    sound, spoilt = (
+        verify(format_name, item) for item in (pair, replace(pair, search=SPOIL[format_name](pair.search)))
+    )
+    assert spoilt.verdict == "not recommended"
+    assert spoilt.peak_agreement < sound.peak_agreement
+    assert spoilt.box_px > max(BUDGETS["int8"].box_px, 3 * sound.box_px)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_int8_is_in_the_graph_and_what_stayed_float_is_listed(format_name: Format) -> None:
+    census = take_census(format_name, int8_pair(format_name).search)
+    products = sum(item.is_product for item in converter(format_name).operators())
+    assert len(census.int8) > len(census.floating) >= 2
+    assert len(census.int8) + len(census.floating) == products
+    total = f"{len(census.int8)} of {products} convolutions and products compute in int8; in float: "
+    assert census.note == total + ", ".join(census.floating)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_float_model_has_nothing_in_int8(format_name: Format) -> None:
+    for precision in ("fp32", "fp16"):
+        census = take_census(format_name, converter(format_name).convert(precision).search)
+        assert census.int8 == ()
+        assert len(census.floating) == sum(item.is_product for item in converter(format_name).operators())
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_excluded_operators_and_no_others_go_back_to_float(format_name: Format) -> None:
+    recipe = recipe_for(format_name, NETWORK.arch)
+    before = take_census(format_name, int8_pair(format_name).search)
+    first = next(item for item in converter(format_name).operators() if item.is_product)
+    pair = converter(format_name).convert("int8", CALIBRATION, replace(recipe, exclude=(first.pattern,)))
+    after = take_census(format_name, pair.search)
+    assert len(after.int8) == len(before.int8) - 1
+    assert set(after.floating) - set(before.floating) == {first.label}
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "tflite"])
+def test_what_was_observed_once_gives_the_same_model_again(format_name: Format) -> None:
+    fresh = make_converter(format_name, NETWORK).convert("int8", CALIBRATION).search
+    again = converter(format_name).convert("int8", CALIBRATION).search
+    assert fresh.content == int8_pair(format_name).search.content == again.content

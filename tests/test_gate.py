@@ -1,0 +1,145 @@
+"""The search for int8: its order, its end, its honesty; against errors laid down by hand for each operator."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from siamedge.export.census import Census
+from siamedge.export.formats import Converted, ConvertedPair
+from siamedge.export.gate import Effort, Found, Purpose, Trial, find_int8, split_by_products
+from siamedge.export.int8_search import records
+from siamedge.export.recipes import Operator, Recipe
+from siamedge.export.verification import BUDGETS, Measured
+from siamedge.runtime.manifest import Verification
+
+EMPTY = ConvertedPair(Converted(b"", b"", (), ()), Converted(b"1234", b"", (), ()))
+RECIPE = Recipe("default", exclude=("stem",))
+
+
+def make_operators(count: int) -> list[Operator]:
+    """Each product is followed by an activation."""
+    return [
+        Operator(label, f"{label}$", is_product)
+        for i in range(count)
+        for label, is_product in ((f"conv{i}", True), (f"relu{i}", False))
+    ]
+
+
+def tally(box_px: Mapping[str, float], rest: float = 0.0, peak: float = 1.0) -> Callable[..., Trial]:
+    """An attempt whose box error is the sum over the operators that are not excluded."""
+
+    def attempt(recipe: Recipe, purpose: Purpose, excluded: tuple[str, ...]) -> Trial:
+        apart = [name for name in box_px if not any(re.match(pattern, name) for pattern in recipe.exclude)]
+        error = rest + sum(box_px[name] for name in apart) * (0.5 if recipe.calibration == "moving_average" else 1.0)
+        is_within = peak >= BUDGETS["int8"].peak_agreement and error <= BUDGETS["int8"].box_px
+        found = Verification(
+            "onnx", "int8", 500, {}, peak, error, "pass" if is_within else "not recommended", f"boxes {error:.2f}"
+        )
+        return Trial(recipe, purpose, EMPTY, Measured(found, 1.0), Census(tuple(apart), ()), excluded)
+
+    return attempt
+
+
+def find(
+    attempt: Callable[..., Trial],
+    count: int = 16,
+    calibrations: Sequence[str] = ("minmax", "moving_average"),
+    effort: Effort = Effort(),  # noqa: B008
+) -> Found:
+    return find_int8(attempt, lambda: make_operators(count), RECIPE, calibrations, effort)
+
+
+def purposes(found: Found) -> list[str]:
+    return [trial.purpose for trial in found.trials]
+
+
+def test_it_stops_at_the_first_recipe_within_budget() -> None:
+    found = find(tally({"conv0": 0.4}))
+    assert purposes(found) == ["default"]
+    assert found.chosen.recipe == RECIPE
+
+
+def test_another_calibration_is_tried_before_anything_goes_back_to_float() -> None:
+    found = find(tally({"conv0": 0.8}))
+    assert purposes(found) == ["default", "calibration"]
+    assert found.chosen.recipe == replace(RECIPE, calibration="moving_average")
+
+
+def test_one_culprit_is_put_back_to_float_with_its_group_and_nothing_else() -> None:
+    found = find(tally({"conv2": 3.0, "conv9": 0.1}))
+    assert purposes(found) == ["default", "calibration", "sensitivity", "sensitivity"]
+    assert found.chosen.excluded == ("conv2", "conv3")
+    assert found.chosen.recipe.exclude == ("stem", "conv2$", "relu2$", "conv3$", "relu3$")
+    assert found.chosen.recipe.calibration == "moving_average"
+
+
+def test_the_most_sensitive_groups_are_put_back_together_until_within_budget() -> None:
+    found = find(tally({"conv1": 1.4, "conv6": 2.0, "conv11": 1.0, "conv14": 0.6}))
+    assert purposes(found)[:10] == ["default", "calibration", *["sensitivity"] * 8]
+    assert purposes(found)[10:] == ["exclusion", "exclusion", "return to int8", "return to int8"]
+    assert [trial.excluded for trial in found.trials[-4:]] == [
+        ("conv6", "conv7", "conv0", "conv1"),
+        ("conv6", "conv7", "conv0", "conv1", "conv10", "conv11"),
+        ("conv6", "conv7", "conv10", "conv11"),
+        ("conv0", "conv1", "conv10", "conv11"),
+    ]
+    assert found.chosen is found.trials[-3]
+
+
+def test_a_group_without_which_it_does_goes_back_to_int8() -> None:
+    """Alone, the first group seems to help more than it does together with the second, which holds the same error."""
+
+    def attempt(recipe: Recipe, purpose: Purpose, excluded: tuple[str, ...]) -> Trial:
+        shared = {"conv0": 0.65} if "conv2" not in excluded or "conv4" not in excluded else {}
+        return tally(shared | {"conv2": 0.7, "conv4": 0.6})(recipe, purpose, excluded)
+
+    found = find(attempt, calibrations=("minmax",), effort=Effort(attempts=16))
+    assert purposes(found)[-1] == "return to int8"
+    assert found.chosen is found.trials[-2]
+    assert "conv0" not in found.chosen.excluded
+    assert found.chosen.is_within
+
+
+def test_where_nothing_is_within_budget_the_nearest_is_given_and_marked() -> None:
+    found = find(tally({"conv1": 2.0}, rest=0.7))
+    assert len(found.trials) <= Effort().attempts
+    assert not found.chosen.is_within
+    assert "conv1" in found.chosen.excluded
+    assert found.chosen.error == min(trial.error for trial in found.trials)
+    chosen = [record for record in records(found, "onnx") if record.chosen]
+    assert [(item.verdict, item.bytes) for item in chosen] == [("not recommended", 4)]
+
+
+def test_moved_peaks_count_as_boxes_do() -> None:
+    found = find(tally({"conv1": 0.1}, peak=0.9), count=4)
+    assert not any(trial.is_within for trial in found.trials)
+    assert found.chosen.error == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("attempts", "groups"), [(1, 0), (2, 0), (3, 0), (4, 2), (8, 4), (14, 8)])
+def test_no_more_recipes_are_tried_than_the_effort_allows(attempts: int, groups: int) -> None:
+    found = find(tally({f"conv{i}": 1.0 for i in range(16)}), effort=Effort(attempts=attempts))
+    assert len(found.trials) == min(attempts, 2) if groups == 0 else attempts
+    assert purposes(found).count("sensitivity") == groups
+
+
+def test_equal_searches_try_equal_recipes() -> None:
+    errors = {f"conv{i}": 0.1 * (i % 5) for i in range(16)}
+    one, other = (find(tally(errors)) for _ in range(2))
+    assert [trial.recipe for trial in one.trials] == [trial.recipe for trial in other.trials]
+
+
+def test_after_the_time_is_over_nothing_more_is_tried_but_one_recipe_always_is() -> None:
+    found = find(tally({"conv1": 2.0}), effort=Effort(minutes=0.0))
+    assert purposes(found) == ["default"]
+
+
+def test_groups_are_contiguous_have_as_many_products_each_and_hold_every_operator() -> None:
+    operators = [Operator("cast", "cast$", False), *make_operators(10)]
+    groups = split_by_products(operators, 4)
+    assert [item for group in groups for item in group] == operators
+    assert [sum(item.is_product for item in group) for group in groups] == [2, 3, 2, 3]
+    assert split_by_products(operators[:1], 4) == []
+    assert len(split_by_products(operators, 99)) == 10
