@@ -42,9 +42,9 @@ def main() -> None:
     rows = [row(item, measured, sequences, OTB) for item in measured]
     frames = sum(len(item) for item in sequences)
     heading = (
-        f"Made by `python benchmarks/accuracy.py`. Data set `{options.dataset.name}`: {len(sequences)} sequences, "
-        f"{frames} frames, one pass, convention `otb` (docs/evaluation.md). "
-        "Intervals: bootstrap over sequences; differences are paired."
+        "Made by `python benchmarks/accuracy.py`. "
+        f"Data set `{options.dataset.name}`: {len(sequences)} sequences, {frames} frames, "
+        "one pass, convention `otb` (docs/evaluation.md). Intervals: bootstrap over sequences; differences are paired."
     )
     table = "\n".join([heading, "", *markdown(rows)])
     print(table)

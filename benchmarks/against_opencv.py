@@ -3,8 +3,9 @@
     python benchmarks/against_opencv.py --bundle v2.siamedge --bundle dart.siamedge
         --sequence ../shared/sequences/VOT15_bag --backbone backbone.onnx --head head.onnx
 
-One interleaved run: in every round each tracker in turn is set on the annotated box of one frame and timed on the next,
-for all scenes. CPU time of all threads of the process, one thread each, pinned to one core, medians of rounds.
+One interleaved run: in every round each tracker in turn is set on the annotated box of one frame, updated once on that
+frame, and timed on the next frame, for all scenes. CPU time of all threads of the process, one thread each, pinned to
+one core, medians of rounds.
 """
 
 import argparse

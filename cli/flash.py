@@ -25,6 +25,8 @@ def flash(
     user: Annotated[bool, typer.Option("--user", help="Install for the user, without root.")] = False,
     wheels: Annotated[Path | None, typer.Option(help="Folder of wheels, instead of the network.")] = None,
     no_wheels: Annotated[bool, typer.Option("--no-wheels", help="Use the packages that the device has.")] = False,
+    inventory: Annotated[Path | None, typer.Option(help="TOML file of devices; then only BUNDLE is given.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Devices of an inventory at once, after the first.")] = 4,
     board: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as pi5.")] = "",
     system: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as trixie.")] = "",
     keep: Annotated[int, typer.Option(min=0, help="Releases to keep besides the last two.")] = 1,
@@ -34,6 +36,7 @@ def flash(
 ) -> None:
     """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
     from siamedge.cli.choices import parse_choices
+    from siamedge.cli.fleet import flash_inventory
     from siamedge.devices.flashing import FlashOptions
     from siamedge.runtime.backends import BACKENDS
 
@@ -43,11 +46,13 @@ def flash(
             raise typer.BadParameter("--rollback and --uninstall take one TARGET and no BUNDLE")
         _back_or_away(what[0], scope, rollback, settle_s)
         return
-    if len(what) != 2:
-        raise typer.BadParameter(f"BUNDLE and TARGET expected, {len(what)} given")
+    if len(what) != (1 if inventory else 2):
+        raise typer.BadParameter(f"{'BUNDLE' if inventory else 'BUNDLE and TARGET'} expected, {len(what)} given")
     wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
     options = FlashOptions(tuple(shlex.split(run)), wanted, scope, wheels, not no_wheels)
-    if what[1].startswith(("card:", "image:", "bundle:")):
+    if inventory:
+        flash_inventory(Path(what[0]), inventory, options, parallel, dry_run)
+    elif what[1].startswith(("card:", "image:", "bundle:")):
         _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:
         _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.loop import Step
+    from siamedge.runtime.mqtt import MqttOutput
     from siamedge.runtime.picking import Candidate, Pick
     from siamedge.runtime.sources import SourceEvent, SourceOptions
     from siamedge.runtime.trackers import Tracker
@@ -81,6 +84,45 @@ def watched(tracker: "Tracker", reacquire: str) -> "Tracker":
         raise typer.BadParameter("this tracker family cannot search; leave it off", param_hint="'--reacquire'")
     rings = WIDEST_RINGS if reacquire == "full-frame" else PresenceParams().max_rings
     return PresenceTracker(cast(Searcher, tracker), PresenceParams(max_rings=rings))
+
+
+def open_mqtt(address: str) -> "MqttOutput":
+    """The connection to a broker, not yet made.
+
+    Raises:
+        SourceError: The address is none.
+        BackendError: The MQTT library is not installed.
+    """
+    from siamedge.runtime.errors import BackendError
+
+    try:
+        from siamedge.runtime.mqtt import MqttOutput, parse_broker
+    except ImportError as error:
+        raise BackendError(f"--mqtt needs {error.name}", hint="pip install 'siamedge[mqtt]'") from error
+    return MqttOutput(parse_broker(address))
+
+
+def open_outputs(
+    stack: ExitStack, mqtt: str | None, pan_tilt: str | None, is_shown: bool
+) -> "list[Callable[[Step], None]]":
+    """Open what each frame is sent to; the stack closes them.
+
+    Raises:
+        SourceError: An address is none, nobody answers there, or there is no screen.
+        BackendError: The MQTT library is not installed.
+    """
+    opened: list[Callable[[Step], None]] = []
+    if mqtt:
+        opened.append(stack.enter_context(open_mqtt(mqtt)).send)
+    if pan_tilt:
+        from siamedge.runtime.pan_tilt import PanTiltOutput
+
+        opened.append(stack.enter_context(PanTiltOutput(pan_tilt)).send)
+    if is_shown:
+        from siamedge.runtime.window import WindowOutput
+
+        opened.append(stack.enter_context(WindowOutput()).send)
+    return opened
 
 
 def serve_page(

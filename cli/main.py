@@ -3,7 +3,6 @@
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -18,6 +17,7 @@ COMMANDS = {
     "track": "siamedge.cli.track:track",
     "tune": "siamedge.cli.tune:tune",
     "bench": "siamedge.cli.bench:bench",
+    "cameras": "siamedge.cli.cameras:cameras",
     "doctor": "siamedge.cli.doctor:doctor",
     "flash": "siamedge.cli.flash:flash",
     "status": "siamedge.cli.status:status",
@@ -34,16 +34,15 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, invoke_without_command=True)
-
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
+        from importlib.metadata import version
+
         typer.echo(f"siamedge {version('siamedge')}")
         raise typer.Exit
 
 
-@app.callback()
 def siamedge(
     context: typer.Context,
     show_version: Annotated[
@@ -55,18 +54,29 @@ def siamedge(
         context.fail("no command given")
 
 
-for _name, _target in COMMANDS.items():
-    _module, _attribute = _target.split(":")
-    _command = getattr(import_module(_module), _attribute)
-    if isinstance(_command, typer.Typer):
-        app.add_typer(_command, name=_name)
-    else:
-        app.command(_name)(_command)
+def make_app(asked: str | None) -> typer.Typer:
+    """Build the command line.
+
+    Args:
+        asked: The first argument. Only its command is imported, which saves a quarter of the start; if it is no
+            command, all are, for the help and for typer's message.
+    """
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, invoke_without_command=True)
+    app.callback()(siamedge)
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        module, attribute = COMMANDS[name].split(":")
+        command = getattr(import_module(module), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
 
 
 def main() -> None:
     """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
     try:
+        app = make_app(next(iter(sys.argv[1:]), None))
         code = app(with_values(sys.argv[1:]), prog_name="siamedge", standalone_mode=False)
     except SiamedgeError as error:
         _stop(str(error), error.hint, 1)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from siamedge.runtime.latency import LatencyMeter
@@ -19,12 +20,19 @@ def say(text: str) -> None:
 
 
 class Status:
-    """The one-line status on a terminal, and the last lines on standard error."""
+    """The one-line status on a terminal, and the last lines on standard error, also after Ctrl-C.
 
-    def __init__(self, picked: "Pick", *, is_explained: bool) -> None:
+    Args:
+        picked: What runs.
+        frames: Where the frames come from.
+        output: The video that is written.
+        is_explained: Tell why this was picked.
+    """
+
+    def __init__(self, picked: "Pick", frames: "FrameSource", output: Path | None, *, is_explained: bool) -> None:
         self._choice, self._lost = picked.choice, 0
-        self._latencies: list[float] = []
-        self._from_capture = LatencyMeter()
+        self._frames, self._output = frames, output
+        self._updates, self._from_capture = LatencyMeter(), LatencyMeter()
         self._is_terminal = sys.stderr.isatty()
         if is_explained:
             for candidate in picked.candidates:
@@ -32,7 +40,8 @@ class Status:
 
     def add(self, step: "Step") -> None:
         """Take one frame into account."""
-        self._latencies.append(step.timing.tracker_ms)
+        if self._from_capture.total:  # the first frame is the start box, nothing was searched
+            self._updates.add(step.timing.tracker_ms)
         self._from_capture.add(step.timing.latency_ms)
         self._lost += step.result.lost
         if self._is_terminal:
@@ -40,19 +49,29 @@ class Status:
             where = f"{x:.0f},{y:.0f},{w:.0f},{h:.0f}"
             say(f"\rframe {step.frame.index}  box {where}  score {step.result.score:.2f}  {step.state}\x1b[K")
 
-    def finish(self, output: Path | None, frames: "FrameSource") -> None:
+    def __enter__(self) -> "Status":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_terminal and self._from_capture.total:
+            say("\n")
+        if self._from_capture.total and (kind is None or issubclass(kind, KeyboardInterrupt)):
+            self._sum_up()
+
+    def _sum_up(self) -> None:
         """Say what ran, how fast, and where the video is."""
-        choice, updates = self._choice, sorted(self._latencies[1:])
-        end = "\n" if self._is_terminal else ""
-        speed = f", {updates[len(updates) // 2]:.2f} ms a frame" if updates else ""
+        choice = self._choice
+        speed = f", {self._updates.percentile(0.5):.2f} ms a frame" if self._updates.total else ""
         lost = f", lost in {self._lost}" if self._lost else ""
         ran = f"{choice.backend} {choice.precision} on {choice.device}"
-        say(f"{end}{len(self._latencies)} frames{lost}; {ran}{speed} (median in the tracker)\n")
-        if counters := getattr(frames, "counters", None):
+        say(f"{self._from_capture.total} frames{lost}; {ran}{speed} (median in the tracker)\n")
+        if counters := getattr(self._frames, "counters", None):
             p50, p95, p99 = self._from_capture.percentiles()
             say(
                 f"capture to box: {p50:.1f} ms (p50), {p95:.1f} (p95), {p99:.1f} (p99); "
                 f"{counters.dropped} frames dropped for newer ones, {counters.reconnects} reconnects\n"
             )
-        if output:
-            say(f"wrote {output}\n")
+        if self._output:
+            say(f"wrote {self._output}\n")

@@ -22,7 +22,7 @@ def verification_table(manifest: Manifest, latencies: Latencies | None = None) -
     title = f"{manifest.name} ({manifest.tracker.arch}) against the source network on {crops} crops"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)
-    headings = ("KiB", "max diff", "cosine", "peak", "box px", *(("ms here",) if latencies is not None else ()))
+    headings = ("KiB", "max diff", "cosine", "peak", "box px", *(("ms",) if latencies is not None else ()))
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)

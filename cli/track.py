@@ -10,12 +10,23 @@ import typer
 
 from siamedge.cli.choices import parse_box, parse_choice
 from siamedge.cli.choosing import Wanted, choose, make
-from siamedge.cli.live import REACQUIRE, ROTATIONS, serve_page, source_options, tell_event_as_json, watched
+from siamedge.cli.live import (
+    REACQUIRE,
+    ROTATIONS,
+    open_outputs,
+    serve_page,
+    source_options,
+    tell_event_as_json,
+    watched,
+)
 from siamedge.cli.progress import Status
 from siamedge.runtime.backends import BACKENDS, MODES, PRECISIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from siamedge.runtime.geometry import Box
+    from siamedge.runtime.loop import Step
 
 
 def track(
@@ -44,6 +55,11 @@ def track(
         str | None, typer.Option(metavar="[HOST:PORT]", help="Serve a page to pick the target on; 127.0.0.1:8765.")
     ] = None,
     reacquire: Annotated[str, typer.Option(help="Notice loss and search the target: off, near or full-frame.")] = "off",
+    mqtt: Annotated[str | None, typer.Option(help="Send every box to a broker: mqtt://HOST:PORT/TOPIC.")] = None,
+    pan_tilt: Annotated[
+        str | None, typer.Option(help="Send the target's offset from the middle: udp://HOST:PORT.")
+    ] = None,
+    window: Annotated[bool, typer.Option("--window", help="Show the picture, where OpenCV has windows.")] = False,
     size: Annotated[str | None, typer.Option(help="Ask the camera for WIDTHxHEIGHT.")] = None,
     fps: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Ask the camera for this rate.")] = None,
     rotate: Annotated[str, typer.Option(help="Turn frames clockwise: 0, 90, 180 or 270.")] = "0",
@@ -70,9 +86,7 @@ def track(
     from siamedge.runtime.bundle import Bundle
     from siamedge.runtime.loop import as_json_line
     from siamedge.runtime.loop import track as follow
-    from siamedge.runtime.overlay import draw_step
     from siamedge.runtime.sources import open_source
-    from siamedge.runtime.video import VideoWriter
 
     opened = Bundle.open(bundle)
     picked = choose(opened, Wanted(backend, wanted, device, threads), is_explained=explain)
@@ -81,18 +95,29 @@ def track(
         return
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, options))
+        status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
         start = box or start_of(frames)
         tracker = watched(make(opened, picked.choice, in_mode, opencv_models), reacquire)
-        writer = stack.enter_context(VideoWriter(output, frames.fps)) if output else None
-        status = Status(picked, is_explained=explain)
+        outputs = open_outputs(stack, mqtt, pan_tilt, window)
+        write = writer_to(output, frames.fps, stack) if output else None
         for step in follow(frames, tracker, start):
             if as_json:
                 sys.stdout.write(as_json_line(step) + "\n")
                 sys.stdout.flush()
-            if writer:
-                writer.write(draw_step(step))
+            for send in outputs:
+                send(step)
+            if write:
+                write(step)
             status.add(step)
-    status.finish(output, frames)
+
+
+def writer_to(output: Path, fps: float, stack: ExitStack) -> "Callable[[Step], None]":
+    """Give what writes a frame with its box into a video; the stack closes it."""
+    from siamedge.runtime.overlay import draw_step
+    from siamedge.runtime.video import VideoWriter
+
+    writer = stack.enter_context(VideoWriter(output, fps))
+    return lambda step: writer.write(draw_step(step))
 
 
 def start_of(frames: object) -> "Box":

@@ -117,7 +117,7 @@ def make_release(parts: Parts, options: FlashOptions, cache: Path, work: Path) -
     bundle, found, platform, groups = parts
     layers: list[Layer] = [bundle_layer(bundle, work / "bundle"), code_layer(work / "code")]
     if options.send_wheels:
-        layers.append(site_layer(platform, requirements(found.backends), cache, options.wheels))
+        layers.append(site_layer(platform, requirements(found.backends, _extras(options)), cache, options.wheels))
     files = {
         **launchers(found.python.path),
         "device.json": device_settings(found.profile.name, found.choices, found.profile.threads),
@@ -125,6 +125,10 @@ def make_release(parts: Parts, options: FlashOptions, cache: Path, work: Path) -
     if options.track and found.scope != "none":
         files[UNIT] = unit_text(found.base, _service(options, groups, found.profile), found.scope)
     return tie(layers, files, work / "release")
+
+
+def _extras(options: FlashOptions) -> tuple[str, ...]:
+    return ("web",) if any(word.split("=")[0] == "--web" for word in options.track) else ()
 
 
 def _service(options: FlashOptions, groups: tuple[str, ...], profile: DeviceProfile) -> ServiceOptions:

@@ -19,6 +19,8 @@ from types import FrameType
 _STATUS_EVERY_S = 2.0
 _HEARTBEATS_A_PERIOD = 4
 _RECENT_FRAMES = 300
+_PAGE_POLL_S = 0.5
+_PAGE_LIMIT_S = 5.0
 
 
 class Notifier:
@@ -66,21 +68,29 @@ class Heartbeat:
         """Count one frame.
 
         Args:
-            line: JSON with "state" and "latency_ms", as `siamedge track --json` prints it.
+            line: As `siamedge track --json` prints it: a frame, or an event of the source.
             now_s: Monotonic time.
         """
         step = json.loads(line)
+        if "event" in step:
+            self.beat(now_s)
+            self._notifier.send(f"STATUS={step['event']}: {step.get('detail', '')}")
+            return
         self._recent.append((now_s, float(step["latency_ms"])))
         self._frames += 1
         if self._frames == 1:
             self._notifier.send("READY=1")
-        if now_s - self._beat_s >= self._beat_every_s:
-            self._notifier.send("WATCHDOG=1")
-            self._beat_s = now_s
+        self.beat(now_s)
         changed, self._state = step["state"] != self._state, step["state"]
         if changed or now_s - self._status_s >= _STATUS_EVERY_S:
             self._notifier.send(f"STATUS={self.status()}")
             self._status_s = now_s
+
+    def beat(self, now_s: float) -> None:
+        """Say that the tracker lives, unless that was said a moment ago."""
+        if now_s - self._beat_s >= self._beat_every_s:
+            self._notifier.send("WATCHDOG=1")
+            self._beat_s = now_s
 
     def status(self) -> str:
         """One line: state, frames, frames a second and latency over the last 300 frames."""
@@ -98,19 +108,55 @@ def follow(lines: Iterable[str], heartbeat: Heartbeat) -> None:
         heartbeat.take(line, time.monotonic())
 
 
+def watch_page(address: str, tracker: "subprocess.Popen[str]", notifier: Notifier, every_s: float) -> None:
+    """Ask the page of a tracker with --web until it ends: ready when it first answers, alive each time it does."""
+    host, _, port = address.rpartition(":")
+    is_ready = False
+    while tracker.poll() is None:
+        if page_answers(host, int(port)):
+            notifier.send("WATCHDOG=1" if is_ready else f"READY=1\nSTATUS=page on {address}")
+            is_ready = True
+        with suppress(subprocess.TimeoutExpired):
+            tracker.wait(every_s if is_ready else _PAGE_POLL_S)
+
+
+def page_answers(host: str, port: int) -> bool:
+    """Whether a web server there answers a request within some seconds, whatever it says."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
+    try:
+        with socket.create_connection((host, port), timeout=_PAGE_LIMIT_S) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return connection.recv(5) == b"HTTP/"
+    except OSError:
+        return False
+
+
+def web_address(command: Sequence[str]) -> str:
+    """host:port of the page that a command serves, empty if it serves none."""
+    for index, word in enumerate(command):
+        if word == "--web":
+            return command[index + 1]
+        if word.startswith("--web="):
+            return word.removeprefix("--web=")
+    return ""
+
+
 def main(command: Sequence[str]) -> int:
     """Run the tracker and give its exit status; a signal to this process stops the tracker."""
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
     watchdog_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
     environment = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     environment["PYTHONUNBUFFERED"] = "1"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as tracker:
+    output = None if web_address(command) else subprocess.PIPE
+    with subprocess.Popen(command, stdout=output, text=True, env=environment) as tracker:
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             tracker.terminate()
 
         signal.signal(signal.SIGTERM, stop)
-        if tracker.stdout:
+        if address := web_address(command):
+            watch_page(address, tracker, notifier, watchdog_s / _HEARTBEATS_A_PERIOD or _PAGE_LIMIT_S)
+        elif tracker.stdout:
             follow(tracker.stdout, Heartbeat(notifier, watchdog_s))
         status = tracker.wait()
     notifier.send("STOPPING=1")

@@ -23,7 +23,11 @@ TimeoutStartSec={start_s}
 TimeoutStopSec=10
 Restart=on-failure
 RestartSec=2
+StateDirectory=siamedge
+CacheDirectory=siamedge
+WorkingDirectory=%S/siamedge
 Environment=PYTHONPYCACHEPREFIX=%C/siamedge/pycache
+Environment=HOME=%C/siamedge XDG_CACHE_HOME=%C/siamedge
 {sandbox}{common}
 [Install]
 WantedBy={wanted_by}
@@ -39,8 +43,6 @@ SystemCallArchitectures=native
 UMask=0077
 """
 _SYSTEM = """DynamicUser=yes
-StateDirectory=siamedge
-CacheDirectory=siamedge
 CapabilityBoundingSet=
 ProtectSystem=strict
 ProtectHome=yes

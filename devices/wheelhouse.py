@@ -43,9 +43,9 @@ class Platform(NamedTuple):
         return [*options, *(f"--platform={name}" for name in platforms), *(f"--abi={abi}" for abi in abis)]
 
 
-def requirements(backends: Sequence[str]) -> tuple[str, ...]:
-    """What the device side of siamedge requires with the libraries of these backends, as its metadata says."""
-    extras = {LIBRARIES[name].extra for name in backends}
+def requirements(backends: Sequence[str], more: Sequence[str] = ()) -> tuple[str, ...]:
+    """What the device side requires with these backends and more extras, as siamedge's metadata says."""
+    extras = {*more, *(LIBRARIES[name].extra for name in backends)}
     found = []
     for line in metadata.requires("siamedge") or []:
         requirement, _, marker = line.partition(";")

@@ -78,6 +78,19 @@ class CalibrationSet:
                     hint="make the calibration set with this network",
                 )
 
+    def joined(self, other: "CalibrationSet") -> "CalibrationSet":
+        """This set and another one, cut for the same network.
+
+        Raises:
+            ExportError: The other one has crops of other sizes.
+        """
+        other.check_sizes(self.templates.shape[1], self.searches.shape[1])
+        return CalibrationSet(
+            np.concatenate([self.templates, other.templates]),
+            np.concatenate([self.searches, other.searches]),
+            np.concatenate([self.pairs, other.pairs + len(self.templates)]),
+        )
+
     def save(self, path: Path) -> None:
         """Write a compressed .npz file."""
         with path.open("wb") as file:

@@ -108,3 +108,8 @@ def load_network(path: Path, arch: str | None = None) -> SourceNetwork:
 def default_weights() -> Path:
     """Give the path of the weights that come with siamedge."""
     return Path(__file__).parent / "families" / "weights" / "dart_s.safetensors"
+
+
+def default_calibration() -> Path:
+    """Give the path of the drawn crops that come with those weights."""
+    return default_weights().with_name("calibration.npz")

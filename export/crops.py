@@ -1,12 +1,13 @@
 """Chooses the crops of an export: those that int8 is calibrated on, and others that everything is verified on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from siamedge.export.calibration import CalibrationSet
+from siamedge.export.checkpoints import default_calibration
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.rollout import collect_crops, render_crops
 from siamedge.runtime.errors import ExportError
@@ -51,7 +52,10 @@ def choose_crops(
         return _crops(crops, apart, VERIFICATION_CROPS, origin, int8=int8)
     progress("rendering crops for the comparison")
     crops = render_crops(network, CALIBRATION_CROPS + SYNTHETIC_VERIFICATION_CROPS)
-    return _crops(crops, apart, SYNTHETIC_VERIFICATION_CROPS, "synthetic scenes that come with siamedge", int8=int8)
+    chosen = _crops(crops, apart, SYNTHETIC_VERIFICATION_CROPS, "drawn scenes that come with siamedge", int8=int8)
+    if chosen.calibration is None:
+        return chosen
+    return replace(chosen, calibration=chosen.calibration.joined(CalibrationSet.load(default_calibration())))
 
 
 def _crops(crops: CalibrationSet, apart: CalibrationSet | None, count: int, origin: str, *, int8: bool) -> Crops:

@@ -74,8 +74,9 @@ class OnnxConverter:
         if recipe.activations == "float":
             return self._finish(index, quantize_onnx.store_int8(self.float_models[index]))
         kind = (index, recipe.calibration, digest(feeds))
+        crop = self.graphs[index].inputs[0].name
         model, self._ranges[kind] = quantize_onnx.quantize(
-            self.float_models[index], feeds, recipe, self._ranges.get(kind)
+            self.float_models[index], feeds, crop, recipe, self._ranges.get(kind)
         )
         return self._finish(index, model)
 

@@ -20,6 +20,8 @@ from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.telemetry import telemetry_blocked
 
+COUNTED_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
+"""Such as Reshape_35: a type of operator and a counter; names from the ONNX graph begin with a small letter."""
 HINT_INSTALL = "pip install 'siamedge[export]'"
 
 
@@ -116,7 +118,7 @@ def name_by_position(model: Any) -> None:
     model.set_friendly_name("siamedge")
     for position, operator in enumerate(model.get_ordered_ops()):
         kind = operator.get_type_name()
-        if re.fullmatch(rf"{kind}_\d+", operator.get_friendly_name()):
+        if kind != "Parameter" and COUNTED_NAME.fullmatch(operator.get_friendly_name()):
             operator.set_friendly_name(f"{kind}_{position}")
 
 

@@ -4,11 +4,13 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from siamedge.export.calibration_feeds import FeedReader, Feeds
+from siamedge.export.onnx_crop import CropChain, feed_integers, find_crop_chain
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
@@ -92,13 +94,14 @@ def channel_axis(node: "NodeProto") -> int:
 
 
 def quantize(
-    model: "ModelProto", feeds: list[Feeds], recipe: Recipe, ranges: bytes | None = None
+    model: "ModelProto", feeds: list[Feeds], crop: str, recipe: Recipe, ranges: bytes | None = None
 ) -> "tuple[ModelProto, bytes]":
     """Quantize statically: QDQ, int8 weights a channel, activations a tensor.
 
     Args:
-        model: fp32.
-        feeds: To observe it on.
+        model: fp32; not changed.
+        feeds: Its inputs, once for each calibration pair.
+        crop: Name of the input that takes the crop.
         recipe: How to quantize.
         ranges: What was observed before on the same feeds with the same calibration, to spare doing it again.
 
@@ -117,30 +120,41 @@ def quantize(
         raise ExportError(
             f"ONNX Runtime has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}"
         )
-    source = ModelProto()
+    chain = find_crop_chain(model, crop) if recipe.activations == "uint8" else None
+    source, result = ModelProto(), ModelProto()
     source.CopyFrom(model)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
         if ranges is not None:
             cache.write_bytes(ranges)
         quantization.quantize_static(
-            source,
-            str(path),
-            FeedReader(feeds),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            weight_type=quantization.QuantType.QInt8,
-            activation_type=quantization.QuantType.QUInt8
-            if recipe.activations == "uint8"
-            else quantization.QuantType.QInt8,
-            nodes_to_exclude=float_nodes(model, recipe),
-            calibrate_method=getattr(quantization.CalibrationMethod, METHODS[recipe.calibration]),
-            calibration_cache_path=cache,
-            extra_options={"CalibMovingAverage": recipe.calibration == "moving_average"},
+            source, str(path), FeedReader(feeds), **options(quantization, model, chain, recipe, cache)
         )
-        result = ModelProto()
         result.ParseFromString(path.read_bytes())
-        return result, cache.read_bytes()
+        observed = cache.read_bytes()
+    if chain is not None:
+        feed_integers(result, crop, chain)
+    return result, observed
+
+
+def options(
+    quantization: ModuleType, model: "ModelProto", chain: CropChain | None, recipe: Recipe, cache: Path
+) -> dict[str, Any]:
+    """Express a recipe in ONNX Runtime's terms."""
+    types, method = quantization.QuantType, METHODS[recipe.calibration]
+    return {
+        "quant_format": quantization.QuantFormat.QDQ,
+        "per_channel": True,
+        "weight_type": types.QInt8,
+        "activation_type": types.QUInt8 if recipe.activations == "uint8" else types.QInt8,
+        "nodes_to_exclude": [*float_nodes(model, recipe), *(chain.nodes if chain else ())],
+        "calibrate_method": getattr(quantization.CalibrationMethod, method),
+        "calibration_cache_path": cache,
+        "extra_options": {
+            "CalibMovingAverage": recipe.calibration == "moving_average",
+            "TensorQuantOverrides": chain.override(quantization) if chain else {},
+        },
+    }
 
 
 def float_nodes(model: "ModelProto", recipe: Recipe) -> list[str]:

@@ -9,9 +9,13 @@ from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.telemetry import telemetry_blocked
 
+METHODS: Mapping[CalibrationMethod, str | None] = {
+    "default": None,
+    "minmax": "MINMAX",
+    "mean_minmax": "MEAN_MINMAX",
+}
+"""Name in NNCF's RangeEstimatorParametersSet; None: NNCF chooses by operator."""
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
-METHODS: Mapping[CalibrationMethod, str] = {"minmax": "MINMAX", "mean_minmax": "MEAN_MINMAX"}
-"""Name in NNCF's RangeEstimatorParametersSet."""
 
 
 def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
@@ -30,7 +34,11 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
     if recipe.calibration not in METHODS:
         raise ExportError(f"NNCF has no calibration {recipe.calibration!r}", hint=f"one of {', '.join(METHODS)}")
-    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet
+    method = METHODS[recipe.calibration]
+    estimator = nncf.quantization.range_estimator
+    activations = (
+        getattr(estimator.RangeEstimatorParametersSet, method) if method else estimator.RangeEstimatorParameters()
+    )
     ignored = nncf.IgnoredScope(
         names=end_operators(model) if recipe.float_ends else [],
         types=list(recipe.float_ops),
@@ -44,9 +52,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             subset_size=len(feeds),
             ignored_scope=ignored,
             fast_bias_correction=True,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                activations_range_estimator_params=getattr(ranges, METHODS[recipe.calibration])
-            ),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=activations),
         )
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from siamedge.runtime.backends import Format, Precision
 
-CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax"]
+CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax", "default"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Recipe:
         name: As it is written into the manifest.
         template_precision: Precision of the template graph of an int8 pair. It runs once a target, so its cost does
             not count, while an error of the kernels spoils every frame.
-        calibration: How ranges of activations are taken from what was observed.
+        calibration: How ranges of activations are taken from what was observed; "default" leaves it to the library,
+            which may treat operators differently (NNCF does, and loses a quarter of what one rule for all loses).
         float_ops: Types of operators that stay float, in the names of the format.
         float_ends: The last convolution or product before each output stays float. It costs next to nothing; without it
             neighbouring cells often get the same score, and chance decides which of them wins.
@@ -52,7 +53,7 @@ class Operator(NamedTuple):
 
 ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
 AEQ = Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL"))
-NNCF = Recipe("nncf_static_i8", calibration="mean_minmax")
+NNCF = Recipe("nncf_static_i8", calibration="default")
 
 RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF}
 """The default of each format."""

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from siamedge.runtime.geometry import Box, FloatArray, Image, intersection_over_union
+from siamedge.runtime.tensors import Array
 
 WORKING_PX = 160
 """Longer side of the picture in which is searched."""
@@ -35,7 +36,8 @@ def find_target(before: Image, now: Image, taken: list[Box]) -> Box:
     return _best(energy, side, scale, taken)
 
 
-def _edges(values: FloatArray) -> FloatArray:
+def _edges(grey: Array) -> FloatArray:
+    values = grey.astype(np.float32)
     dx, dy = cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)
     return np.asarray(cv2.magnitude(dx, dy), np.float32)
 

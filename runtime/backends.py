@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array, TensorSpec
@@ -54,6 +54,14 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free what the session holds; it cannot run any more."""
+
+
+@runtime_checkable
+class LendingSession(Protocol):
+    """A session whose inputs have memory of their own: what is written there need not be copied."""
+
+    def memory(self, name: str) -> Array:
+        """An input's memory, as in its spec; fed back to run as it is, it is not copied."""
 
 
 class Backend(Protocol):

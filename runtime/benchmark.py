@@ -11,8 +11,9 @@ from statistics import median
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
-from siamedge.runtime.backends import Session
+from siamedge.runtime.backends import LendingSession, Session
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, Image
@@ -109,6 +110,13 @@ class TimedSession:
         outputs = self._session.run(feeds)
         self.runs.append((start_ns, time.process_time_ns()))
         return outputs
+
+    def memory(self, name: str) -> Array:
+        """The session's own memory of an input, or new memory if it lends none."""
+        if isinstance(self._session, LendingSession):
+            return self._session.memory(name)
+        spec = self.inputs[name]
+        return np.empty(spec.shape, spec.dtype)
 
     def close(self) -> None:
         """Free what the session holds."""

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -113,10 +111,17 @@ def read_file(path: Path, name: str, bytes_wanted: int | None = None) -> bytes:
     """
     if path.is_dir():
         return _read_from_folder(path, name, bytes_wanted)
-    if path.is_file() and zipfile.is_zipfile(path):
+    if path.is_file() and is_zip(path):
         return _read_from_zip(path, name, bytes_wanted)
     what = "not a bundle (neither a folder nor a whole zip file)" if path.exists() else "no such bundle"
     raise BundleError(f"{path}: {what}", hint=MAKE)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip file; zipfile is imported only for files, since most bundles are folders."""
+    import zipfile
+
+    return zipfile.is_zipfile(path)
 
 
 def _read_from_folder(root: Path, name: str, bytes_wanted: int | None) -> bytes:
@@ -133,6 +138,9 @@ def _read_from_folder(root: Path, name: str, bytes_wanted: int | None) -> bytes:
 
 
 def _read_from_zip(path: Path, name: str, bytes_wanted: int | None) -> bytes:
+    import zipfile
+    import zlib
+
     try:
         with zipfile.ZipFile(path) as archive:
             if name not in archive.NameToInfo:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from siamedge.runtime.backends import Session
+from siamedge.runtime.backends import LendingSession, Session
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import FloatArray, Image
 from siamedge.runtime.tensors import Array, TensorSpec, encode_crop
@@ -36,7 +36,11 @@ class CropRunner:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._spec = crop_spec(session)
-        self._input: Array = np.empty(self._spec.shape, self._spec.dtype)
+        self._input: Array = (
+            session.memory(self._spec.name)
+            if isinstance(session, LendingSession)
+            else np.empty(self._spec.shape, self._spec.dtype)
+        )
         self._feeds: dict[str, Array] = {self._spec.name: self._input}
         is_picture = self._spec.layout == "NHWC" and self._spec.dtype == "uint8"
         side = self._spec.shape[1 if self._spec.layout == "NHWC" else 2]

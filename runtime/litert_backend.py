@@ -1,12 +1,16 @@
 """LiteRT (TensorFlow Lite): ai-edge-litert, or its predecessor tflite-runtime where that one still works."""
 
+import ctypes
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from siamedge.runtime.backends import Format, Model
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.feeds import by_name, check_declared, check_feeds
+from siamedge.runtime.native_stderr import quiet_native_stderr
 from siamedge.runtime.tensors import Array, TensorSpec
 
 LIBRARIES: tuple[tuple[str, str], ...] = (
@@ -47,8 +51,9 @@ def build_interpreter(model: Model, threads: int) -> Any:
     """
     make = find_interpreter()
     try:
-        interpreter = make(model_content=model.content, num_threads=threads)
-        interpreter.allocate_tensors()
+        with quiet_native_stderr():
+            interpreter = make(model_content=model.content, num_threads=threads)
+            interpreter.allocate_tensors()
     except (RuntimeError, ValueError, AttributeError, SystemError) as error:
         raise BackendError(f"{model.name}: {make.__module__} refuses the model: {error}", hint=HINT_INSTALL) from error
     return interpreter
@@ -67,6 +72,7 @@ class LiteRTSession:
         check_declared(model.name, "outputs", declared(outputs), model.outputs)
         self._input_indices = {name: int(tensor["index"]) for name, tensor in inputs.items()}
         self._output_indices = {name: int(tensor["index"]) for name, tensor in outputs.items()}
+        self._lent: dict[str, Array] = {}
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -90,15 +96,37 @@ class LiteRTSession:
         check_feeds(self._name, self._inputs, feeds)
         try:
             for name, feed in feeds.items():
-                interpreter.set_tensor(self._input_indices[name], feed)
+                if self._lent.get(name) is not feed:
+                    interpreter.set_tensor(self._input_indices[name], feed)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise BackendError(f"{self._name}: LiteRT failed: {error}") from error
         return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
 
+    def memory(self, name: str) -> Array:
+        """An input's memory in the interpreter, which it keeps alive."""
+        if name not in self._lent:
+            self._lent[name] = borrow_tensor(self._interpreter, self._input_indices[name])
+        return self._lent[name]
+
     def close(self) -> None:
         """Free the model."""
         self._interpreter = None
+        self._lent.clear()
+
+
+def borrow_tensor(interpreter: Any, index: int) -> Array:
+    """Give a tensor's memory.
+
+    The interpreter refuses to run while a view that it made itself is held, lest its memory moves. Here it is allocated
+    once and never resized, and the array keeps the interpreter alive.
+    """
+    view = interpreter.tensor(index)()
+    address, shape, dtype, size = view.ctypes.data, view.shape, view.dtype, view.nbytes
+    del view
+    memory = (ctypes.c_byte * size).from_address(address)
+    memory.owner = interpreter
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def signature_tensors(model: str, interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -98,7 +98,7 @@ class LiveSource:
         self._opened_s = time.monotonic()
         self._changed = threading.Condition()
         self._newest: Packet | None = None
-        self._events: deque[SourceEvent] = deque()
+        self._events: deque[tuple[int, SourceEvent]] = deque()
         self._is_closing = threading.Event()
         self._has_ended = False
         self._last_size: tuple[int, int] | None = None
@@ -150,8 +150,8 @@ class LiveSource:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest or self._events or self._has_ended, timeout=0.1)
-                events, packet, index = list(self._events), self._newest, self.counters.captured - 1
-                self._events.clear()
+                packet, index = self._newest, self.counters.captured - 1
+                events = self._events_before(index if packet else self.counters.captured)
                 self._newest = None
             for event in events:
                 self._deliver(event)
@@ -162,6 +162,13 @@ class LiveSource:
             self._options.on_wait()
             if self.state in ("live", "frozen") and time.monotonic() - waiting_since_s > STALLED_AFTER_S:
                 self._tell("stalled", f"no frame for {STALLED_AFTER_S:g} s")
+
+    def _events_before(self, index: int) -> list[SourceEvent]:
+        """Take the events that happened before a frame arrived; the lock is held."""
+        events: list[SourceEvent] = []
+        while self._events and self._events[0][0] <= index:
+            events.append(self._events.popleft()[1])
+        return events
 
     def _watch(self, packet: Packet, image: Image) -> None:
         """Notice that frames came back, stopped changing, or changed their size."""
@@ -243,5 +250,6 @@ class LiveSource:
     def _queue(self, kind: EventKind, detail: str) -> None:
         """Leave an event of the reader's thread for the thread that iterates."""
         with self._changed:
-            self._events.append(SourceEvent(kind, time.monotonic() - (self._start_s or self._opened_s), detail))
+            event = SourceEvent(kind, time.monotonic() - (self._start_s or self._opened_s), detail)
+            self._events.append((self.counters.captured, event))
             self._changed.notify()

@@ -50,6 +50,7 @@ class OnnxRuntimeSession:
         check_declared(model.name, "inputs", declared(self._session.get_inputs()), model.inputs)
         check_declared(model.name, "outputs", declared(self._session.get_outputs()), model.outputs)
         self._bound: dict[str, Array] = {}
+        self._own: dict[str, Array] = {}
         self._results = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in model.outputs}
         self._binding = self._session.io_binding()
         for name, result in self._results.items():
@@ -76,8 +77,8 @@ class OnnxRuntimeSession:
         check_feeds(self._name, self._inputs, feeds)
         try:
             for name, feed in feeds.items():
-                if self._bound.get(name) is not feed:
-                    self._bind(name, feed)
+                if (bound := self._bound.get(name)) is not feed:
+                    self._take(name, feed, bound)
             self._session.run_with_iobinding(self._binding)
         except self._refusals as error:
             raise BackendError(f"{self._name}: onnxruntime failed: {error}") from error
@@ -88,10 +89,22 @@ class OnnxRuntimeSession:
         self._binding = self._session = None
         self._bound.clear()
 
-    def _bind(self, name: str, feed: Array) -> None:
-        contiguous = np.ascontiguousarray(feed)
-        self._binding.bind_cpu_input(name, contiguous)
-        self._bound[name] = contiguous
+    def _take(self, name: str, feed: Array, bound: Array | None) -> None:
+        """Read the first array of a name where it lies; when others follow, copy them into memory of our own.
+
+        Trackers that share a session take turns with their arrays, and binding one costs more than copying it.
+        """
+        if bound is None:
+            self._bind(name, np.ascontiguousarray(feed))
+            return
+        if name not in self._own:
+            self._own[name] = np.empty(feed.shape, feed.dtype)
+            self._bind(name, self._own[name])
+        np.copyto(self._own[name], feed)
+
+    def _bind(self, name: str, memory: Array) -> None:
+        self._binding.bind_cpu_input(name, memory)
+        self._bound[name] = memory
 
 
 def open_session(model: Model, runtime: ModuleType, provider: str, threads: int) -> Any:

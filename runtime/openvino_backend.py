@@ -50,6 +50,7 @@ class OpenVINOSession:
         self._tensor = openvino.Tensor
         self._request: Any = compiled.create_infer_request()
         self._bound: dict[str, Array] = {}
+        self._own: dict[str, Array] = {}
         self._results = {name: self._request.get_tensor(name).data for name in self._outputs}
 
     @property
@@ -73,8 +74,8 @@ class OpenVINOSession:
         check_feeds(self._name, self._inputs, feeds)
         try:
             for name, feed in feeds.items():
-                if self._bound.get(name) is not feed:
-                    self._bind(name, feed)
+                if (bound := self._bound.get(name)) is not feed:
+                    self._take(name, feed, bound)
             self._request.infer(share_outputs=True)  # start_async hands over to another thread and back
         except RuntimeError as error:
             raise BackendError(f"{self._name}: OpenVINO failed: {error}") from error
@@ -86,10 +87,22 @@ class OpenVINOSession:
         self._request = None
         self._bound.clear()
 
-    def _bind(self, name: str, feed: Array) -> None:
-        contiguous = np.ascontiguousarray(feed)
-        self._request.set_tensor(name, self._tensor(contiguous, shared_memory=True))
-        self._bound[name] = contiguous
+    def _take(self, name: str, feed: Array, bound: Array | None) -> None:
+        """Read the first array of a name where it lies; when others follow, copy them into memory of our own.
+
+        Trackers that share a session take turns with their arrays, and binding one costs more than copying it.
+        """
+        if bound is None:
+            self._bind(name, np.ascontiguousarray(feed))
+            return
+        if name not in self._own:
+            self._own[name] = np.empty(feed.shape, feed.dtype)
+            self._bind(name, self._own[name])
+        np.copyto(self._own[name], feed)
+
+    def _bind(self, name: str, memory: Array) -> None:
+        self._request.set_tensor(name, self._tensor(memory, shared_memory=True))
+        self._bound[name] = memory
 
 
 def compile_model(model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int]) -> Any:

@@ -1,11 +1,9 @@
 """Sources that are on disk: video files and folders of images."""
 
 import math
-import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
+from siamedge.runtime.native_stderr import quiet_native_stderr
 from siamedge.runtime.sources import Frame, SourceOptions, orient, path_of, quiet_opencv
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -171,16 +170,3 @@ def read_image(path: Path) -> Image | None:
     except cv2.error:
         return None
     return None if image is None else np.asarray(image, np.uint8)
-
-
-@contextmanager
-def quiet_native_stderr() -> Iterator[None]:
-    """Drop what C libraries write to the terminal: libjpeg's remarks on damaged files cannot be turned off."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)

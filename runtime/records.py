@@ -5,6 +5,7 @@ import json
 import sys
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -62,9 +63,15 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     return _parse_plain(kind, value, where)
 
 
+@cache
+def hints_of(kind: Any) -> dict[str, Any]:
+    """Types of a record's fields; a manifest holds hundreds of records of ten kinds."""
+    return get_type_hints(kind)
+
+
 def _parse_record(kind: Any, value: Any, where: str) -> Any:
     _checked(isinstance(value, dict), value, "an object", where)
-    hints = get_type_hints(kind)
+    hints = hints_of(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = sorted(value.keys() - fields.keys())
     if unknown:

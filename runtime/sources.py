@@ -14,10 +14,11 @@ import numpy as np
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
 
-SourceKind = Literal["file", "folder", "camera", "stream", "synthetic"]
+SourceKind = Literal["file", "folder", "camera", "csi", "stream", "synthetic"]
 EventKind = Literal["stalled", "frozen", "resumed", "resized", "unreadable", "reconnecting", "reconnected", "ended"]
 SCHEMES: Mapping[str, SourceKind] = {
     "synthetic": "synthetic",
+    "csi": "csi",
     "file": "file",
     "http": "stream",
     "https": "stream",
@@ -129,6 +130,7 @@ OPENERS: Mapping[SourceKind, str] = {
     "file": "siamedge.runtime.recordings:VideoFile",
     "folder": "siamedge.runtime.recordings:ImageFolder",
     "camera": "siamedge.runtime.cameras:open_camera",
+    "csi": "siamedge.runtime.csi:open_csi",
     "stream": "siamedge.runtime.cameras:open_stream",
     "synthetic": "siamedge.runtime.synthetic:SyntheticSource.from_address",
 }
@@ -138,8 +140,8 @@ def open_source(address: str, options: SourceOptions | None = None) -> FrameSour
     """Open a source by its address.
 
     Args:
-        address: A video file, a folder of images, a camera number or /dev path, an http, https, rtsp, udp or tcp URL,
-            or `synthetic:`, optionally with settings such as `synthetic:?seed=3&frames=300`.
+        address: A video file, a folder of images, a camera number or /dev path, csi:, an http, https, rtsp, udp or tcp
+            URL, or `synthetic:`, optionally with settings such as `synthetic:?seed=3&frames=300`.
         options: How to read it.
 
     Raises:

@@ -103,7 +103,15 @@ def tune(
     chosen, reason = choose(measured)
     for index, trial in measured.items():
         trials[index] = with_verdict(trial, "chosen") if index == chosen else trial
+    reason += busy_remark(os.getloadavg()[0], os.cpu_count() or 1)
     return Tuning(SCHEMA, fingerprint(), bundle_sha256(bundle), pace.fps or 0.0, tuple(trials), reason)
+
+
+def busy_remark(load: float, processors: int) -> str:
+    """What to add to a reason: nothing, or that others computed too while it was measured."""
+    if load <= processors:
+        return ""
+    return f" (measured on a busy machine: load {load:.1f} on {processors} processors; tune again when it is idle)"
 
 
 def load(bundle: Bundle, trial: Trial, cache: CompiledCache | None) -> Tracker:

@@ -95,8 +95,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_camera() -> Iterator[Camera]:
-    camera = Camera()
+def running_camera(camera: Camera | None = None) -> Iterator[Camera]:
+    camera = camera or Camera()
     handler = type("CameraHandler", (Handler,), {"camera": camera})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True

@@ -25,6 +25,7 @@ from siamedge.runtime.synthetic import SyntheticSource
 
 SCENE = "synthetic:?frames=4&size=320x240"
 TINY_EXPORT = ("--formats", "onnx", "--precisions", "fp32", "--calibration", "synthetic:?frames=6&size=128x96")
+ENDLESS = ("--source", "synthetic:?frames=900000&size=128x96")
 KEYS = ["frame", "time_s", "box", "score", "state", "latency_ms"]
 
 
@@ -37,9 +38,17 @@ class Outcome(NamedTuple):
 Run = Callable[..., Outcome]
 
 
+@pytest.fixture(autouse=True)
+def untuned(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A machine on which nothing was tuned and no model was compiled, for child processes too."""
+    monkeypatch.setenv("SIAMEDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def siamedge(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Callable[..., Outcome]:
     """Runs the command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
@@ -425,15 +434,23 @@ def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: P
     )
 
 
-def test_ctrl_c_stops_tracking_with_130_and_lines_come_as_frames_do(default_bundle: Path) -> None:
-    endless = script("track", default_bundle, "--source", "synthetic:?frames=900000&size=128x96", "--json")
+def test_ctrl_c_stops_tracking_keeps_the_video_and_lines_come_as_frames_do(
+    default_bundle: Path, tmp_path: Path
+) -> None:
+    endless = script("track", default_bundle, *ENDLESS, "--json", "--output", tmp_path / "a.mp4")
     with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = [json.loads(child.stdout.readline()) for _ in range(3)]
         child.send_signal(signal.SIGINT)
         _, stderr = child.communicate(timeout=120)
     assert [line["frame"] for line in lines] == [0, 1, 2]
-    assert (child.returncode, stderr) == (130, "siamedge: interrupted\n")
+    assert child.returncode == 130
+    assert re.fullmatch(
+        rf"\d+ frames(, lost in \d+)?; onnxruntime fp32 on CPU, [\d.]+ ms a frame \(median in the tracker\)\n"
+        rf"wrote {tmp_path}/a\.mp4\nsiamedge: interrupted\n",
+        stderr,
+    )
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[0]
 
 
 INTERRUPT_WHILE_CONVERTING = """
@@ -454,7 +471,7 @@ def test_ctrl_c_leaves_no_half_bundle(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves_early_gets_no_complaint(default_bundle: Path) -> None:
-    endless = script("track", default_bundle, "--source", "synthetic:?frames=900000&size=128x96", "--json")
+    endless = script("track", default_bundle, *ENDLESS, "--json")
     with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stderr is not None

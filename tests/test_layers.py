@@ -19,6 +19,10 @@ MAY_IMPORT = {
 WORKSTATION = {"torch", "torchvision", "onnx", "onnxscript", "nncf", "litert_torch", "ai_edge_quantizer", "safetensors"}
 INFERENCE = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorflow"}
 DEVICE_CORE = {"numpy", "cv2", "rich", "typer", "siamedge"}
+WEB = {"starlette", "uvicorn"}
+"""Of the extra [web]; only siamedge.runtime.web imports them, and only cli/ imports that, in functions."""
+MQTT = {"paho"}
+"""Of the extra [mqtt]; only siamedge.runtime.mqtt imports it."""
 CONVERTERS = WORKSTATION - {"torch", "safetensors"}
 
 
@@ -96,7 +100,16 @@ def test_inference_libraries_are_imported_in_functions_alone(package: str) -> No
 def test_the_device_side_needs_its_core_and_nothing_else(package: str) -> None:
     for path, tree in all_trees(package):
         roots = {name.split(".")[0] for name in imports_of(tree, at_top=True)}
-        assert roots <= DEVICE_CORE | sys.stdlib_module_names, path
+        extra = WEB if path.parent.name == "web" else MQTT if path.name == "mqtt.py" else set()
+        assert roots <= DEVICE_CORE | sys.stdlib_module_names | extra, path
+
+
+def test_the_web_page_is_imported_when_it_is_asked_for() -> None:
+    for package in MAY_IMPORT:
+        for path, tree in all_trees(package):
+            if path.parent.name != "web":
+                names = list(imports_of(tree, at_top=True))
+                assert not [name for name in names if name.startswith("siamedge.runtime.web")], path
 
 
 def test_an_inference_library_is_imported_by_its_own_backend_only() -> None:

@@ -41,7 +41,15 @@ def make_crops() -> CalibrationSet:
     return CalibrationSet(templates, searches, np.array([0, 1, 0, 1, 0, 1]))
 
 
-NETWORK, CROPS = make_network(), make_crops()
+def make_decided_network() -> SourceNetwork:
+    """A network whose scores lie further apart than a tie."""
+    network = make_network()
+    with torch.no_grad():
+        network.search.network.cls.weight.mul_(200)
+    return network
+
+
+NETWORK, CROPS = make_decided_network(), make_crops()
 SOURCE = reference_of(NETWORK, CROPS)
 
 

@@ -20,7 +20,7 @@ def write_calibration(path: Path, config: DartConfig, *, pairs: int = 24, seed: 
     """Draw template and search crops of the same objects and save them compressed.
 
     Args:
-        path: The .npz file; arrays `template` (N, Z, Z, 3) and `search` (N, X, X, 3), uint8, BGR, pair i in both.
+        path: The .npz file, in the form of siamedge.export.calibration: search i belongs to template i.
         config: Of the network that will be calibrated; gives Z and X.
         pairs: N.
         seed: Of the drawings.
@@ -40,7 +40,8 @@ def write_calibration(path: Path, config: DartConfig, *, pairs: int = 24, seed: 
             seed=seed,
         )
         batch = maker.batch(0, pairs)
-    np.savez_compressed(path, template=_rounded(batch.templates), search=_rounded(batch.searches))
+    templates, searches = _rounded(batch.templates), _rounded(batch.searches)
+    np.savez_compressed(path, templates=templates, searches=searches, pairs=np.arange(pairs, dtype=np.int64))
 
 
 def _rounded(crops: np.ndarray) -> np.ndarray:

@@ -77,6 +77,7 @@ _SMOKE_NETWORK = DartConfig(
     has_quality=True,
 )
 _VALIDATION = (
+    "bad:",
     "facebookresearch+co-tracker/gradio_demo_videos_bear",
     "gaomingqi+Track-Anything",
     "OTB_Bolt",
@@ -92,7 +93,10 @@ RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         "default",
         network=_DEFAULT_NETWORK,
+        pairs=356_000,
+        epoch_pairs=30_000,
         learning_rate=1e-3,
+        decay_from=0.3,
         batch_norm=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),

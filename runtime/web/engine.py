@@ -18,7 +18,7 @@ from siamedge.runtime.loop import state_of
 from siamedge.runtime.overlay import draw_target, unit_of
 from siamedge.runtime.presence import PresenceTracker, State
 from siamedge.runtime.recorder import Recorder
-from siamedge.runtime.sources import Frame, FrameSource, SourceEvent, SourceOptions, open_source
+from siamedge.runtime.sources import Frame, FrameSource, SourceEvent, SourceOptions, open_source, without_password
 from siamedge.runtime.trackers import Tracker, TrackResult, check_init
 from siamedge.runtime.web.snapshot import Snapshot, TargetView, as_line, encode
 
@@ -99,8 +99,8 @@ class Engine:
 
     @property
     def sources(self) -> list[str]:
-        """Addresses that may be opened."""
-        return list(self._setup.sources)
+        """Addresses that may be opened, passwords hidden."""
+        return [without_password(address) for address in self._setup.sources]
 
     @property
     def models(self) -> list[str]:
@@ -178,16 +178,17 @@ class Engine:
     def reset(self) -> None:
         """Forget all targets and begin the source again."""
         self._targets.clear()
-        self.open(self._address)
+        self.open(without_password(self._address))
 
-    def open(self, address: str) -> None:
-        """Change to another of the sources.
+    def open(self, name: str) -> None:
+        """Change to another of the sources, by its address as in `sources`.
 
         Raises:
             SourceError: It is not one of them.
         """
-        if address not in self._setup.sources:
-            raise SourceError(f"{address!r} is not one of the sources that this page may open")
+        address = next((address for address in self._setup.sources if without_password(address) == name), None)
+        if address is None:
+            raise SourceError(f"{name!r} is not one of the sources that this page may open")
         if address != self._address:
             self._targets.clear()
         self._address, self._mode, self._failure = address, "running", ""
@@ -212,7 +213,9 @@ class Engine:
     def record(self, is_on: bool) -> None:
         """Begin or end a recording."""
         if is_on and self._recorder is None and self._source is not None:
-            self._recorder = Recorder(self._setup.folder, self._source.fps)
+            is_live = isinstance(self._source, LiveSource)
+            fps = round(self._rate) if is_live and self._rate >= 1 else self._source.fps
+            self._recorder = Recorder(self._setup.folder, fps)
         elif not is_on and self._recorder is not None:
             self._recorder.close()
             self._recorder = None
@@ -239,7 +242,7 @@ class Engine:
         return {
             "mode": self._mode,
             "failure": self._failure,
-            "source": self._address,
+            "source": without_password(self._address),
             "source_state": source.state if isinstance(source, LiveSource) else "file",
             "dropped": counters.dropped if counters else 0,
             "reconnects": counters.reconnects if counters else 0,
@@ -248,6 +251,7 @@ class Engine:
             "fps": round(self._rate, 2),
             "latency_ms": [round(value, 3) for value in times] if self._meter.total else None,
             "recording": str(recorder.recording.video) if recorder else None,
+            "recording_problem": recorder.recording.problem if recorder else "",
             "recorded": recorder.recording.frames if recorder else 0,
             "events": [{"time_s": e.time_s, "event": e.kind, "detail": e.detail} for e in list(self._events)[-5:]],
         }

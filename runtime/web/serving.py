@@ -11,6 +11,8 @@ from siamedge.runtime.web.engine import Engine, Setup
 from siamedge.runtime.web.server import make_app
 
 DEFAULT_PORT = 8765
+GONE_AFTER_S = 90.0
+"""A page that answers no ping for so long has gone; a slow one needs a minute for the picture before the ping."""
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -44,7 +46,7 @@ def serve(setup: Setup, address: str, tell: Callable[[str], None]) -> None:
         try:
             tell(link_to(host, listening.getsockname()[1], access.token))
             config = uvicorn.Config(
-                make_app(engine, access), log_level="error", ws_ping_timeout=None, timeout_graceful_shutdown=2
+                make_app(engine, access), log_level="error", ws_ping_timeout=GONE_AFTER_S, timeout_graceful_shutdown=2
             )
             uvicorn.Server(config).run(sockets=[listening])
         finally:

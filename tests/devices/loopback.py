@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -17,6 +18,15 @@ from siamedge.devices.remote_client import Remote
 from siamedge.devices.transport import SshTarget, SshTransport
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+SMALL_DISK = 'mount -t tmpfs -o size=$1k tmpfs "$2" || exit 1; shift 2; exec "$@"'
+"""A home folder that is really full, for sshd and what it starts."""
+SYSTEMD_BESIDE = """
+mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/sshd || exit 1
+HOME=$1 XDG_RUNTIME_DIR=$2 /lib/systemd/systemd --user --log-target=null </dev/null >/dev/null 2>&1 &
+shift 2
+exec "$@"
+"""
+"""A systemd of the user's, and sshd, in a mount namespace where /run says that systemd runs."""
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
@@ -97,8 +107,11 @@ class CuttingProxy:
 class LoopbackDevice:
     """sshd with a home folder below `root`; the user is the one who runs the tests."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, systemd: bool = False, disk_kib: int = 0) -> None:
         self.root = root
+        self.disk_kib = disk_kib
+        self.systemd = systemd
+        self.runtime = Path(tempfile.mkdtemp(prefix="sx"))
         self.home = root / "home"
         self.port = free_port()
         self.user = getpass.getuser()
@@ -117,12 +130,27 @@ class LoopbackDevice:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.root}/host\n"
             f"AuthorizedKeysFile {self.root}/user.pub\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             "UsePAM no\nStrictModes no\nPidFile none\nPermitRootLogin prohibit-password\n"
-            f"SetEnv HOME={self.home} PATH={self.root}/bin:/usr/local/bin:/usr/bin:/bin FAKE_ROOT={self.root}\n",
+            f"SetEnv HOME={self.home} PATH={self.root}/bin:/usr/local/bin:/usr/bin:/bin FAKE_ROOT={self.root} "
+            f"XDG_RUNTIME_DIR={self.runtime}\n",
             encoding="utf-8",
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         command = [SSHD or "sshd", "-D", "-e", "-f", str(self.root / "sshd_config")]
+        if self.systemd:
+            command = [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                SYSTEMD_BESIDE,
+                "sh",
+                str(self.home),
+                str(self.runtime),
+                *command,
+            ]
+        if self.disk_kib:
+            command = ["unshare", "--mount", "sh", "-c", SMALL_DISK, "sh", str(self.disk_kib), str(self.home), *command]
         with (self.root / "sshd.log").open("wb") as log:
             self._sshd = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._wait()
@@ -135,11 +163,20 @@ class LoopbackDevice:
     ) -> None:
         if self.proxy:
             self.proxy.close()
+        if self.systemd:
+            self.systemctl("exit")
         if self._sshd:
             self._sshd.terminate()
             self._sshd.wait(timeout=10)
         if (pid := self.service_pid()) is not None:
             os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def systemctl(self, *words: str) -> str:
+        """Ask the real systemd, where there is one."""
+        environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime)}
+        command = ["systemctl", "--user", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
 
     def transport(self, port: int = 0) -> SshTransport:
         """OpenSSH with a configuration of its own: nothing of the user's is read or written."""
@@ -186,7 +223,7 @@ class LoopbackDevice:
         python = self.root / "bin/python3"
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
-        for name in ("systemctl", "loginctl", "journalctl"):
+        for name in ("loginctl", "journalctl") if self.systemd else ("systemctl", "loginctl", "journalctl"):
             program = self.root / "bin" / name
             program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {SUPERVISOR} {name} "$@"\n')
             program.chmod(0o755)

@@ -2,9 +2,11 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from releases import small_release
 from tiny_bundle import tiny_bundle
 
 from siamedge.devices.card import with_first_boot, write_card, write_image
@@ -119,6 +121,37 @@ def test_tar_has_the_same_bytes_again_and_installs(tmp_path: Path, carried: Path
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     listing = subprocess.run(["tar", "-tf", str(tmp_path / "a.tar")], capture_output=True, text=True, check=True)
     assert "siamedge/install.sh" in listing.stdout.splitlines()
+
+
+def test_carried_files_install_without_a_network(tmp_path: Path) -> None:
+    base = tmp_path / "opt"
+    release = small_release(tmp_path / "here", base, "carried", python=sys.executable)
+    platform = Platform("3.11", "x86_64", (2, 36))
+    write_carried(release, platform, tmp_path / "files", tmp_path / "cache", str(base))
+    write_tar(tmp_path / "site.tar", tmp_path / "files")
+    subprocess.run(["tar", "-xf", str(tmp_path / "site.tar"), "-C", str(tmp_path)], check=True)
+    program = str(tmp_path / "siamedge/device.py")
+    command = [
+        sys.executable,
+        "-I",
+        program,
+        "install",
+        str(base),
+        str(tmp_path / "siamedge"),
+        release.name,
+        "none",
+        "0",
+    ]
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    assert (base / "current/bundle/text").read_text() == "carried"
+    packed = next((tmp_path / "siamedge/layers").glob("*.tar.gz"))
+    content = bytearray(packed.read_bytes())
+    content[len(content) // 2] ^= 1
+    packed.write_bytes(content)
+    again = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert again.returncode == 20
+    assert "damaged" in again.stderr or "has sha256" in again.stderr
+    assert (base / "current/bundle/text").read_text() == "carried"
 
 
 def test_install_refuses_another_processor(carried: Path) -> None:

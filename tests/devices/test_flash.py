@@ -1,5 +1,6 @@
 """Flashing over real OpenSSH to a device on the loopback."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -125,6 +126,22 @@ def test_a_flipped_byte_in_transit_is_refused(device: LoopbackDevice, tmp_path: 
         assert remote.call("state")["layers"] == [old.layers[0].name]
         flash(remote, new, tmp_path)
     assert current(device) == new.name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    with LoopbackDevice(tmp_path / "device", disk_kib=400) as device, device.transport() as ssh:
+        remote = device.remote(ssh)
+        old, big = release(tmp_path, device, "old", size=100_000), release(tmp_path, device, "big", size=900_000)
+        flash(remote, old, tmp_path)
+        before = remote.call("state")
+        with pytest.raises(DeviceError, match="No space left on device") as caught:
+            flash(remote, big, tmp_path)
+        assert caught.value.hint == "free some space there; nothing was changed"
+        assert remote.call("state") == before
+        assert "old" in device.service_environment()
+        flash(remote, release(tmp_path, device, "new", size=100_000), tmp_path)
+        assert "new" in device.service_environment()
 
 
 def test_a_changed_file_on_the_device_is_found_before_the_switch(device: LoopbackDevice, tmp_path: Path) -> None:

@@ -107,3 +107,18 @@ def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> Non
     missing = shell("flash", str(bundle), f"bundle:{tar}")
     assert missing.returncode == 1
     assert missing.stderr.startswith("siamedge: board '' is unknown\n  try: --board pi5")
+
+
+def test_inventory_goes_on_where_it_stopped(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:
+    bundle, inventory = tiny_bundle(tmp_path), tmp_path / "site.toml"
+    reachable = f'[[device]]\ntarget = "{shell.target}"\ncanary = true\n'
+    inventory.write_text(f'{reachable}[[device]]\ntarget = "ssh://{device.user}@127.0.0.1:1"\n')
+    words = ("flash", str(bundle), "--inventory", str(inventory), "--user", "--no-wheels", "--backends", "onnxruntime")
+    first = shell(*words)
+    assert first.returncode == 1
+    rows = [line.split()[1] for line in first.stdout.splitlines()[1:]]
+    assert rows == ["done", "failed"]
+    inventory.write_text(reachable)
+    again = shell(*words)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[1].split()[1] == "unchanged"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loopback import free_port
 
-from siamedge.devices.service import Heartbeat, Notifier
+from siamedge.devices.service import Heartbeat, Notifier, web_address
 from siamedge.devices.unit import ServiceOptions, unit_text
 
 LINE = json.dumps({"frame": 0, "state": "present", "latency_ms": 4.0})
@@ -76,8 +78,8 @@ def test_a_change_of_state_is_told_at_once(listener: Listener, notifier: Notifie
     assert listener.rest()[-1].startswith("STATUS=lost, 2 frames")
 
 
-def start(listener: Listener, program: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "siamedge.devices.service", sys.executable, "-c", program]
+def start(listener: Listener, program: str, *words: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "siamedge.devices.service", sys.executable, "-c", program, *words]
     environment = {**os.environ, "NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "400000"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -103,6 +105,36 @@ def test_a_listener_that_does_not_read_does_not_stop_the_tracker(listener: Liste
     assert len(listener.rest()) < 5000
 
 
+def test_events_of_the_source_are_told_and_count_as_life(listener: Listener, notifier: Notifier) -> None:
+    heartbeat = Heartbeat(notifier, watchdog_s=4)
+    heartbeat.take('{"event": "reconnecting", "time_s": 1.0, "detail": "no frame for 2 s"}', now_s=0.0)
+    assert listener.rest() == ["WATCHDOG=1", "STATUS=reconnecting: no frame for 2 s"]
+
+
+PAGE = """
+import http.server, threading, sys, time
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(403); self.end_headers()
+    def log_message(self, *words): pass
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[2].split(":")[1])), Page)
+threading.Timer(1.5, server.shutdown).start()
+server.serve_forever(); server.server_close(); time.sleep(2)
+"""
+
+
+def test_a_page_that_answers_is_alive_and_one_that_stops_is_not(listener: Listener) -> None:
+    with start(listener, PAGE, "--web", f"127.0.0.1:{free_port()}") as process:
+        assert listener.next().startswith("READY=1")
+        assert listener.next() == "WATCHDOG=1"
+        time.sleep(2.0)
+        listener.rest()
+        time.sleep(0.7)
+        assert listener.rest() == []
+        assert process.wait(timeout=10) == 0
+    assert web_address(["track", "--web=0.0.0.0:80"]) == "0.0.0.0:80"
+
+
 def test_no_listener_is_no_reason_to_stop(tmp_path: Path) -> None:
     gone = Notifier(str(tmp_path / "gone"))
     gone.send("READY=1")
@@ -117,7 +149,7 @@ ARGUMENTS = [("--source", "0", "--init", "1,2,3,4"), ("--source", "rtsp://cam/%1
 @pytest.mark.parametrize("scope", ["system", "user"])
 @pytest.mark.parametrize("family", ["raspberry-pi", "jetson"])
 def test_unit_passes_systemd_analyze(tmp_path: Path, track: tuple[str, ...], scope: str, family: str) -> None:
-    analyze = shutil_which("systemd-analyze")
+    analyze = program_path("systemd-analyze")
     text = unit_text("/opt/siamedge", ServiceOptions(track, ("video",), family), scope)  # type: ignore[arg-type]
     unit = tmp_path / "siamedge.service"
     unit.write_text(text.replace("/opt/siamedge/current/python", "/bin/true"))
@@ -132,9 +164,7 @@ def test_unit_passes_systemd_analyze(tmp_path: Path, track: tuple[str, ...], sco
         assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
-def shutil_which(program: str) -> str:
-    import shutil
-
+def program_path(program: str) -> str:
     found = shutil.which(program)
     if found is None:
         pytest.skip(f"{program} not installed")

@@ -1,5 +1,6 @@
 """Every format and precision computes what PyTorch computes, through the sessions that run it on a device."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,12 @@ RELATIVE_ERROR = {"fp32": 1e-4, "fp16": 5e-3, "int8": 0.25}
 def converter(request: pytest.FixtureRequest) -> tuple[Format, Converter]:
     pytest.importorskip("litert_torch" if request.param == "tflite" else "onnxscript")
     return request.param, make_converter(request.param, NETWORK)
+
+
+@pytest.fixture(scope="module")
+def again(converter: tuple[Format, Converter]) -> Converter:
+    """A second converter of an equal network, to the same format."""
+    return make_converter(converter[0], make_network())
 
 
 def channels_first(value: np.ndarray, spec: TensorSpec) -> np.ndarray:
@@ -69,12 +76,10 @@ def test_kernels_that_one_graph_gives_are_those_that_the_other_takes(converter: 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_equal_networks_give_equal_bytes_without_paths(
-    converter: tuple[Format, Converter], precision: Precision
+    converter: tuple[Format, Converter], again: Converter, precision: Precision
 ) -> None:
-    format_name, first = converter
-    again = make_converter(format_name, make_network()).convert(precision, CALIBRATION)
-    pair = first.convert(precision, CALIBRATION)
-    for a, b in ((pair.template, again.template), (pair.search, again.search)):
+    first, second = (each.convert(precision, CALIBRATION) for each in (converter[1], again))
+    for a, b in ((first.template, second.template), (first.search, second.search)):
         assert a.content == b.content
         assert a.weights == b.weights
         for trace in (str(Path(__file__).parent), str(Path.home()), "stack_trace", "site-packages", "/tmp"):
@@ -134,13 +139,18 @@ def openvino_weight_sources(content: bytes, weights: bytes) -> list[bool]:
     return sources
 
 
-def test_hard_swish_and_matmul_stay_float_in_int8_tflite() -> None:
-    pytest.importorskip("litert_torch")
-    assert RECIPES["tflite"].float_ops == ("HARD_SWISH", "BATCH_MATMUL")
-    content = make_converter("tflite", NETWORK).convert("int8", CALIBRATION).search.content
-    names = operator_names(content)
-    assert names[0] != "QUANTIZE"
-    assert names.count("DEQUANTIZE") >= names.count("HARD_SWISH") > 0
+def test_int8_tflite_takes_an_int8_crop_unless_its_first_layer_is_float(
+    converter: tuple[Format, Converter],
+) -> None:
+    if converter[0] != "tflite":
+        pytest.skip("only TFLite has an int8 crop")
+    full = converter[1].convert("int8", CALIBRATION).search
+    assert full.inputs[0] == TensorSpec("search", (1, 64, 64, 3), "int8", "NHWC", 1.0, -128)
+    names = operator_names(full.content)
+    assert names.count("DEQUANTIZE") >= names.count("HARD_SWISH") == 2  # stays float between int8 convolutions
+    partly = converter[1].convert("int8", CALIBRATION, replace(RECIPES["tflite"], exclude=(".*Backbone",))).search
+    assert partly.inputs[0] == TensorSpec("search", (1, 64, 64, 3), "float32", "NHWC")
+    assert len(partly.content) > len(full.content)
 
 
 def test_int8_without_calibration_is_refused() -> None:

@@ -61,8 +61,8 @@ def check_output(name: str, value: np.ndarray, golden: dict[str, np.ndarray], in
     if name == "cls":
         np.testing.assert_allclose(value, golden["cls"][index].reshape(value.shape), rtol=0, atol=1e-3)
     elif name == "response":
-        span = float(np.ptp(golden["response"][index]))
-        np.testing.assert_allclose(value, golden["response"][index], rtol=0, atol=1e-3 * span)
+        expected = golden["response"][index].reshape(value.shape)
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-3 * float(np.ptp(expected)))
     elif "loc" in golden:
         np.testing.assert_allclose(np.exp(value), golden["loc"][index].reshape(value.shape), rtol=1e-3)
     else:

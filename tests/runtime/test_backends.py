@@ -8,7 +8,7 @@ import pytest
 from small_network import make_network
 
 from siamedge.export.formats import make_converter
-from siamedge.runtime.backends import FORMATS, Backend, Model, get_backend
+from siamedge.runtime.backends import FORMATS, Backend, LendingSession, Model, get_backend
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.fake_backend import FakeBackend
 from siamedge.runtime.tensors import TensorSpec
@@ -147,3 +147,21 @@ def test_the_fake_computes_a_function_and_checks_like_a_real_one() -> None:
         wrong.run({"template": np.zeros(CROP.shape, np.uint8)})
     with pytest.raises(BackendError, match="m: driver too old"):
         FakeBackend(lambda _: {}, missing="driver too old").load(replace(model, name="m"), device="CPU", threads=1)
+
+
+def test_memory_that_a_session_lends_is_read_as_it_is_and_outlives_it(loaded: tuple[Backend, Model]) -> None:
+    backend, model = loaded
+    session = backend.load(model, device="CPU", threads=1)
+    if not isinstance(session, LendingSession):
+        pytest.skip(f"{backend.name} binds the caller's memory")
+    crop = np.random.default_rng(0).integers(0, 256, model.inputs[0].shape).astype(model.inputs[0].dtype)
+    expected = session.run({"template": crop})["matrix"].copy()
+    memory = session.memory("template")
+    for _ in range(2):
+        memory[:] = crop
+        np.testing.assert_array_equal(session.run({"template": memory})["matrix"], expected)
+        session.run({"template": np.zeros_like(crop)})
+    session.close()
+    del session
+    memory[:] = 1
+    assert memory.sum() == memory.size

@@ -39,7 +39,7 @@ class Spinning:
 def test_a_race_sets_every_tracker_on_every_box_in_turn() -> None:
     log: list[str] = []
     medians = race({"a": Spinning("a", log, 0.2), "b": Spinning("b", log, 1.0)}, SCENES, rounds=2)
-    one_round = [f"{name} {what}" for name in "ab" for i in range(3) for what in (f"init {i}", "update")]
+    one_round = [f"{name} {what}" for name in "ab" for i in range(3) for what in (f"init {i}", "update", "update")]
     assert log == one_round * 3
     assert {name: len(taken) for name, taken in medians.items()} == {"a": 2, "b": 2}
     assert ratio_to(medians["b"], medians["a"]) > 1

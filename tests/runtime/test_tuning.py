@@ -9,7 +9,7 @@ import pytest
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.measuring import Spread, spread_of
 from siamedge.runtime.trackers import TrackResult
-from siamedge.runtime.tuning import Pace, Runner, choose, thread_counts
+from siamedge.runtime.tuning import Pace, Runner, busy_remark, choose, thread_counts
 from siamedge.runtime.tuning_record import (
     SCHEMA,
     Trial,
@@ -123,3 +123,10 @@ def test_a_changed_library_is_named(tmp_path: Path) -> None:
 def test_the_processors_name(tmp_path: Path, text: str, name: str) -> None:
     (tmp_path / "cpuinfo").write_text(text)
     assert processor_name(tmp_path / "cpuinfo") == name
+
+
+def test_a_busy_machine_is_mentioned() -> None:
+    assert busy_remark(1.4, 2) == ""
+    assert busy_remark(7.04, 2) == (
+        " (measured on a busy machine: load 7.0 on 2 processors; tune again when it is idle)"
+    )

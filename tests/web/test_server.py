@@ -290,6 +290,19 @@ def test_bad_ports_and_links() -> None:
     assert link_to("::1", 80, "t") == "http://[::1]:80/?token=t"
 
 
+def test_passwords_in_addresses_are_not_shown(tmp_path: Path) -> None:
+    with running_camera() as camera:
+        address = camera.url.replace("//", "//user:secret@")
+        engine = make_engine(tmp_path, address)
+        engine.start()
+        shown = camera.url.replace("//", "//***@")
+        assert (engine.sources, engine.status()["source"]) == ([shown], shown)
+        assert "secret" not in json.dumps(engine.status())
+        engine.do(lambda: engine.open(shown))
+        wait_for(lambda: camera.requests >= 2)
+        engine.close()
+
+
 def test_the_hottest_zone_is_the_temperature(tmp_path: Path) -> None:
     assert temperature_c(tmp_path) is None
     for name, text in (("thermal_zone0", "48312\n"), ("thermal_zone1", "51900\n"), ("thermal_zone2", "broken")):

@@ -115,6 +115,7 @@ function showFigures() {
 
 function showNotice() {
   if (state.mode === "failed") { $("notice-text").textContent = state.failure; $("take-control").hidden = true; }
+  else if (state.recording_problem) { $("notice-text").textContent = `The recording ended: ${state.recording_problem}`; $("take-control").hidden = true; }
   else if (!state.is_controller) { $("notice-text").textContent = "Another page is in control; you are watching."; $("take-control").hidden = false; }
   else if (Date.now() > saidUntil) { $("notice").hidden = true; return; }
   $("notice").hidden = false;
@@ -253,6 +254,7 @@ function plot(canvas, values, most, color) {
   for (const share of [0.25, 0.5, 0.75]) { pen.moveTo(0, height * share); pen.lineTo(width, height * share); }
   pen.stroke();
   pen.strokeStyle = color;
+  pen.lineJoin = "round";
   pen.lineWidth = 1.6;
   pen.beginPath();
   let isDown = false;

@@ -1,0 +1,60 @@
+"""siamedge flash --inventory: the same for many devices."""
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from siamedge.devices.flashing import FlashOptions
+    from siamedge.devices.fleet import Member, Outcome, Result
+
+
+def flash_inventory(bundle: Path, inventory: Path, options: "FlashOptions", parallel: int, dry_run: bool) -> None:
+    """Flash every device of an inventory, or only list them; exit 1 unless all are done."""
+    from siamedge.devices.fleet import read_inventory, roll_out
+
+    members = read_inventory(inventory)
+    if dry_run:
+        for member in members:
+            typer.echo(f"{member.target}{'  (first)' if member.canary else ''}")
+        return
+    outcomes = roll_out(members, lambda member: _flash_one(bundle, member, options), parallel)
+    _show(outcomes)
+    if any(outcome.result in ("failed", "not tried") for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _flash_one(bundle: Path, member: "Member", options: "FlashOptions") -> "tuple[Result, str]":
+    from dataclasses import replace
+
+    from siamedge.cli.choices import parse_choices
+    from siamedge.devices.flash import apply, plan_flash
+    from siamedge.devices.flashing import cache_folder, prepare
+    from siamedge.devices.preflight import check_space
+    from siamedge.devices.targets import open_target
+    from siamedge.runtime.backends import BACKENDS
+
+    backends = parse_choices(member.backends, list(BACKENDS), "backends") if member.backends else options.backends
+    options = replace(options, track=tuple(shlex.split(member.run)) or options.track, backends=backends)
+    with open_target(member.target) as transport, tempfile.TemporaryDirectory(prefix="siamedge-") as work:
+        ready = prepare(transport, bundle, options, cache_folder(), Path(work))
+        plan = plan_flash(ready.remote, ready.release)
+        if plan.is_done:
+            return "unchanged", plan.release.name
+        check_space(ready.device, transport.name, plan.bytes)
+        apply(plan, ready.remote, cache_folder())
+        return "done", plan.release.name
+
+
+def _show(outcomes: "tuple[Outcome, ...]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("device", "result", "release or reason", box=None)
+    for member, result, detail in outcomes:
+        table.add_row(member.target, result, Text(detail))
+    Console().print(table)

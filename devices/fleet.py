@@ -1,0 +1,104 @@
+"""Several devices: one first, then a few at a time, stop at the first that fails."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from siamedge.runtime.errors import DeviceError, SiamedgeError
+
+Result = Literal["done", "unchanged", "failed", "not tried"]
+_KEYS = {"target", "run", "backends", "canary"}
+
+
+class Member(NamedTuple):
+    """One device of an inventory.
+
+    Attributes:
+        target: ssh://user@host[:port].
+        run: Arguments of `siamedge track`.
+        backends: Comma separated; empty: as the profile says.
+        canary: It goes first; without any, the first of the list does.
+    """
+
+    target: str
+    run: str = ""
+    backends: str = ""
+    canary: bool = False
+
+
+class Outcome(NamedTuple):
+    """What became of one device."""
+
+    member: Member
+    result: Result
+    detail: str
+
+
+def read_inventory(path: Path) -> tuple[Member, ...]:
+    """Read [[device]] tables of a TOML file, with [defaults] for the keys that a device lacks.
+
+    Raises:
+        DeviceError: The file is missing, no TOML, names no device, or has an unknown key.
+    """
+    try:
+        tomllib = import_module("tomllib")
+    except ModuleNotFoundError as error:
+        raise DeviceError("inventories need Python 3.11 here", hint="or flash the devices one by one") from error
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"{path.name} cannot be read: {error}", hint="docs/flash.md has an example") from error
+    defaults, tables = content.get("defaults", {}), content.get("device", [])
+    for table in (defaults, *tables):
+        if unknown := sorted(set(table) - _KEYS):
+            raise DeviceError(f"{path.name}: unknown key {unknown[0]!r}", hint=f"known: {', '.join(sorted(_KEYS))}")
+    members = tuple(Member(**{**defaults, **table}) for table in tables if "target" in table)
+    if not members or len(members) != len(tables):
+        raise DeviceError(
+            f"{path.name}: {len(members)} of {len(tables)} devices have a target", hint="[[device]] target = ..."
+        )
+    return members
+
+
+def roll_out(
+    members: Sequence[Member], flash: Callable[[Member], tuple[Result, str]], parallel: int
+) -> tuple[Outcome, ...]:
+    """Flash the canaries one by one, then the others with at most `parallel` at once; none is begun after a failure.
+
+    A second call continues where the first stopped, since a device that is done is left unchanged.
+
+    Args:
+        members: Of the inventory.
+        flash: Flashes one device and says "done" or "unchanged" and a detail.
+        parallel: At least 1.
+
+    Returns:
+        An outcome for every member, in the order of the inventory.
+    """
+    canaries = [member for member in members if member.canary] or list(members[:1])
+    rest = [member for member in members if member not in canaries]
+    outcomes: dict[Member, Outcome] = {}
+    for canary in canaries:
+        outcomes[canary] = _attempt(canary, flash)
+        if outcomes[canary].result == "failed":
+            rest = []
+            break
+    with ThreadPoolExecutor(parallel) as pool:
+        running: set[Future[Outcome]] = set()
+        while rest or running:
+            while rest and len(running) < parallel:
+                running.add(pool.submit(_attempt, rest.pop(0), flash))
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                outcomes[future.result().member] = future.result()
+                rest = [] if future.result().result == "failed" else rest
+    return tuple(outcomes.get(member, Outcome(member, "not tried", "")) for member in members)
+
+
+def _attempt(member: Member, flash: Callable[[Member], tuple[Result, str]]) -> Outcome:
+    try:
+        return Outcome(member, *flash(member))
+    except SiamedgeError as error:
+        return Outcome(member, "failed", str(error))

@@ -1,0 +1,47 @@
+"""Bundle, source and box to results, in one call: the Python interface for programs that want no more."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+from siamedge.runtime.backends import Precision
+from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.geometry import Box
+from siamedge.runtime.loop import Step, track
+from siamedge.runtime.picking import open_tracker, pick
+from siamedge.runtime.presence import PresenceTracker, Searcher
+from siamedge.runtime.sources import SourceOptions, open_source
+
+
+def follow(
+    bundle: str | Path,
+    source: str,
+    box: Sequence[float],
+    *,
+    backend: str | None = None,
+    precision: Precision | None = None,
+    device: str = "CPU",
+    is_watched: bool = False,
+    options: SourceOptions | None = None,
+) -> Iterator[Step]:
+    """Follow a target through a source; both are closed when the iteration ends or is left.
+
+    Args:
+        bundle: Path of a bundle.
+        source: Address as on the command line.
+        box: x, y, w, h of the target in the first frame, pixels, 0-based.
+        backend: onnxruntime, tflite or openvino; None: the first that works.
+        precision: None: what the bundle recommends.
+        device: The backend's name of a device.
+        is_watched: Tell loss and search the target, as --reacquire near does; anchor-free families only.
+        options: How to read the source.
+
+    Raises:
+        SiamedgeError: The bundle, the backend or the source cannot be used, or the box is not in the first frame.
+    """
+    opened = Bundle.open(Path(bundle))
+    tracker = open_tracker(opened, pick(opened, backend=backend, precision=precision, device=device).choice)
+    if is_watched:
+        tracker = PresenceTracker(cast(Searcher, tracker))
+    with open_source(source, options) as frames:
+        yield from track(frames, tracker, Box(*map(float, box)))

@@ -1,0 +1,109 @@
+"""A flash onto a real systemd (of the user): readiness, status, restart after kill -9, watchdog, rollback."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from loopback import LoopbackDevice
+
+from siamedge.devices.flash import apply, plan_flash
+from siamedge.devices.flashing import FlashOptions, prepare
+from siamedge.devices.layers import seal
+from siamedge.devices.release import Release, launchers, tie
+from siamedge.devices.remote_client import Remote
+from siamedge.devices.unit import ServiceOptions, unit_text
+from siamedge.runtime.errors import DeviceError
+
+TRACKER = """#!/bin/sh
+# Stands for `siamedge track`: a line a frame; silent, or gone, when the file of its release says so.
+here=$(dirname "$(readlink -f "$0")")
+while [ "$(cat "$here/bundle/mood")" != dead ]; do
+    sleep 0.05
+    echo '{"frame": 1, "state": "present", "latency_ms": 5.0, "args": "'"$*"'"}'
+    if [ "$(cat "$here/bundle/mood")" = silent-after-a-second ]; then
+        n=$((${n:-0} + 1)); [ "$n" -lt 20 ] || sleep 600
+    fi
+done
+exit 1
+"""
+
+
+def tracker_release(folder: Path, base: Path, mood: str) -> Release:
+    """A release with the real launcher, the real supervised process and the real unit, watchdog 2 s."""
+    content = folder / f"bundle-{mood}"
+    content.mkdir(parents=True)
+    (content / "mood").write_text(mood)
+    unit = unit_text(str(base), ServiceOptions(("--source", "0"), (), "raspberry-pi"), "user")
+    files = {
+        "python": launchers(sys.executable)["python"],
+        "siamedge": TRACKER,
+        "check": "#!/bin/sh\necho fine\n",
+        "siamedge.service": unit.replace("WatchdogSec=30", "WatchdogSec=2").replace(
+            "TimeoutStartSec=120", "TimeoutStartSec=20"
+        ),
+    }
+    return tie([seal(content, "bundle")], files, folder / f"release-{mood}")
+
+
+def wait_for(fact: Callable[[], bool], limit_s: float = 30) -> None:
+    end = time.monotonic() + limit_s
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def show(device: LoopbackDevice, name: str) -> str:
+    return device.systemctl("show", "siamedge.service", "-p", name, "--value")
+
+
+def flash(remote: Remote, release: Release, tmp_path: Path) -> None:
+    apply(plan_flash(remote, release), remote, tmp_path / "cache", settle_s=1)
+
+
+def test_service_under_a_real_systemd(systemd_device: LoopbackDevice, tmp_path: Path) -> None:
+    device = systemd_device
+    good, dead = (tracker_release(tmp_path / "here", device.base, mood) for mood in ("good", "dead"))
+    with device.transport() as ssh:
+        remote = device.remote(ssh)
+        flash(remote, good, tmp_path)
+        assert show(device, "ActiveState") == "active"
+        wait_for(lambda: "present" in show(device, "StatusText"))
+        assert "latency 5.0 ms" in show(device, "StatusText")
+        assert plan_flash(remote, good).is_done
+
+        pid = show(device, "MainPID")
+        device.systemctl("kill", "--signal=KILL", "siamedge.service")
+        wait_for(lambda: show(device, "ActiveState") == "active" and show(device, "MainPID") not in (pid, "0"))
+        assert show(device, "NRestarts") == "1"
+
+        with pytest.raises(DeviceError, match=f"does not start: .*; release {good.name} runs again"):
+            flash(remote, dead, tmp_path)
+        assert show(device, "ActiveState") == "active"
+        assert (device.base / "current").readlink().name == good.name
+
+        remote.call("uninstall", "user")
+    assert show(device, "LoadState") == "not-found"
+    assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
+
+
+def test_watchdog_restarts_a_tracker_that_hangs(systemd_device: LoopbackDevice, tmp_path: Path) -> None:
+    device = systemd_device
+    hanging = tracker_release(tmp_path / "here", device.base, "silent-after-a-second")
+    with device.transport() as ssh:
+        flash(device.remote(ssh), hanging, tmp_path)
+        wait_for(lambda: int(show(device, "NRestarts") or 0) >= 1)
+
+
+@pytest.mark.slow
+def test_the_real_tracker_as_a_service(systemd_device: LoopbackDevice, bundle: Path, tmp_path: Path) -> None:
+    device = systemd_device
+    with device.transport() as ssh:
+        options = FlashOptions(("--source", "synthetic:", "--pace"), (), "user", send_wheels=False)
+        ready = prepare(ssh, bundle, options, tmp_path / "cache", tmp_path / "work")
+        assert ready.remote.scope == "user"
+        assert ready.release.has_service
+        checked = apply(plan_flash(ready.remote, ready.release), ready.remote, tmp_path / "cache", settle_s=2)
+        assert "search_ms" in checked["check"]
+        wait_for(lambda: "fps" in show(device, "StatusText"))

@@ -1,0 +1,63 @@
+"""Wheels of our own making, resolved by pip for another machine and unpacked."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from siamedge.devices.wheelhouse import Platform, requirements, site_layer, unpack_wheel
+from siamedge.runtime.errors import DeviceError
+
+PI4 = Platform("3.11", "aarch64", (2, 36))
+
+
+def wheel(folder: Path, tag: str, files: dict[str, str], name: str = "thing") -> Path:
+    path = folder / f"{name}-1.0-{tag}.whl"
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-1.0.dist-info"
+    metadata = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in {**files, **metadata}.items():
+            archive.writestr(member, text)
+    return path
+
+
+def test_the_wheel_for_that_machine_is_taken(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels", "cp311-cp311-manylinux_2_28_aarch64", {"thing/__init__.py": "machine = 'aarch64'"})
+    wheel(tmp_path / "wheels", "cp311-cp311-manylinux_2_28_x86_64", {"thing/__init__.py": "machine = 'x86_64'"})
+    layer = site_layer(PI4, ("thing",), tmp_path / "cache", tmp_path / "wheels")
+    assert (layer.folder / "thing/__init__.py").read_text() == "machine = 'aarch64'"
+    assert site_layer(PI4, ("thing",), tmp_path / "cache", tmp_path / "wheels") == layer
+
+
+def test_a_library_that_is_too_new_is_told_with_the_device(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels", "cp311-cp311-manylinux_2_39_aarch64", {"thing/__init__.py": ""})
+    with pytest.raises(DeviceError) as caught:
+        site_layer(PI4, ("thing",), tmp_path / "cache", tmp_path / "wheels")
+    assert str(caught.value).startswith("no wheels for Python 3.11, aarch64, glibc 2.36: ERROR: ")
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+def test_data_folders_of_a_wheel(tmp_path: Path) -> None:
+    files = {"a.py": "", "thing-1.0.data/platlib/b.py": "", "thing-1.0.data/scripts/run": "#!python"}
+    unpack_wheel(wheel(tmp_path, "py3-none-any", files), tmp_path / "site")
+    found = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").iterdir()}
+    assert found == {"a.py", "b.py", "thing-1.0.dist-info"}
+
+
+def test_a_wheel_with_a_path_that_leaves_it(tmp_path: Path) -> None:
+    bad = wheel(tmp_path, "py3-none-any", {"../evil.py": ""})
+    with pytest.raises(DeviceError, match=r"thing-1.0-py3-none-any.whl has '../evil.py'"):
+        unpack_wheel(bad, tmp_path / "site")
+    assert not (tmp_path / "evil.py").exists()
+
+
+def test_requirements_are_those_of_the_metadata() -> None:
+    core = {"numpy", "opencv-python-headless", "typer", "rich"}
+    names = {word.split(">")[0].split("<")[0] for word in requirements(("tflite",))}
+    assert names == core | {"ai-edge-litert"}
+    assert {word.split(">")[0].split("<")[0] for word in requirements((), ("web",))} > core

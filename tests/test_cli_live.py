@@ -1,0 +1,137 @@
+"""`siamedge track` with live options: the lines for what cannot be, and what reaches the outputs."""
+
+import json
+import re
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from camera_server import running_camera
+
+from siamedge.cli.live import cameras_here, parse_size
+from siamedge.cli.main import main, with_values
+from siamedge.runtime.window import has_windows
+
+
+class Outcome(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def track(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, default_bundle: Path
+) -> Callable[..., Outcome]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIAMEDGE_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["siamedge", "track", str(default_bundle), *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Outcome(int(stop.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+SCENE = ("--source", "synthetic:?frames=3&size=320x240")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--size", "big"), "'big' is not WIDTHxHEIGHT, such as 1280x720"),
+        (("--reacquire", "far"), "'far'"),
+        (("--rotate", "45"), "'45'"),
+        (("--fps", "0"), "0"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(
+    track: Callable[..., Outcome], arguments: tuple[str, ...], line: str
+) -> None:
+    outcome = track(*SCENE, *arguments)
+    assert outcome.code == 2
+    assert line in outcome.stderr.splitlines()[0]
+    assert outcome.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--web", "127.0.0.1:http"), "siamedge: --web 127.0.0.1:http: 'http' is no port"),
+        (("--mqtt", "http://h"), "siamedge: --mqtt http://h: not mqtt://HOST[:PORT][/TOPIC]"),
+        (("--pan-tilt", "h:1"), "siamedge: --pan-tilt h:1: not udp://HOST:PORT"),
+    ],
+)
+def test_bad_addresses_are_one_line_and_code_1(
+    track: Callable[..., Outcome], arguments: tuple[str, ...], line: str
+) -> None:
+    outcome = track(*SCENE, *arguments)
+    assert (outcome.code, outcome.stderr.splitlines()[0]) == (1, line)
+
+
+@pytest.mark.skipif(has_windows(), reason="this OpenCV has windows")
+def test_a_window_that_cannot_be_is_one_line(track: Callable[..., Outcome]) -> None:
+    outcome = track(*SCENE, "--window")
+    assert outcome.code == 1
+    assert outcome.stderr.splitlines()[0] == "siamedge: --window: this OpenCV has no windows (opencv-python-headless)"
+
+
+def test_a_camera_that_is_not_there_is_one_line(track: Callable[..., Outcome]) -> None:
+    outcome = track("--source", "93", "--init", "1,1,9,9")
+    assert (outcome.code, outcome.stderr.splitlines()[0]) == (1, "siamedge: camera /dev/video93: no such device")
+
+
+def test_a_live_camera_gives_frames_events_and_a_summary(track: Callable[..., Outcome]) -> None:
+    with running_camera() as camera:
+        camera.cut_after = 12
+        arguments = (
+            "--source",
+            camera.url,
+            "--init",
+            "20,60,80,80",
+            "--json",
+            "--reconnect",
+            "0",
+            "--reacquire",
+            "near",
+        )
+        outcome = track(*arguments)
+    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    frames, events = ([line for line in lines if ("event" in line) is kind] for kind in (False, True))
+    assert outcome.code == 0
+    assert [line["frame"] for line in frames] == sorted({line["frame"] for line in frames})
+    assert frames[0]["box"] == [20, 60, 80, 80]
+    assert [event["event"] for event in events] == ["ended"]
+    assert events[0]["detail"] == f"{camera.url}: the stream ended"
+    assert re.search(r"capture to box: [\d.]+ ms \(p50\), .* 0 reconnects", outcome.stderr)
+
+
+def test_a_turned_scene_and_a_gimbal(track: Callable[..., Outcome]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gimbal:
+        gimbal.bind(("127.0.0.1", 0))
+        gimbal.settimeout(5)
+        outcome = track(*SCENE, "--pan-tilt", f"udp://127.0.0.1:{gimbal.getsockname()[1]}")
+        messages = [json.loads(gimbal.recv(1000)) for _ in range(3)]
+    assert outcome.code == 0
+    assert [message["frame"] for message in messages] == [0, 1, 2]
+    assert messages[0]["pan"] == pytest.approx(-0.5, abs=0.01)
+
+
+def test_web_may_stand_alone() -> None:
+    assert with_values(["track", "b", "--web"]) == ["track", "b", "--web", "127.0.0.1:8765"]
+    assert with_values(["track", "--web", "--source", "0"]) == ["track", "--web", "127.0.0.1:8765", "--source", "0"]
+    assert with_values(["track", "--web", ":9", "b"]) == ["track", "--web", ":9", "b"]
+
+
+def test_sizes_and_cameras(tmp_path: Path) -> None:
+    assert parse_size("1280x720") == (1280, 720)
+    assert parse_size(None) is None
+    (tmp_path / "dev").mkdir()
+    for name in ("video10", "video2", "video-enc", "null"):
+        (tmp_path / "dev" / name).touch()
+    assert cameras_here(tmp_path) == [str(tmp_path / "dev/video2"), str(tmp_path / "dev/video10")]

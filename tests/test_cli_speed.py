@@ -1,0 +1,79 @@
+"""siamedge tune and bench on the command line, and what track makes of a tuning."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from siamedge.cli.main import main
+
+Run = Callable[..., tuple[int, str, str]]
+KNOWN = ["--source", "synthetic:frames=4"]
+
+
+@pytest.fixture
+def siamedge(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["siamedge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+def test_track_uses_what_tune_chose_and_tunes_again_when_a_library_changed(siamedge: Run, default_bundle: Path) -> None:
+    code, out, _ = siamedge("tune", default_bundle, "--rounds", "1", "--fps", "200", "--json")
+    tuning = json.loads(out)
+    chosen = [trial for trial in tuning["trials"] if trial["verdict"] == "chosen"]
+    assert (code, len(chosen)) == (0, 1)
+    assert {trial["backend"] for trial in tuning["trials"]} == {"onnxruntime"}
+    assert siamedge("track", default_bundle, *KNOWN)[2].startswith(f"tuned: {tuning['reason']}\n")
+    assert "tuned: " not in siamedge("track", default_bundle, *KNOWN, "--threads", "1")[2]
+
+    (record,) = (Path(os.environ["SIAMEDGE_CACHE"]) / "tuning").iterdir()
+    tuning["fingerprint"]["onnxruntime"] = "1.0"
+    record.write_text(json.dumps(tuning))
+    assert siamedge("track", default_bundle, *KNOWN)[2].startswith("tuning again: onnxruntime was 1.0, is 1.")
+    assert json.loads(record.read_text())["fingerprint"]["onnxruntime"] != "1.0"
+
+    record.write_text("damaged")
+    code, _, messages = siamedge("track", default_bundle, *KNOWN)
+    assert code == 0
+    assert "tuned: " not in messages
+
+
+def test_tune_explains_every_candidate(siamedge: Run, default_bundle: Path) -> None:
+    code, out, _ = siamedge("tune", default_bundle, "--rounds", "1", "--fps", "200", "--explain")
+    assert code == 0
+    assert out.count("onnxruntime") >= 2
+    assert "chosen" in out
+
+
+def test_bench_tells_stages_and_whether_they_are_valid(siamedge: Run, default_bundle: Path) -> None:
+    code, out, _ = siamedge("bench", default_bundle, "--updates", "20", "--no-cold", "--json")
+    found = json.loads(out)
+    assert code == (3 if found["not_valid"] else 0)
+    (row,) = found["rows"]
+    assert (row["backend"], row["precision"], row["verdict"]) == ("onnxruntime", "fp32", "pass")
+    assert row["update_ms"]["count"] == 20
+    assert min(row["stages"].values()) > 0
+    assert found["floor"]["mmacs"] == pytest.approx(219.5, rel=0.5)
+
+
+def test_a_rival_needs_its_files(siamedge: Run, default_bundle: Path) -> None:
+    assert siamedge("bench", default_bundle, "--against", "opencv")[0] == 2
+    code, _, messages = siamedge("track", default_bundle, *KNOWN, "--opencv-models", "a,b")
+    assert (code, "only with --mode opencv" in messages) == (2, True)
+
+
+def test_the_default_network_is_refused_in_mode_opencv(siamedge: Run, default_bundle: Path) -> None:
+    code, _, messages = siamedge("track", default_bundle, *KNOWN, "--mode", "opencv")
+    assert code == 1
+    assert messages.endswith(
+        "siamedge: mode opencv runs NanoTrack v1 and v2, this is another network\n"
+        "  try: leave --mode away: cv2.TrackerNano cannot run this network\n"
+    )

@@ -1,0 +1,85 @@
+"""Recordings: in order, never in the way, readable after the program was killed."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.recorder import LONGEST_QUEUE, Recorder
+
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.recorder import Recorder
+from siamedge.runtime.synthetic import SyntheticSource
+recorder = Recorder(Path(sys.argv[1]), 30.0)
+for frame in SyntheticSource(frames=100000, size=(320, 240)):
+    recorder.add(frame.image, '{"frame": %d}' % frame.index)
+    time.sleep(0.01)
+"""
+
+
+def frames_in(video: Path) -> int:
+    capture, count = cv2.VideoCapture(str(video)), 0
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+def test_what_was_recorded_is_readable_after_kill_9(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)])
+    deadline_s = time.monotonic() + 60
+    boxes: list[Path] = []
+    while not boxes or len(boxes[0].read_text().splitlines()) < 120:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+        boxes = list(tmp_path.glob("*.jsonl"))
+    process.kill()
+    process.wait(10)
+    (video,) = tmp_path.glob("*.part.mkv")
+    lines = [json.loads(line)["frame"] for line in boxes[0].read_text().splitlines()]
+    assert lines == sorted(lines)
+    assert frames_in(video) >= len(lines) - 60, "Matroska clusters hold at most about a second or two"
+
+
+def test_a_disk_that_is_behind_leaves_frames_out_and_counts_them(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 30.0)
+    image = np.zeros((1080, 1920, 3), np.uint8)
+    for number in range(100):
+        recorder.add(image, json.dumps({"frame": number}))
+    done = recorder.close()
+    assert done.frames + done.left_out == 100
+    assert done.frames >= LONGEST_QUEUE
+    assert frames_in(done.video) == done.frames == len(done.boxes.read_text().splitlines())
+
+
+def test_recordings_of_the_same_second_have_different_names(tmp_path: Path) -> None:
+    recorders = [Recorder(tmp_path, 30.0) for _ in range(3)]
+    for recorder in recorders:
+        recorder.add(np.zeros((48, 64, 3), np.uint8), "{}")
+    names = {recorder.close().video.name for recorder in recorders}
+    assert len(names) == 3
+    assert {path.name for path in tmp_path.glob("*.mkv")} == names
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SourceError, match=r"file: cannot record here: File exists$"):
+        Recorder(tmp_path / "file", 30.0)
+
+
+def test_a_video_that_cannot_be_written_is_told_and_does_not_block(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 30.0)
+    shutil.rmtree(tmp_path)
+    for _ in range(LONGEST_QUEUE + 5):
+        recorder.add(np.zeros((48, 64, 3), np.uint8), "{}")
+        time.sleep(0.02)
+    assert "no such folder" in recorder.close().problem or "cannot be written" in recorder.close().problem
