@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
 from siamedge.export.pipeline import ExportRequest, ExportResult, export_bundle
 
 CHECKPOINTS = {
@@ -41,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--bundles", type=Path, default=Path("out/networks"), help="where the bundles are kept")
     parser.add_argument("--load", default="idle", help="what else the machine did, for the heading")
+    parser.add_argument("--quick", action="store_true", help="try fewer int8 recipes")
     return parser.parse_args()
 
 
@@ -71,6 +73,7 @@ def main() -> None:
             out=given.bundles / f"{network.split()[0]}.siamedge",
             checkpoint=given.models / relative if relative else None,
             calibration=tuple(given.calibration) if relative else (),
+            effort=Effort(QUICK_ATTEMPTS if given.quick else ATTEMPTS),
         )
         result = export_bundle(request)
         seconds = time.monotonic() - begin
