@@ -5,7 +5,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
-packages=(openssh-client openssh-server chromium chromium-driver)
+packages=(
+    openssh-client openssh-server                                 # flash, against a server on the loopback
+    mtools fdisk dosfstools                                       # card and image
+    qemu-user-static mmdebstrap arch-test                         # the payload under emulated aarch64
+    chromium chromium-driver                                      # the page
+    mosquitto                                                     # MQTT
+    python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly # RTSP
+)
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "== system packages"
     missing=()
