@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
 from siamedge.export.evaluation.bootstrap import Estimate, difference, estimates
 from siamedge.export.evaluation.conventions import Convention, get_convention
 from siamedge.export.evaluation.datasets import open_dataset
@@ -22,7 +24,16 @@ from siamedge.export.evaluation.specs import TrackerSpec, open_spec
 from siamedge.export.evaluation.terms import Terms
 from siamedge.runtime.errors import SiamedgeError
 
-HEADER = ("tracker", "backend", "precision", "AUC [95 %]", "precision at 20 px", "AUC minus fp32 [95 %]", "note")
+HEADER = (
+    "tracker",
+    "backend",
+    "precision",
+    "AUC [95 %]",
+    "target present",
+    "precision at 20 px",
+    "AUC minus fp32 [95 %]",
+    "note",
+)
 OTB = get_convention("otb")
 
 
@@ -44,7 +55,8 @@ def main() -> None:
     heading = (
         "Made by `python benchmarks/accuracy.py`. "
         f"Data set `{options.dataset.name}`: {len(sequences)} sequences, {frames} frames, "
-        "one pass, convention `otb` (docs/evaluation.md). Intervals: bootstrap over sequences; differences are paired."
+        "one pass, convention `otb` (docs/evaluation.md), in which frames without a target are failures of every tracker; "
+        "'target present' leaves them out. Intervals: bootstrap over sequences; differences are paired."
     )
     table = "\n".join([heading, "", *markdown(rows)])
     print(table)
@@ -101,7 +113,19 @@ def row(
         sequence.name: float(terms["success"].numerator.mean())
         for sequence, terms in zip(sequences, item.terms, strict=True)
     }
-    return {**found, "scores": scores, "auc_by_sequence": by_sequence, "minus_fp32": against_fp32(item, measured)}
+    present = [by_sequence[sequence.name] / present_share(sequence) for sequence in sequences]
+    return {
+        **found,
+        "scores": scores,
+        "auc_by_sequence": by_sequence,
+        "auc_present": sum(present) / len(present),
+        "minus_fp32": against_fp32(item, measured),
+    }
+
+
+def present_share(sequence: Sequence) -> float:
+    """Share of the frames with a target: `otb` counts the others as failures of every tracker."""
+    return float(np.isfinite(sequence.boxes).all(axis=1).mean())
 
 
 def against_fp32(item: Measured, measured: list[Measured]) -> dict[str, float] | None:
@@ -123,10 +147,11 @@ def cells(found: dict[str, object]) -> list[str]:
     first = [str(found[key]) for key in ("tracker", "backend", "precision")]
     scores, gap = found.get("scores"), found.get("minus_fp32")
     if not isinstance(scores, dict):
-        return [*first, "", "", "", str(found["error"])]
+        return [*first, "", "", "", "", str(found["error"])]
     auc, precision = Estimate(**scores["auc"]), Estimate(**scores["precision_20px"])
+    present = f"{found['auc_present']:.3f}"
     change = interval(Estimate(**gap), "+") if isinstance(gap, dict) else ""
-    return [*first, interval(auc, ""), f"{precision.value:.3f}", change, ""]
+    return [*first, interval(auc, ""), present, f"{precision.value:.3f}", change, ""]
 
 
 def interval(found: Estimate, sign: str) -> str:

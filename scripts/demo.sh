@@ -8,8 +8,8 @@ python=${PYTHON:-python3}
 if [ ! -x .venv/bin/siamedge ]; then
     echo "== installing into .venv (about 2.6 GB, once)"
     "$python" -m venv .venv
-    .venv/bin/pip install --quiet --upgrade pip
-    .venv/bin/pip install --quiet '.[export-tflite]'
+    .venv/bin/pip install -qq --upgrade pip
+    .venv/bin/pip install -qq '.[export-tflite]'
 fi
 mkdir -p out
 echo "== exporting the default tracker"

@@ -27,8 +27,8 @@ fi
 
 echo "== environment in .venv-test"
 [ -x .venv-test/bin/python ] || "$python" -m venv .venv-test
-.venv-test/bin/pip install --quiet --upgrade pip
-.venv-test/bin/pip install --quiet '.[dev]'
+.venv-test/bin/pip install -qq --upgrade pip
+.venv-test/bin/pip install -qq '.[dev]'
 export PATH="$PWD/.venv-test/bin:$PATH"
 
 echo "== format and lint"

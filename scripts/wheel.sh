@@ -6,7 +6,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python -m build --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
 python -m venv "$work/env"
-"$work/env/bin/pip" install --quiet "$(echo "$work"/dist/*.whl)[onnx]"
+"$work/env/bin/pip" install -qq "$(echo "$work"/dist/*.whl)[onnx]"
 "$work/env/bin/siamedge" --version
 siamedge export --formats onnx -o "$work/default.siamedge"
 "$work/env/bin/siamedge" track "$work/default.siamedge" --source 'synthetic:?frames=60' --json >"$work/track.jsonl"
