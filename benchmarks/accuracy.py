@@ -55,7 +55,7 @@ def main() -> None:
     heading = (
         "Made by `python benchmarks/accuracy.py`. "
         f"Data set `{options.dataset.name}`: {len(sequences)} sequences, {frames} frames, "
-        "one pass, convention `otb` (docs/evaluation.md), in which frames without a target are failures of every tracker; "
+        "one pass, convention `otb` (docs/evaluation.md): frames without a target are failures of every tracker; "
         "'target present' leaves them out. Intervals: bootstrap over sequences; differences are paired."
     )
     table = "\n".join([heading, "", *markdown(rows)])
