@@ -46,6 +46,8 @@ BUDGETS: Mapping[Precision, Budget] = {
 """fp32 beyond its budget fails an export; the others are then not recommended."""
 TIE_LOGITS = 0.05
 """Two cells of the source whose scores differ by no more are one peak: which of them wins is chance, in fp32 too."""
+COSINE_DIGITS = 9
+"""Further digits depend on the order of a sum; equal exports must give equal bytes."""
 LATENCY_RUNS = 30
 NOT_FINITE = Difference(sys.float_info.max, 0.0)
 """Of an output with a NaN or infinity, which JSON cannot hold."""
@@ -109,7 +111,8 @@ def difference(ours: list[FloatArray], source: list[FloatArray]) -> Difference:
     if not np.isfinite(a).all():
         return NOT_FINITE
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return Difference(float(np.abs(a - b).max()), float(a @ b) / norm if norm > 0 else 1.0)
+    cosine = float(a @ b) / norm if norm > 0 else 1.0
+    return Difference(float(np.abs(a - b).max()), round(cosine, COSINE_DIGITS))
 
 
 def differences(ours: Reference, source: Reference) -> dict[str, Difference]:
