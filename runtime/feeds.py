@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from siamedge.runtime.backends import Model
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array, TensorSpec
 
@@ -17,6 +18,25 @@ def describe(tensors: Declared) -> str:
 def by_name(specs: Sequence[TensorSpec]) -> dict[str, TensorSpec]:
     """Tensors by name, in their order."""
     return {spec.name: spec for spec in specs}
+
+
+class DeclaredTensors:
+    """What every session says of its model: its name, and its tensors as the manifest declares them."""
+
+    def __init__(self, model: Model) -> None:
+        self._name = model.name
+        self._inputs = by_name(model.inputs)
+        self._outputs = by_name(model.outputs)
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Inputs by name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """Outputs by name."""
+        return self._outputs
 
 
 def check_declared(model: str, role: str, found: Declared, specs: Sequence[TensorSpec]) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from siamedge.runtime.backends import Format, Model
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.feeds import by_name, check_declared, check_feeds
+from siamedge.runtime.feeds import DeclaredTensors, check_declared, check_feeds
 from siamedge.runtime.native_stderr import quiet_native_stderr
-from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tensors import Array
 
 LIBRARIES: tuple[tuple[str, str], ...] = (
     ("ai-edge-litert", "ai_edge_litert.interpreter"),
@@ -59,13 +59,11 @@ def build_interpreter(model: Model, threads: int) -> Any:
     return interpreter
 
 
-class LiteRTSession:
+class LiteRTSession(DeclaredTensors):
     """A model in LiteRT; tensors are addressed by the names of the file's signature."""
 
     def __init__(self, model: Model, threads: int) -> None:
-        self._name = model.name
-        self._inputs = by_name(model.inputs)
-        self._outputs = by_name(model.outputs)
+        super().__init__(model)
         self._interpreter = build_interpreter(model, threads)
         inputs, outputs = signature_tensors(model.name, self._interpreter)
         check_declared(model.name, "inputs", declared(inputs), model.inputs)
@@ -73,16 +71,6 @@ class LiteRTSession:
         self._input_indices = {name: int(tensor["index"]) for name, tensor in inputs.items()}
         self._output_indices = {name: int(tensor["index"]) for name, tensor in outputs.items()}
         self._lent: dict[str, Array] = {}
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """Inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """Outputs by name."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute all outputs.

@@ -8,8 +8,8 @@ import numpy as np
 
 from siamedge.runtime.backends import Format, Model
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.feeds import by_name, check_declared, check_feeds
-from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.tensors import Array
 
 PROVIDERS: Mapping[str, str] = {
     "CPU": "CPUExecutionProvider",
@@ -38,13 +38,11 @@ def import_onnxruntime() -> ModuleType:
     return module
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(DeclaredTensors):
     """A model in ONNX Runtime; feeds on the CPU are read where they lie, outputs are written to fixed memory."""
 
     def __init__(self, model: Model, runtime: ModuleType, provider: str, threads: int) -> None:
-        self._name = model.name
-        self._inputs = by_name(model.inputs)
-        self._outputs = by_name(model.outputs)
+        super().__init__(model)
         self._session = open_session(model, runtime, provider, threads)
         self._refusals = refusals(runtime)
         check_declared(model.name, "inputs", declared(self._session.get_inputs()), model.inputs)
@@ -55,16 +53,6 @@ class OnnxRuntimeSession:
         self._binding = self._session.io_binding()
         for name, result in self._results.items():
             self._binding.bind_output(name, "cpu", 0, result.dtype, result.shape, result.ctypes.data)
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """Inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """Outputs by name."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute all outputs; their memory is reused by the next call.

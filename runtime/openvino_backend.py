@@ -13,9 +13,9 @@ import numpy as np
 from siamedge.runtime.backends import Format, Model, Precision
 from siamedge.runtime.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.feeds import by_name, check_declared, check_feeds
+from siamedge.runtime.feeds import DeclaredTensors, check_declared, check_feeds
 from siamedge.runtime.telemetry import telemetry_blocked
-from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tensors import Array
 
 LOG = logging.getLogger(__name__)
 INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "int8": "f32"}
@@ -40,28 +40,16 @@ def import_openvino() -> ModuleType:
     return module
 
 
-class OpenVINOSession:
+class OpenVINOSession(DeclaredTensors):
     """A compiled model; feeds are read where they lie, outputs are views of the request's memory."""
 
     def __init__(self, model: Model, openvino: ModuleType, compiled: Any) -> None:
-        self._name = model.name
-        self._inputs = by_name(model.inputs)
-        self._outputs = by_name(model.outputs)
+        super().__init__(model)
         self._tensor = openvino.Tensor
         self._request: Any = compiled.create_infer_request()
         self._bound: dict[str, Array] = {}
         self._own: dict[str, Array] = {}
         self._results = {name: self._request.get_tensor(name).data for name in self._outputs}
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """Inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """Outputs by name."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute all outputs; their memory is reused by the next call.

@@ -65,7 +65,6 @@ class Convention:
 
 SUCCESS_AXIS = Axis("overlap threshold", onepass.SUCCESS_BINS, "Success", "auc")
 PRECISION_AXIS = Axis("centre error threshold, px", onepass.PRECISION_BINS, "Precision", "precision_20px")
-NORM_AXIS = Axis("centre error / target size", lasot.NORM_BINS, "Normalised precision", "norm_precision_20")
 
 CONVENTIONS: Mapping[str, Convention] = {
     "otb": Convention(
