@@ -288,6 +288,11 @@ class Engine:
     def _take(self, frame: Frame) -> None:
         """Follow the targets into a frame, then hold if paused."""
         self._serve()
+        if self._is_held():
+            # Paused while this frame was on its way: a file's is next, a camera's will be out of date.
+            self._wait_until(lambda: not self._is_held())
+            if isinstance(self._source, LiveSource):
+                return
         start_s = time.monotonic()
         for target in self._targets.values():
             target.result = target.tracker.update(frame.image)
@@ -302,7 +307,10 @@ class Engine:
         if self._recorder and self.newest:
             self._recorder.add(frame.image, as_line(self.newest))
         self._steps = max(0, self._steps - 1)
-        self._wait_until(lambda: self._mode != "paused" or self._steps > 0)
+        self._wait_until(lambda: not self._is_held())
+
+    def _is_held(self) -> bool:
+        return self._mode == "paused" and self._steps == 0
 
     def _measure(self, now_s: float, latency_ms: float) -> None:
         if self._targets:

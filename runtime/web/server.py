@@ -3,11 +3,11 @@
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -35,6 +35,7 @@ HEADERS: Mapping[str, str] = {
 }
 MOST_BODY_BYTES = 10_000
 Verb = Callable[[Engine, dict[str, Any]], object]
+T = TypeVar("T")
 
 
 def follow(engine: Engine, body: dict[str, Any]) -> object:
@@ -242,16 +243,35 @@ async def serve_stream(socket: WebSocket, engine: Engine, access: Access) -> Non
     await socket.accept()
     access.enter(client)
     number = -1
+    answer = asyncio.ensure_future(socket.receive_text())
     try:
         while True:
-            snapshot = await hub.newer_than(number)
+            snapshot = await unless_done(answer, hub.newer_than(number))
             number = snapshot.number
             jpeg = await run_in_threadpool(snapshot.jpeg)
             state = full_state(engine, snapshot) | access.describe(client)
             head = json.dumps(state, separators=(",", ":")).encode()
             await socket.send_bytes(struct.pack(">I", len(head)) + head + jpeg)
-            await socket.receive_text()
+            await answer
+            answer = asyncio.ensure_future(socket.receive_text())
     except (WebSocketDisconnect, RuntimeError, KeyError):
         return
     finally:
+        answer.cancel()
         access.leave(client)
+        await asyncio.gather(answer, return_exceptions=True)
+
+
+async def unless_done(answer: asyncio.Future[str], waiting: Coroutine[None, None, T]) -> T:
+    """Wait for something, but not beyond what the client says next: that it leaves, as nothing else is due.
+
+    Raises:
+        WebSocketDisconnect: The client has left, or sent what nobody asked for.
+    """
+    task = asyncio.ensure_future(waiting)
+    await asyncio.wait([task, cast("asyncio.Future[Any]", answer)], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    task.cancel()
+    answer.result()
+    raise WebSocketDisconnect(1002, "a message that answers no picture")

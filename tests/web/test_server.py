@@ -1,8 +1,12 @@
 """The HTTP interface over a real engine, a drawn scene and a tracker that knows the truth."""
 
 import json
+import signal
 import struct
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,8 +46,16 @@ class StillTracker:
         return TrackResult(self._box, 0.8, lost=False)
 
 
+class SlowTracker(StillTracker):
+    """Takes most of the time between two frames, so that what is asked meets an update under way."""
+
+    def update(self, frame: Image) -> TrackResult:
+        time.sleep(0.03)
+        return super().update(frame)
+
+
 def make_engine(folder: Path, *sources: str) -> Engine:
-    models = {"one fp32": StillTracker, "two int8": StillTracker}
+    models = {"one fp32": StillTracker, "two int8": SlowTracker}
     options = SourceOptions(first_backoff_s=0.02, read_timeout_s=1.0)
     return Engine(Setup(sources or (SCENE,), models, "the first", options, folder / "recordings"))
 
@@ -137,6 +149,50 @@ def test_pause_holds_step_moves_by_one_and_resume_goes_on(client: TestClient) ->
     assert state_of(client)["frame"] == held + 1
     client.post("/api/resume")
     wait_for(lambda: state_of(client)["frame"] > held + 2)
+
+
+def test_no_frame_follows_a_pause_that_was_answered(client: TestClient) -> None:
+    client.post("/api/model", json={"name": "two int8"})
+    client.post("/api/target", json={"box": [10, 20, 30, 40]})
+    for _ in range(10):
+        client.post("/api/pause")
+        held = state_of(client)["frame"]
+        time.sleep(0.06)
+        assert state_of(client)["frame"] == held
+        client.post("/api/resume")
+
+
+def test_ctrl_c_ends_quietly_while_a_page_is_open_and_paused(tmp_path: Path) -> None:
+    connect = pytest.importorskip("websockets.sync.client", reason="needs the extra [web]").connect
+    program = (
+        "from siamedge.runtime.sources import SourceOptions\n"
+        "from siamedge.runtime.web.engine import Setup\n"
+        "from siamedge.runtime.web.serving import serve\n"
+        "from pathlib import Path\n"
+        f"setup = Setup(({SCENE!r},), {{'none': object}}, 'the only one', SourceOptions(), Path({str(tmp_path)!r}))\n"
+        "try:\n"
+        "    serve(setup, '127.0.0.1:0', lambda link: print(link, flush=True))\n"
+        "except KeyboardInterrupt:\n"
+        "    pass\n"
+    )
+    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
+    server = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    try:
+        assert server.stdout is not None
+        link = server.stdout.readline().strip()
+        stream = link.replace("http", "ws", 1) + "api/stream?client=a"
+        with connect(stream, origin=link.rstrip("/"), proxy=None) as page:
+            page.recv(10)
+            urllib.request.urlopen(urllib.request.Request(link + "api/pause", b"{}", {"X-Client": "a"}), timeout=10)
+            page.send("next")
+            page.recv(10)
+            page.send("next")
+            server.send_signal(signal.SIGINT)
+            _, errors = server.communicate(timeout=20)
+    finally:
+        server.kill()
+        server.wait()
+    assert errors == ""
 
 
 def test_reset_forgets_targets_and_begins_again(client: TestClient) -> None:
