@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 BUDGET_MISSED = 3
-"""Exit code where an int8 model was wanted and none is within its budget."""
+"""Exit code where a precision was asked for and a model of it is not within its budget."""
 
 
 def export(
@@ -28,7 +29,10 @@ def export(
     formats: Annotated[
         str | None, typer.Option(help="Of onnx,tflite,openvino; default: all whose libraries are installed.")
     ] = None,
-    precisions: Annotated[str, typer.Option(help="Of fp32,fp16,int8.")] = "fp32,fp16,int8",
+    precisions: Annotated[
+        str | None,
+        typer.Option(help="Of fp32,fp16,int8; default: all. One that is named and misses its budget: exit code 3."),
+    ] = None,
     calibration: Annotated[
         list[str] | None,
         typer.Option(help="Video or folder of images that int8 is calibrated on, or SET.npz; repeatable."),
@@ -49,8 +53,14 @@ def export(
         float | None, typer.Option(min=0.0, help="Minutes after which no further int8 recipe is tried, a format.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 3 if int8 misses its budget, as --max-drop does.")
+        bool,
+        typer.Option(
+            "--strict", help="End with exit code 3 if int8 misses its budget, as --max-drop and --precisions int8 do."
+        ),
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="FILE.html to write: every int8 recipe that was tried, and why one was chosen.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="NAME.siamedge (a folder) or NAME.siamedge.zip.")
     ] = None,
@@ -60,12 +70,15 @@ def export(
     from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    named = parse_choices(precisions, PRECISIONS, "--precisions") if precisions is not None else ()
+    if report is not None:
+        check_report(report)
     request = ExportRequest(
         out=out or Path(f"{checkpoint.stem if checkpoint else 'siamedge-default'}.siamedge"),
         checkpoint=checkpoint,
         arch=arch,
         formats=parse_choices(formats, FORMATS, "--formats") if formats is not None else None,
-        precisions=parse_choices(precisions, PRECISIONS, "--precisions"),
+        precisions=named or PRECISIONS,
         calibration=tuple(calibration or ()),
         verification=tuple(verification or ()),
         effort=Effort(QUICK_ATTEMPTS if quick else ATTEMPTS, time_budget),
@@ -75,13 +88,37 @@ def export(
     )
     result = run_with_progress(request)
     print_result(result, request.out)
-    raise typer.Exit(exit_code(result.manifest, is_strict=strict or max_drop is not None))
+    if report is not None:
+        write_report(result, report)
+    raise typer.Exit(exit_code(result.manifest, (*named, *(("int8",) if strict or max_drop is not None else ()))))
 
 
-def exit_code(manifest: "Manifest", *, is_strict: bool) -> int:
-    """Give BUDGET_MISSED where that matters and an int8 model is beyond its budget, else 0."""
-    is_missed = any(item.precision == "int8" and item.verdict != "pass" for item in manifest.verification)
-    return BUDGET_MISSED if is_strict and is_missed else 0
+def check_report(path: Path) -> None:
+    """Refuse, before minutes are spent, a report that could not be written.
+
+    Raises:
+        ExportError: Its name does not end in .html, or its folder is missing.
+    """
+    from siamedge.runtime.errors import ExportError
+
+    if path.suffix != ".html":
+        raise ExportError(f"{path.name}: the report's name must end in .html", hint="--report FILE.html")
+    if not path.parent.is_dir():
+        raise ExportError(f"{path.parent}: no such folder", hint="make it first, or choose another --report")
+
+
+def write_report(result: "ExportResult", path: Path) -> None:
+    """Write the page about int8, and say so."""
+    from siamedge.export.quantization_page import to_html
+
+    path.write_text(to_html(result.manifest, result.measured), encoding="utf-8")
+    typer.echo(f"wrote {path}")
+
+
+def exit_code(manifest: "Manifest", wanted: Collection[str]) -> int:
+    """Give BUDGET_MISSED where a model of a wanted precision is beyond its budget, else 0."""
+    is_missed = any(item.precision in wanted and item.verdict != "pass" for item in manifest.verification)
+    return BUDGET_MISSED if is_missed else 0
 
 
 def run_with_progress(request: "ExportRequest") -> "ExportResult":

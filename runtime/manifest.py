@@ -34,6 +34,7 @@ class Artifact:
         outputs: All outputs.
         requires: Library to version range that can run it.
         notes: What stayed in another precision, and why.
+        lost_below: Raw score under which the target is lost with this search graph; None: the tracker's own.
     """
 
     role: Role
@@ -44,6 +45,7 @@ class Artifact:
     outputs: tuple[TensorSpec, ...]
     requires: Mapping[str, str]
     notes: str = ""
+    lost_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from siamedge.runtime.backends import BACKENDS, PRECISIONS, Mode, Precision, Ses
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.cache import CachingBackend, CompiledCache
 from siamedge.runtime.errors import BackendError
+from siamedge.runtime.params import TrackerParams
 from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import Tracker
 
@@ -132,7 +133,12 @@ def open_tracker(
         BackendError: The library refuses a model, or the mode cannot run this network.
         BundleError: A model file changed since the bundle was opened.
     """
-    entry = bundle.manifest.tracker
-    return make_tracker(
-        "opencv" if mode == "opencv" else entry.family, *load_sessions(bundle, choice, cache), entry.params
-    )
+    family = "opencv" if mode == "opencv" else bundle.manifest.tracker.family
+    return make_tracker(family, *load_sessions(bundle, choice, cache), params_of(bundle, choice))
+
+
+def params_of(bundle: Bundle, choice: Candidate) -> TrackerParams:
+    """Give the tracker's parameters, with the score threshold of the artifact that is chosen where it has its own."""
+    found = bundle.find("search", get_backend(choice.backend).format, choice.precision).lost_below
+    params = bundle.manifest.tracker.params
+    return params if found is None else replace(params, lost_below=found)
