@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -179,7 +178,7 @@ def models_of(bundle: "Bundle", picked: "Pick", reacquire: str) -> "dict[str, Ca
             format_ = get_backend(candidate.backend).format
             held = {a.precision for a in bundle.manifest.artifacts if a.format == format_ and a.role == "search"}
             choices += [replace(candidate, precision=p, verdict="usable") for p in PRECISIONS if p in held]
-    return {f"{c.backend} {c.precision}": partial(open_watched, bundle, c, reacquire) for c in unique(choices)}
+    return {f"{c.backend} {c.precision}": maker_of(bundle, c, reacquire) for c in unique(choices)}
 
 
 def unique(choices: "list[Candidate]") -> "list[Candidate]":
@@ -187,9 +186,14 @@ def unique(choices: "list[Candidate]") -> "list[Candidate]":
     return list({(c.backend, c.precision, c.device): c for c in reversed(choices)}.values())[::-1]
 
 
-def open_watched(bundle: "Bundle", choice: "Candidate", reacquire: str) -> "Tracker":
-    """Load a choice and watch over its target, where the family can."""
-    from siamedge.runtime.picking import open_tracker
+def maker_of(bundle: "Bundle", choice: "Candidate", reacquire: str) -> "Callable[[], Tracker]":
+    """Give what makes a tracker for each target of the page, on one loaded network, watched where the family can."""
+    from siamedge.runtime.picking import TrackerMaker
 
-    tracker = open_tracker(bundle, choice)
-    return watched(tracker, reacquire if hasattr(tracker, "look") else "off")
+    make = TrackerMaker(bundle, choice)
+
+    def make_watched() -> "Tracker":
+        tracker = make()
+        return watched(tracker, reacquire if hasattr(tracker, "look") else "off")
+
+    return make_watched
