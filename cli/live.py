@@ -102,7 +102,7 @@ def open_mqtt(address: str) -> "MqttOutput":
 
 
 def open_outputs(
-    stack: ExitStack, mqtt: str | None, pan_tilt: str | None, is_shown: bool
+    stack: ExitStack, mqtt: str | None, pan_tilt: str | None, restream: str | None, is_shown: bool
 ) -> "list[Callable[[Step], None]]":
     """Open what each frame is sent to; the stack closes them.
 
@@ -117,6 +117,12 @@ def open_outputs(
         from siamedge.runtime.pan_tilt import PanTiltOutput
 
         opened.append(stack.enter_context(PanTiltOutput(pan_tilt)).send)
+    if restream:
+        from siamedge.runtime.restream import RestreamOutput
+
+        served = stack.enter_context(RestreamOutput(restream))
+        sys.stderr.write(f"re-stream: {served.address}\n")
+        opened.append(served.send)
     if is_shown:
         from siamedge.runtime.window import WindowOutput
 

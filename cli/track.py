@@ -59,6 +59,9 @@ def track(
     pan_tilt: Annotated[
         str | None, typer.Option(help="Send the target's offset: udp://HOST:PORT or serial:/dev/ttyUSB0.")
     ] = None,
+    restream: Annotated[
+        str | None, typer.Option(help="Serve the picture with its box: rtsp://HOST:PORT/PATH (GStreamer).")
+    ] = None,
     window: Annotated[bool, typer.Option("--window", help="Show the picture, where OpenCV has windows.")] = False,
     size: Annotated[str | None, typer.Option(help="Ask the camera for WIDTHxHEIGHT.")] = None,
     fps: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Ask the camera for this rate.")] = None,
@@ -98,7 +101,7 @@ def track(
         status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
         start = box or start_of(frames)
         tracker = watched(make(opened, picked.choice, in_mode, opencv_models), reacquire)
-        outputs = open_outputs(stack, mqtt, pan_tilt, window)
+        outputs = open_outputs(stack, mqtt, pan_tilt, restream, window)
         write = writer_to(output, frames.fps, stack) if output else None
         for step in follow(frames, tracker, start):
             if as_json:
