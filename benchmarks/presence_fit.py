@@ -126,7 +126,7 @@ def fit_bundle(bundle: Bundle, precision: str, folders: list[Path]) -> PresenceF
     if level < 0 or change < 0:
         raise SystemExit(f"{precision}: weights {level:.2f} and {change:.2f}: these scores say nothing of presence")
     alike = float(np.nanquantile(rows[here, 4], 0.02))
-    same = float(np.quantile(rows[here & np.isin(rows[:, 1], STEADY), 6], 0.01))
+    same = float(np.quantile(rows[here & np.isin(rows[:, 1], STEADY), 6], 0.003))
     kept = PresenceFit(*(round(float(value), 3) for value in (offset, level, change, alike, same)))
     strange = float(np.nanmean(rows[away, 4] >= kept.alike_above))
     print(f"{precision}: {kept}")

@@ -23,7 +23,7 @@ class PresenceFit:
         change: Weight of what the score lost since the start, >= 0.
         alike_above: Cosine of a box's signature to the first template, divided by its usual value, that 98 % of the
             frames with a target exceed.
-        same_above: Cosine of a box's signature to that of one frame earlier, that 99 % of the frames with a target
+        same_above: Cosine of a box's signature to that of one frame earlier, that 99.7 % of the frames with a target
             exceed, turning targets included.
 
     Source: logistic regression on the frames of annotated clips and of scenes made from them, where the target is

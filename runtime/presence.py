@@ -13,6 +13,9 @@ from siamedge.runtime.trackers import Tracker, TrackResult
 
 State = Literal["present", "uncertain", "lost", "reacquired"]
 
+BREAK_FRAMES = 15
+"""So long after a sudden change weak evidence means that the target went with it."""
+
 
 class Sighting(NamedTuple):
     """The best place of one search crop.
@@ -66,7 +69,7 @@ class PresenceParams:
     frames: int = 5
     uncertain_below: float = 0.0
     lost_below: float = -2.5
-    patience: int = 30
+    patience: int = 45
     sure_above: float = 1.0
     found_above: float = 0.5
     looks_a_frame: int = 3
@@ -206,11 +209,12 @@ class Look:
         fit: Says how alike looks of one target are.
 
     Attributes:
-        is_broken: Since the last sure frame, what is in the box became another thing from one frame to the next.
+        is_broken: In the last BREAK_FRAMES what is in the box became another thing from one frame to the next, and no
+            frame was sure since.
     """
 
     def __init__(self, tracker: Searcher, fit: PresenceFit) -> None:
-        self._tracker, self._fit, self.is_broken = tracker, fit, False
+        self._tracker, self._fit, self._broken_for = tracker, fit, 0
         self._first = self._last = self._sure = np.ones(1, np.float32)
         self._usual, self._previous = 0.1, (np.zeros((1, 1, 3), np.uint8), Box(0, 0, 1, 1))
         self._is_stale = False
@@ -219,7 +223,12 @@ class Look:
         """Take the first template."""
         self._first = self._last = self._sure = self._tracker.signature(frame, box)
         self._usual, self._previous = 0.1, (frame, box)
-        self.is_broken = self._is_stale = False
+        self._broken_for, self._is_stale = 0, False
+
+    @property
+    def is_broken(self) -> bool:
+        """See there."""
+        return self._broken_for > 0
 
     def start(self, frame: Image, box: Box) -> None:
         """Take one of the first frames, which say how alike the target's looks are to the first template."""
@@ -228,12 +237,13 @@ class Look:
     def follow(self, frame: Image, box: Box, *, is_sure: bool) -> None:
         """Compare with one frame ago; sure frames cost nothing, they are looked at only when doubt follows them."""
         if is_sure:
-            self.is_broken, self._is_stale = False, True
+            self._broken_for, self._is_stale = 0, True
         else:
             if self._is_stale:
                 self._last = self._sure = self._tracker.signature(*self._previous)
             newest = self._tracker.signature(frame, box)
-            self.is_broken = self.is_broken or float(newest @ self._last) < self._fit.same_above
+            is_break = float(newest @ self._last) < self._fit.same_above
+            self._broken_for = BREAK_FRAMES if is_break else max(0, self._broken_for - 1)
             self._last, self._is_stale = newest, False
         self._previous = frame, box
 

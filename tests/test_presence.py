@@ -186,7 +186,7 @@ def test_log_odds_are_bounded() -> None:
 
 def test_the_target_that_slowly_gets_weaker_is_uncertain_before_it_is_lost() -> None:
     world, tracker = started()
-    scores = np.concatenate([np.linspace(0.9999, 0.9, 10), np.linspace(0.9, 0.1, 20), np.full(40, 0.1)])
+    scores = np.concatenate([np.linspace(0.9999, 0.9, 10), np.linspace(0.9, 0.1, 20), np.full(60, 0.1)])
     seen = []
     for score in scores:
         world.score = float(score)
@@ -199,7 +199,7 @@ def test_the_target_that_slowly_gets_weaker_is_uncertain_before_it_is_lost() -> 
 def test_a_target_that_is_weak_for_a_while_and_looks_the_same_is_not_lost() -> None:
     world, tracker = started()
     world.score = 0.3
-    assert set(states(tracker, 20)) <= {"present", "uncertain"}
+    assert set(states(tracker, 40)) <= {"present", "uncertain"}
     world.score = 0.9999
     assert states(tracker, 10)[-1] == "present"
 
