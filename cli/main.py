@@ -13,6 +13,7 @@ COMMANDS = {
     "export": "siamedge.cli.export:export",
     "calibrate": "siamedge.cli.calibrate:calibrate",
     "inspect": "siamedge.cli.inspect:inspect",
+    "train": "siamedge.cli.train:train",
     "eval": "siamedge.cli.eval:evaluate",
     "track": "siamedge.cli.track:track",
     "tune": "siamedge.cli.tune:tune",
