@@ -11,6 +11,7 @@ from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
     "export": "siamedge.cli.export:export",
+    "zoo": "siamedge.cli.zoo:zoo",
     "calibrate": "siamedge.cli.calibrate:calibrate",
     "inspect": "siamedge.cli.inspect:inspect",
     "train": "siamedge.cli.train:train",

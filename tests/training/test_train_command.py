@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,9 +122,9 @@ def test_the_smoke_recipe_learns_exports_and_tracks(siamedge: Run) -> None:
     exported = siamedge("export", "smoke/weights.safetensors", "--formats", "onnx", "--precisions", "fp32,int8")
     assert exported.code == 0
     clip = SyntheticSource(frames=60)
-    steps = follow("weights.siamedge", "synthetic:?frames=30", clip.box_at(0))
+    steps = islice(follow("weights.siamedge", "synthetic:?frames=60", clip.box_at(0)), 30)
     overlaps = [intersection_over_union(step.result.box, clip.box_at(step.frame.index)) for step in steps]
-    assert len(overlaps) == 30
+    assert overlaps[0] == 1
     assert np.mean(overlaps[1:]) > 0.5
 
 
