@@ -13,8 +13,9 @@ from siamedge.training.batchnorm import folded, with_batch_norm
 from siamedge.training.loop import train
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import RECIPES, Recipe
-from siamedge.training.run import TrainingRun
+from siamedge.training.run import Progress, TrainingRun
 from siamedge.training.schedule import learning_rate
+from siamedge.training.tensorboard_log import open_log
 
 TINY_NETWORK = DartConfig(
     layers=((8, 2), (16, 2), (24, 2), (24, 2)), channels=16, head=16, tower=1, template_px=64, search_px=128
@@ -111,3 +112,18 @@ def test_epochs_are_told_with_the_start(tmp_path: Path) -> None:
     seen: list[int] = []
     train(replace(TINY, drawn_tracks=3), dataset_root=[], out=tmp_path, on_epoch=lambda run: seen.append(run.pairs))
     assert seen == [0, 32, 64]
+
+
+def test_tensorboard_gets_the_losses_of_the_log(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with open_log(tmp_path) as log:
+        assert log is not None
+        log.add(Progress(320, 640, 2.5, 0.5, 0.75, 0.5, 1e-3, 99.0))
+    written = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in written.Scalars("train/loss")] == [(320, 2.5)]
+    assert "train/quality" in written.Tags()["scalars"]
+
+
+def test_without_a_wish_there_is_no_tensorboard() -> None:
+    with open_log(None) as log:
+        assert log is None
