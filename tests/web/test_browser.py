@@ -23,10 +23,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from siamedge.runtime.geometry import Box, intersection_over_union
-from siamedge.runtime.picking import open_tracker, pick
+from siamedge.runtime.picking import TrackerMaker, pick
 from siamedge.runtime.presence import PresenceTracker
 from siamedge.runtime.recordings import list_images
 from siamedge.runtime.sources import SourceOptions
+from siamedge.runtime.watching import watch
 from siamedge.runtime.web.engine import Setup
 from siamedge.runtime.web.serving import serve
 
@@ -79,7 +80,8 @@ def nanotrack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Presence
     export_bundle(ExportRequest(out, checkpoint=checkpoint, formats=("onnx",), precisions=("fp32",)))
     bundle = Bundle.open(out)
     choice = pick(bundle, backend="onnxruntime", precision="fp32").choice
-    return lambda: PresenceTracker(open_tracker(bundle, choice))  # type: ignore[arg-type]
+    make = TrackerMaker(bundle, choice)
+    return lambda: watch(make(), bundle, choice)
 
 
 @pytest.fixture
