@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from presence_scenes import HARD, Clip, Maker, load, moved, replaced, scene_of
+from presence_scenes import HARD, Clip, Maker, dusk, load, moved, replaced, scene_of
 
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.geometry import Box, intersection_over_union
@@ -54,7 +54,7 @@ def frozen(clip: Clip, other: Clip) -> Clip:
     return still
 
 
-KINDS: Mapping[str, Maker] = {**HARD, "scene": scene, "black": black, "frozen": frozen, "moved": moved}
+KINDS: Mapping[str, Maker] = {**HARD, "scene": scene, "black": black, "frozen": frozen, "moved": moved, "dusk": dusk}
 SPLICED = ("plain", "scene", "black", "frozen")
 
 

@@ -26,11 +26,12 @@ from siamedge.runtime.picking import open_tracker, pick
 from siamedge.runtime.presence import Searcher
 
 ON_TARGET, FOLDS, RIDGE, BEFORE, SPAN = 0.3, 7, 1.0, 30, 50
-LOOK_EVERY = 4
+STEADY = tuple(kind for kind, name in enumerate(HARD) if name in ("plain", "spin", "small"))
+"""Scenes without jumps of the target or the camera."""
 
 
 class Row(NamedTuple):
-    """One followed frame: log-odds of its score, the usual, likeness (nan: no look), overlap (nan: absent)."""
+    """One followed frame: log-odds of its score, the usual, looks, overlap (nan: absent)."""
 
     clip: int
     kind: int
@@ -38,6 +39,7 @@ class Row(NamedTuple):
     usual: float
     likeness: float
     overlap: float
+    sameness: float
 
 
 def shortened(clip: Clip) -> Clip:
@@ -50,20 +52,19 @@ def follow(searcher: Searcher, clip: Clip, number: int, kind: int) -> Iterator[R
     """The rows of one scene, its tracker running on while the target is gone."""
     searcher.init(clip.images[0], Box(*clip.boxes[0]))
     first = searcher.signature(clip.images[0], Box(*clip.boxes[0]))
-    usual, usual_cosine = -np.inf, 0.1
+    usual, usual_cosine, last = -np.inf, 0.1, first
     for k, (image, truth) in enumerate(zip(clip.images[1:], clip.boxes[1:], strict=True)):
         result = searcher.update(image)
-        x, cosine = log_odds(result.score), np.nan
-        if k < FIRST_FRAMES or k % LOOK_EVERY == 0:
-            cosine = float(searcher.signature(image, result.box) @ first)
+        x, looked = log_odds(result.score), searcher.signature(image, result.box)
+        cosine, same, last = float(looked @ first), float(looked @ last), looked
         if k < FIRST_FRAMES:
             usual, usual_cosine = max(usual, x), max(usual_cosine, cosine)
         overlap = intersection_over_union(result.box, Box(*truth)) if not np.isnan(truth).any() else np.nan
-        yield Row(number, kind, x, usual, cosine / usual_cosine, overlap)
+        yield Row(number, kind, x, usual, cosine / usual_cosine, overlap, same)
 
 
 def collect(searcher: Searcher, folders: list[Path]) -> np.ndarray:
-    """Rows of all scenes, (N, 6)."""
+    """Rows of all scenes, (N, 7)."""
     rows: list[Row] = []
     for number, folder in enumerate(folders):
         clip, other = load(folder), load(folders[(number + len(folders) // 2) % len(folders)])
@@ -125,14 +126,23 @@ def fit_bundle(bundle: Bundle, precision: str, folders: list[Path]) -> PresenceF
     if level < 0 or change < 0:
         raise SystemExit(f"{precision}: weights {level:.2f} and {change:.2f}: these scores say nothing of presence")
     alike = float(np.nanquantile(rows[here, 4], 0.02))
-    kept = PresenceFit(*(round(float(value), 3) for value in (offset, level, change, alike)))
+    same = float(np.quantile(rows[here & np.isin(rows[:, 1], STEADY), 6], 0.003))
+    kept = PresenceFit(*(round(float(value), 3) for value in (offset, level, change, alike, same)))
     strange = float(np.nanmean(rows[away, 4] >= kept.alike_above))
     print(f"{precision}: {kept}")
     print(
         f"  {here.sum()} frames on target, {away.sum()} without: ROC-AUC {left_out_auc(rows):.4f} on clips left out; "
-        f"without a target {strange:.2f} of the boxes are as alike"
+        f"without a target {strange:.2f} of the boxes are as alike, "
+        f"and {first_gone(rows, kept.same_above):.2f} of the first ones are the same"
     )
     return kept
+
+
+def first_gone(rows: np.ndarray, same_above: float) -> float:
+    """Share of the disappearances whose first frame shows no break."""
+    away = np.isnan(rows[:, 5])
+    onset = away & ~np.roll(away, 1)
+    return float(np.mean(rows[onset, 6] >= same_above))
 
 
 def main() -> None:

@@ -105,6 +105,15 @@ def moved(clip: Clip, other: Clip) -> Clip:
     return away
 
 
+def dusk(clip: Clip, other: Clip) -> Clip:
+    """The light fades to a third while the target is followed, and stays so while it is away and when it is back."""
+    images = []
+    for k, image in enumerate(clip.images):
+        light = max(0.33, 1 - 0.67 * k / max(1, len(clip.images) // 3))
+        images.append(np.asarray(cv2.convertScaleAbs(image, alpha=light), np.uint8))
+    return scene(Clip(clip.name, images, clip.boxes), other)
+
+
 def shifted(image: Image, shift: np.ndarray) -> Image:
     """The frame moved, its border mirrored."""
     turn = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
@@ -161,7 +170,7 @@ def motion_kernel(shift: np.ndarray) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-AWAY: Mapping[str, Maker] = {"scene": scene, "black": black, "gone": gone, "moved": moved}
+AWAY: Mapping[str, Maker] = {"scene": scene, "black": black, "gone": gone, "moved": moved, "dusk": dusk}
 HARD: Mapping[str, Maker] = {
     "plain": lambda clip, other: clip,
     "fast": fast,

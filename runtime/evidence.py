@@ -23,6 +23,8 @@ class PresenceFit:
         change: Weight of what the score lost since the start, >= 0.
         alike_above: Cosine of a box's signature to the first template, divided by its usual value, that 98 % of the
             frames with a target exceed.
+        same_above: Cosine of a box's signature to that of one frame earlier, that 99.7 % of the frames with a target
+            exceed, turning targets included.
 
     Source: logistic regression on the frames of annotated clips and of scenes made from them, where the target is
         gone in a third; benchmarks/presence_fit.py.
@@ -32,9 +34,10 @@ class PresenceFit:
     level: float
     change: float
     alike_above: float
+    same_above: float
 
 
-UNFITTED = PresenceFit(offset=3.0, level=0.2, change=1.0, alike_above=0.5)
+UNFITTED = PresenceFit(offset=3.0, level=0.2, change=1.0, alike_above=0.5, same_above=0.7)
 """For artifacts that carry none."""
 
 

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+
 from siamedge.runtime.evidence import UNFITTED, Evidence, PresenceFit, probability_of
 from siamedge.runtime.geometry import Box, FloatArray, Image, intersection_over_union
 from siamedge.runtime.search_places import ring_places, tile_places
 from siamedge.runtime.trackers import Tracker, TrackResult
 
 State = Literal["present", "uncertain", "lost", "reacquired"]
+
+BREAK_FRAMES = 15
+"""So long after a sudden change weak evidence means that the target went with it."""
 
 
 class Sighting(NamedTuple):
@@ -47,7 +52,8 @@ class PresenceParams:
     Attributes:
         frames: So many frames' evidence is averaged, >= 1.
         uncertain_below: Mean evidence under which the state is uncertain.
-        lost_below: Mean evidence under which the target is lost.
+        lost_below: Mean evidence under which the target is lost, if what is in the box changed at once.
+        patience: So many frames of such evidence are needed if it did not: a target that turns is weak for a while.
         sure_above: Evidence of a frame whose box is kept as the last certain place.
         found_above: Evidence that a place must have to be taken for the target again.
         looks_a_frame: Search crops a frame while lost, >= 2: the budget.
@@ -62,7 +68,8 @@ class PresenceParams:
 
     frames: int = 5
     uncertain_below: float = 0.0
-    lost_below: float = -3.0
+    lost_below: float = -2.5
+    patience: int = 45
     sure_above: float = 1.0
     found_above: float = 0.5
     looks_a_frame: int = 3
@@ -79,7 +86,7 @@ class PresenceTracker:
     """A tracker that says present, uncertain, lost and reacquired, and searches while the target is lost.
 
     While it is lost, the box stays where the target was seen last with certainty. No occluder can become the target:
-    what is found again must look like the first template, which is never replaced.
+    what is found again must look like the first template, which is never replaced, or like the last sure frame.
 
     Args:
         tracker: Follows and looks.
@@ -96,9 +103,9 @@ class PresenceTracker:
         self.state: State = "present"
         self.probability = 1.0
         self._evidence = Evidence(self._fit, self._params.frames)
-        self._look: Likeness | None = None
+        self._look = Look(tracker, self._fit)
         self._safe_box = Box(0, 0, 1, 1)
-        self._lost_for = self._certain_for = 0
+        self._lost_for = self._certain_for = self._weak_for = 0
         self._candidate: Box | None = None
         self._near: Iterator[Box] = iter(())
         self._tiles: Iterator[Box] = iter(())
@@ -110,10 +117,10 @@ class PresenceTracker:
             SourceError: The box is empty or has no part inside the frame.
         """
         self._tracker.init(frame, box)
-        self._look = Likeness(self._tracker.signature(frame, box))
+        self._look.init(frame, box)
         self._evidence = Evidence(self._fit, self._params.frames)
         self.state, self.probability = "present", 1.0
-        self._safe_box, self._certain_for, self._candidate = box, 0, None
+        self._safe_box, self._certain_for, self._weak_for, self._candidate = box, 0, 0, None
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame, or search it while it is lost."""
@@ -121,15 +128,18 @@ class PresenceTracker:
 
     def _follow(self, frame: Image) -> TrackResult:
         params, result = self._params, self._tracker.update(frame)
-        if self._evidence.is_new and self._look is not None:
-            self._look.start(self._tracker.signature(frame, result.box))
+        if self._evidence.is_new:
+            self._look.start(frame, result.box)
         found = self._evidence.add(result.score)
         self.probability = probability_of(found)
-        if found >= params.sure_above:
+        is_sure = found >= params.sure_above
+        self._look.follow(frame, result.box, is_sure=is_sure)
+        if is_sure:
             self._safe_box = result.box
         self._refresh(frame, result.box, found)
         mean = self._evidence.mean
-        if self._evidence.is_full and mean < params.lost_below:
+        self._weak_for = self._weak_for + 1 if self._evidence.is_full and mean < params.lost_below else 0
+        if self._weak_for >= (1 if self._look.is_broken else params.patience):
             return self._lose(result)
         self.state = "present" if mean >= params.uncertain_below else "uncertain"
         return result._replace(lost=False)
@@ -141,11 +151,12 @@ class PresenceTracker:
         if params.update_after is None or self._certain_for < params.update_after:
             return
         self._certain_for = 0
-        if self._is_alike(frame, box):
+        if self._look.is_first(frame, box):
             self._tracker.blend(frame, box, params.update_share)
 
     def _lose(self, result: TrackResult) -> TrackResult:
-        self.state, self._lost_for, self._certain_for, self._candidate = "lost", 0, 0, None
+        self.state, self._candidate = "lost", None
+        self._lost_for = self._certain_for = self._weak_for = 0
         self._near, self._tiles = iter(()), iter(())
         return TrackResult(self._safe_box, result.score, lost=True)
 
@@ -154,15 +165,16 @@ class PresenceTracker:
         best = max((self._tracker.look(frame, place) for place in self._places(frame)), key=lambda seen: seen.score)
         found = self._evidence.of(best.score)
         self.probability = probability_of(found)
-        is_target = found >= self._params.found_above and self._is_alike(frame, best.box)
+        is_target = found >= self._params.found_above and self._look.is_target(frame, best.box)
         if is_target and self._candidate and intersection_over_union(best.box, self._candidate) > 0:
-            return self._find(best)
+            return self._find(frame, best)
         self._candidate = best.box if is_target else None
         return TrackResult(self._safe_box, best.score, lost=True)
 
-    def _find(self, seen: Sighting) -> TrackResult:
+    def _find(self, frame: Image, seen: Sighting) -> TrackResult:
         self._tracker.place(seen.box)
         self._evidence.restart()
+        self._look.follow(frame, seen.box, is_sure=True)
         self.state, self._safe_box, self._candidate = "reacquired", seen.box, None
         return TrackResult(seen.box, seen.score, lost=False)
 
@@ -188,25 +200,61 @@ class PresenceTracker:
         self._tiles = iter(tile_places(self._safe_box, self._params.step_share, frame))
         return next(self._tiles, self._safe_box)
 
-    def _is_alike(self, frame: Image, box: Box) -> bool:
-        likeness = self._look.of(self._tracker.signature(frame, box)) if self._look else 0.0
-        return likeness >= self._fit.alike_above
 
-
-class Likeness:
-    """Cosine of signatures to that of the first template, relative to what is usual in the first frames.
+class Look:
+    """What is in the box, as the network sees it: like the first template, like the last sure frame, or neither.
 
     Args:
-        first: Signature of the first template.
+        tracker: Gives signatures.
+        fit: Says how alike looks of one target are.
+
+    Attributes:
+        is_broken: In the last BREAK_FRAMES what is in the box became another thing from one frame to the next, and no
+            frame was sure since.
     """
 
-    def __init__(self, first: FloatArray) -> None:
-        self._first, self._usual = first, 0.1
+    def __init__(self, tracker: Searcher, fit: PresenceFit) -> None:
+        self._tracker, self._fit, self._broken_for = tracker, fit, 0
+        self._first = self._last = self._sure = np.ones(1, np.float32)
+        self._usual, self._previous = 0.1, (np.zeros((1, 1, 3), np.uint8), Box(0, 0, 1, 1))
+        self._is_stale = False
 
-    def start(self, signature: FloatArray) -> None:
-        """Take one of the first frames."""
-        self._usual = max(self._usual, float(signature @ self._first))
+    def init(self, frame: Image, box: Box) -> None:
+        """Take the first template."""
+        self._first = self._last = self._sure = self._tracker.signature(frame, box)
+        self._usual, self._previous = 0.1, (frame, box)
+        self._broken_for, self._is_stale = 0, False
 
-    def of(self, signature: FloatArray) -> float:
-        """About 1 for the target as it was at the start."""
-        return float(signature @ self._first) / self._usual
+    @property
+    def is_broken(self) -> bool:
+        """See there."""
+        return self._broken_for > 0
+
+    def start(self, frame: Image, box: Box) -> None:
+        """Take one of the first frames, which say how alike the target's looks are to the first template."""
+        self._usual = max(self._usual, float(self._tracker.signature(frame, box) @ self._first))
+
+    def follow(self, frame: Image, box: Box, *, is_sure: bool) -> None:
+        """Compare with one frame ago; sure frames cost nothing, they are looked at only when doubt follows them."""
+        if is_sure:
+            self._broken_for, self._is_stale = 0, True
+        else:
+            if self._is_stale:
+                self._last = self._sure = self._tracker.signature(*self._previous)
+            newest = self._tracker.signature(frame, box)
+            is_break = float(newest @ self._last) < self._fit.same_above
+            self._broken_for = BREAK_FRAMES if is_break else max(0, self._broken_for - 1)
+            self._last, self._is_stale = newest, False
+        self._previous = frame, box
+
+    def is_first(self, frame: Image, box: Box) -> bool:
+        """Whether a box looks like the first template."""
+        return float(self._tracker.signature(frame, box) @ self._first) >= self._fit.alike_above * self._usual
+
+    def is_target(self, frame: Image, box: Box) -> bool:
+        """Whether a box looks like the first template, or like the target in the last sure frame."""
+        seen = self._tracker.signature(frame, box)
+        return (
+            float(seen @ self._first) >= self._fit.alike_above * self._usual
+            or float(seen @ self._sure) >= self._fit.same_above
+        )

@@ -12,7 +12,7 @@ from siamedge.runtime.trackers import TrackResult
 FRAME = np.zeros((480, 640, 3), np.uint8)
 TARGET, OTHER = np.array([1, 0, 0], np.float32), np.array([0.2, 0.98, 0], np.float32)
 
-FIT = PresenceFit(offset=3.0, level=0.2, change=1.0, alike_above=0.6)
+FIT = PresenceFit(offset=3.0, level=0.2, change=1.0, alike_above=0.6, same_above=0.7)
 
 
 class World:
@@ -23,6 +23,7 @@ class World:
         self.double: Box | None = None
         self.looks = 0
         self.score, self.double_score = 0.9999, 0.99
+        self._shown: list[tuple[Image, Box | None]] = []
         self.blends: list[tuple[Box, float]] = []
         self._place = Box(0, 0, 1, 1)
 
@@ -43,8 +44,14 @@ class World:
     def blend(self, frame: Image, box: Box, share: float) -> None:
         self.blends.append((box, share))
 
+    def frame(self) -> Image:
+        """A frame of its own, that shows the target where it is now."""
+        self._shown.append((np.broadcast_to(np.zeros(1, np.uint8), FRAME.shape), self.truth))
+        return self._shown[-1][0]
+
     def signature(self, frame: Image, box: Box) -> FloatArray:
-        is_target = self.truth is not None and intersection_over_union(box, self.truth) > 0.3
+        truth = next((truth for shown, truth in self._shown if shown is frame), self.truth)
+        is_target = truth is not None and intersection_over_union(box, truth) > 0.3
         return TARGET if is_target else OTHER
 
     def update(self, frame: Image) -> TrackResult:
@@ -56,13 +63,14 @@ def started(params: PresenceParams | None = None) -> tuple[World, PresenceTracke
     world = World()
     tracker = PresenceTracker(world, FIT, params)
     tracker.init(FRAME, Box(300, 200, 40, 40))
-    for _ in range(5):
-        tracker.update(FRAME)
+    states(tracker, 5)
     return world, tracker
 
 
 def states(tracker: PresenceTracker, frames: int) -> list[str]:
-    return [(tracker.update(FRAME), tracker.state)[1] for _ in range(frames)]
+    world = tracker._tracker
+    assert isinstance(world, World)
+    return [(tracker.update(world.frame()), tracker.state)[1] for _ in range(frames)]
 
 
 def test_a_target_in_sight_is_present_and_costs_one_look_a_frame() -> None:
@@ -178,13 +186,34 @@ def test_log_odds_are_bounded() -> None:
 
 def test_the_target_that_slowly_gets_weaker_is_uncertain_before_it_is_lost() -> None:
     world, tracker = started()
-    scores = np.concatenate([np.linspace(0.9999, 0.9, 10), np.linspace(0.9, 0.1, 20)])
+    scores = np.concatenate([np.linspace(0.9999, 0.9, 10), np.linspace(0.9, 0.1, 20), np.full(60, 0.1)])
     seen = []
     for score in scores:
         world.score = float(score)
         seen += states(tracker, 1)
     assert seen == sorted(seen, key=["present", "uncertain", "lost"].index)
     assert set(seen) == {"present", "uncertain", "lost"}
+    assert seen.count("uncertain") > PresenceParams().patience, "nothing changed at once, so there is patience"
+
+
+def test_a_target_that_is_weak_for_a_while_and_looks_the_same_is_not_lost() -> None:
+    world, tracker = started()
+    world.score = 0.3
+    assert set(states(tracker, 40)) <= {"present", "uncertain"}
+    world.score = 0.9999
+    assert states(tracker, 10)[-1] == "present"
+
+
+def test_looks_cost_nothing_while_the_target_is_certain() -> None:
+    world, tracker = started()
+    asked: list[Box] = []
+    plain = world.signature
+    world.signature = lambda frame, box: (asked.append(box), plain(frame, box))[1]  # type: ignore[method-assign]
+    states(tracker, 50)
+    assert asked == []
+    world.score = 0.3
+    states(tracker, 10)
+    assert len(asked) == 11, "one a frame in doubt, and one for the frame before"
 
 
 def test_one_bad_frame_changes_no_state() -> None:
@@ -196,7 +225,7 @@ def test_one_bad_frame_changes_no_state() -> None:
 
 
 def test_evidence_is_the_fitted_sum_and_bounded() -> None:
-    evidence = Evidence(PresenceFit(offset=1.0, level=0.5, change=2.0, alike_above=0.5), frames=3)
+    evidence = Evidence(PresenceFit(offset=1.0, level=0.5, change=2.0, alike_above=0.5, same_above=0.5), frames=3)
     scores = [probability_of(x) for x in (1.0, 2.0, 0.0, 1.5)]
     assert [evidence.add(score) for score in scores] == pytest.approx([1.5, 2.0, -3.0, 0.75])
     assert not evidence.is_new

@@ -39,7 +39,10 @@ def test_fits_are_in_the_search_artifacts_of_the_weights_that_were_fitted(opened
 def test_a_precision_without_a_fit_of_its_own_has_that_of_fp32_and_unknown_weights_none() -> None:
     for sha256, fits in known_fits().items():
         assert fit_of(sha256, "fp16") == fits.get("fp16", fits["fp32"])
-        assert all(fit.level >= 0 and fit.change >= 0 and 0 < fit.alike_above < 1 for fit in fits.values())
+        assert all(
+            fit.level >= 0 and fit.change >= 0 and 0 < fit.alike_above < 1 and 0 < fit.same_above < 1
+            for fit in fits.values()
+        )
     assert fit_of("0" * 64, "fp32") is None
 
 
@@ -47,7 +50,9 @@ def test_the_file_of_fits_is_as_the_script_writes_it() -> None:
     text = FITS.read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
     with pytest.raises(RecordError, match="unknown key 'slope'"):
-        parse(PresenceFit, {"offset": 1, "level": 1, "change": 1, "alike_above": 0.5, "slope": 1}, "")
+        parse(
+            PresenceFit, {"offset": 1, "level": 1, "change": 1, "alike_above": 0.5, "same_above": 0.5, "slope": 1}, ""
+        )
 
 
 def test_a_target_that_goes_black_is_lost_and_is_followed_again(opened: tuple[Bundle, Candidate]) -> None:
