@@ -126,10 +126,10 @@ RECIPES: Mapping[str, Recipe] = {
     "finetune": Recipe(
         "finetune",
         network=_DEFAULT_NETWORK,
-        pairs=20_000,
-        epoch_pairs=4_000,
+        pairs=4_000,
+        epoch_pairs=1_000,
         learning_rate=2e-4,
-        warmup_pairs=1_000,
+        warmup_pairs=400,
         decay_from=0.2,
         average=0.99,
         batch_norm=False,
