@@ -1,5 +1,6 @@
 """A flash onto a real systemd (of the user): readiness, status, restart after kill -9, watchdog, rollback."""
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ TRACKER = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 while [ "$(cat "$here/bundle/mood")" != dead ]; do
     sleep 0.05
-    echo '{"frame": 1, "state": "present", "latency_ms": 5.0, "args": "'"$*"'"}'
+    echo '{"frame": 1, "state": "present", "box": [1, 2, 3, 4], "latency_ms": 5.0, "args": "'"$*"'"}'
     if [ "$(cat "$here/bundle/mood")" = silent-after-a-second ]; then
         n=$((${n:-0} + 1)); [ "$n" -lt 20 ] || sleep 600
     fi
@@ -104,6 +105,13 @@ def test_the_real_tracker_as_a_service(systemd_device: LoopbackDevice, bundle: P
         ready = prepare(ssh, bundle, options, tmp_path / "cache", tmp_path / "work")
         assert ready.remote.scope == "user"
         assert ready.release.has_service
-        checked = apply(plan_flash(ready.remote, ready.release), ready.remote, tmp_path / "cache", settle_s=2)
+        plan, progress = plan_flash(ready.remote, ready.release), list[str]()
+        checked = apply(plan, ready.remote, tmp_path / "cache", settle_s=2, progress=progress.append)
         assert "search_ms" in checked["check"]
         wait_for(lambda: "fps" in show(device, "StatusText"))
+    told = next(line for line in progress if line.startswith("tuned: "))
+    measured = (device.base / "tuned" / ready.release.layers[0].name).glob("*.json")
+    own = [path.read_text() for path in (device.home / ".cache/siamedge/siamedge/tuning").iterdir()]
+    assert own == [path.read_text() for path in measured]
+    chosen = next(trial for trial in json.loads(own[0])["trials"] if trial["verdict"] == "chosen")
+    assert told.startswith(f"tuned: {chosen['backend']} {chosen['precision']} on CPU, threads {chosen['threads']}: ")
