@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.packing import entry_of
+from siamedge.export.presence_fits import fit_of
 from siamedge.export.verification import Measured
 from siamedge.runtime.backends import Format, Precision
 from siamedge.runtime.manifest import (
@@ -84,20 +85,22 @@ def describe_export(
     Returns:
         The manifest, and the files that it lists by their path in the bundle.
     """
+    provenance = _provenance(origin, {format_name for format_name, _ in pairs})
     artifacts: list[Artifact] = []
     files: dict[str, bytes] = {}
     roles: tuple[Role, ...] = ("template", "search")
     for kind, pair in pairs.items():
         for role, model in zip(roles, (pair.template, pair.search), strict=True):
             artifact, contents = _artifact(kind, role, model)
-            artifacts.append(artifact)
+            fit = fit_of(provenance.checkpoint_sha256, kind[1]) if role == "search" else None
+            artifacts.append(replace(artifact, presence=fit))
             files.update(contents)
     manifest = Manifest(
         schema=SCHEMA,
         name=name,
         tracker=_tracker_entry(network),
         artifacts=tuple(artifacts),
-        provenance=_provenance(origin, {format_name for format_name, _ in pairs}),
+        provenance=provenance,
         verification=tuple(item.verification for item in measured),
         recommended=recommend(measured),
         license="Apache-2.0" if origin.is_default else "that of the checkpoint",

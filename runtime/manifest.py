@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from siamedge.runtime.backends import Format, Precision
+from siamedge.runtime.evidence import PresenceFit
 from siamedge.runtime.params import AnchorFreeParams, SiamFCParams
 from siamedge.runtime.tensors import TensorSpec
 
@@ -34,6 +35,7 @@ class Artifact:
         outputs: All outputs.
         requires: Library to version range that can run it.
         notes: What stayed in another precision, and why.
+        presence: What the scores of a search graph say about the presence of the target; null: not measured.
     """
 
     role: Role
@@ -44,6 +46,7 @@ class Artifact:
     outputs: tuple[TensorSpec, ...]
     requires: Mapping[str, str]
     notes: str = ""
+    presence: PresenceFit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ both in crop pixels. A crop is 336 px square around the target, scaled so that t
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,9 @@ class Crop:
 
     Args:
         name: Of the picture, unique within the store.
-        image: (336, 336, 3) uint8, BGR.
-        box: The object, crop pixels.
-        valid: x0, y0, x1, y1 of the part that is picture; the rest is flat padding.
+        image: (H, W, 3) uint8, BGR, the part of the crop that is picture; its flat padding is not kept.
+        box: The object, pixels of `image`.
+        valid: x0, y0, x1, y1 of the part that is picture, pixels of `image`.
         source: Data set that it came from.
         cls: Class name, unique within a source only.
         track: Name of its track, or "" for a still.
@@ -111,13 +112,13 @@ def _read_crop(root: Path, row: dict[str, object]) -> Crop:
         found = "unreadable" if image is None else f"{image.shape}"
         raise SourceError(f"{path}: {found}, expected {CROP_PX} x {CROP_PX} px", hint="cut the crops again")
     x, y, w, h = (float(value) for value in _floats(row["box"]))
-    x0, y0, x1, y1 = (float(value) for value in _floats(row["valid"]))
-    picture: Image = image.astype(np.uint8, copy=False)
+    x0, y0, x1, y1 = (min(max(float(value), 0.0), float(CROP_PX)) for value in _floats(row["valid"]))
+    left, top, right, bottom = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+    picture: Image = image[top:bottom, left:right].astype(np.uint8, copy=True)
     track = str(row["track"] or "")
     name = f"{root.name}/{row['image']}"
-    return Crop(
-        name, picture, Box(x, y, w, h), (x0, y0, x1, y1), str(row["source"]), str(row["cls"]), track, _frame(row)
-    )
+    box, valid = Box(x - left, y - top, w, h), (x0 - left, y0 - top, x1 - left, y1 - top)
+    return Crop(name, picture, box, valid, str(row["source"]), str(row["cls"]), track, _frame(row))
 
 
 def _floats(value: object) -> list[float]:

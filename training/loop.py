@@ -16,6 +16,7 @@ from siamedge.training.pairs import Batch, PairMaker
 from siamedge.training.recipes import Recipe
 from siamedge.training.run import ProgressHandler, TrainingRun, as_input
 from siamedge.training.synthetic import write_synthetic
+from siamedge.training.teacher import Teacher
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def train(
     dataset_root: Path | Sequence[Path],
     out: Path,
     init: Path | None = None,
+    teacher: Path | None = None,
     resume: bool = False,
     on_progress: ProgressHandler | None = None,
 ) -> TrainResult:
@@ -53,6 +55,7 @@ def train(
         dataset_root: One or more folders of crops (crops.py says in which form); none for a recipe that draws its own.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
         init: Weights to start from; what they lack (a new head) is drawn at random.
+        teacher: The published nanotrackv3.pth, to learn from its features and scores too.
         resume: Go on from out/checkpoint.pt if it is there.
         on_progress: Called every 50 steps.
 
@@ -65,7 +68,8 @@ def train(
     roots = [dataset_root] if isinstance(dataset_root, Path) else list(dataset_root)
     if recipe.drawn_tracks:
         roots.append(_draw(recipe, out / "drawn"))
-    source = _Source(recipe, CropStore(roots, holdout=recipe.holdout), Outlines(out / "outlines.jsonl"))
+    store = CropStore(roots, holdout=recipe.holdout)
+    source = _Source(recipe, store, Outlines(out / "outlines.jsonl"), None if teacher is None else Teacher(teacher))
     run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out)
     if not (resume and run.restore()):
         run.log.unlink(missing_ok=True)
@@ -80,8 +84,8 @@ def train(
 class _Source:
     """Batches, epoch by epoch, from a store that may grow."""
 
-    def __init__(self, recipe: Recipe, store: CropStore, outlines: Outlines) -> None:
-        self._recipe, self._store, self._outlines = recipe, store, outlines
+    def __init__(self, recipe: Recipe, store: CropStore, outlines: Outlines, teacher: Teacher | None) -> None:
+        self._recipe, self._store, self._outlines, self._teacher = recipe, store, outlines, teacher
 
     def maker(self) -> PairMaker:
         recipe = self._recipe
@@ -104,7 +108,7 @@ class _Source:
     def epoch(self, start: int) -> Iterator[Batch]:
         recipe = self._recipe
         end = min(start + recipe.epoch_pairs, recipe.pairs)
-        return batches(self.maker(), range(start, end, recipe.batch), recipe.batch, recipe.workers)
+        return batches(self.maker(), range(start, end, recipe.batch), recipe.batch, recipe.workers, self._teacher)
 
 
 def _draw(recipe: Recipe, root: Path) -> Path:

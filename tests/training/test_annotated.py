@@ -40,7 +40,11 @@ def test_recordings_become_crops_and_absent_targets_are_skipped(tmp_path: Path) 
     recordings = find_recordings(tmp_path / "own")
     store = CropStore([cut_recordings(recordings, tmp_path / "crops")])
     assert [crop.frame for crop in store.crops] == [0, 2]
-    assert store.crops[0].image[168, 168].tolist() == [20, 200, 240]
+    first = store.crops[0]
+    # At 2.4 px a pixel, of the crop's 336 px: 120 rows in the middle, and columns from x = 168 - 2.4 * 50 to its end.
+    assert first.image.shape == (288, 288, 3)
+    x, y = first.box.center
+    assert first.image[round(y), round(x)].tolist() == [20, 200, 240]
 
 
 def test_a_row_that_is_no_box_is_named(tmp_path: Path) -> None:
