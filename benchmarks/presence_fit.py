@@ -1,93 +1,166 @@
-"""Fit the two numbers that turn a relative score into the probability that the target is there.
+"""Fit what a network's raw score says about the presence of its target, and put it where exports find it.
 
-python benchmarks/presence_fit.py BUNDLE --train ../shared/train
+python benchmarks/presence_fit.py BUNDLE --clips FOLDER [--precision fp32] [--write FILE]
 
-Pairs: the first crop of a track against later ones of the same track, and against crops of other sources. The usual
-score of a target is the best of its second and third crop. Never uses the evaluation sequences.
+FILE is export/families/weights/presence.json: exports of those weights carry the fit from then on. FOLDER holds
+annotated clips (NAME/img, NAME/groundtruth.txt), none of them an evaluation sequence. Each gives scenes in which the
+target is gone for a while, and scenes in which it is hard to see (benchmarks/presence_scenes.py). A logistic regression
+of presence on score and change of score is fitted on all clips; the ROC-AUC that is printed is that of clips left out.
 """
 
 import argparse
 import json
-from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
+from presence_scenes import AWAY, HARD, Clip, load
 
 from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.geometry import Box
+from siamedge.runtime.evidence import FIRST_FRAMES, PresenceFit, log_odds
+from siamedge.runtime.geometry import Box, intersection_over_union
 from siamedge.runtime.picking import open_tracker, pick
-from siamedge.runtime.presence import log_odds
-from siamedge.runtime.recordings import read_image
+from siamedge.runtime.presence import Searcher
+
+ON_TARGET, FOLDS, RIDGE, BEFORE, SPAN = 0.3, 7, 1.0, 30, 50
+STEADY = tuple(kind for kind, name in enumerate(HARD) if name in ("plain", "spin", "small"))
+"""Scenes without jumps of the target or the camera."""
 
 
-def measure(searcher: object, root: Path, image: str, box: Box, first: np.ndarray) -> tuple[float, float]:
-    """Log-odds of the best place and its cosine to the first template."""
-    picture = read_image(root / image)
-    seen = searcher.look(picture, box)
-    return log_odds(seen.score), float(searcher.signature(picture, seen.box) @ first)
+class Row(NamedTuple):
+    """One followed frame: log-odds of its score, the usual, looks, overlap (nan: absent)."""
+
+    clip: int
+    kind: int
+    x: float
+    usual: float
+    likeness: float
+    overlap: float
+    sameness: float
 
 
-def pairs(searcher: object, root: Path, tracks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Relative log-odds and cosine, (N, 2): same object; other scenes."""
-    rows = [json.loads(line) for line in (root / "annotations.jsonl").read_text().splitlines()]
-    by_track = defaultdict(list)
-    for row in rows:
-        if row["track"]:
-            by_track[row["track"]].append(row)
-    keys = [key for key, crops in by_track.items() if len(crops) >= 5]
-    random = np.random.default_rng(0)
-    random.shuffle(keys)
-    same, other = [], []
-    for key in keys[:tracks]:
-        crops = sorted(by_track[key], key=lambda row: row["frame"])
-        box = Box(*crops[0]["box"])
-        picture = read_image(root / crops[0]["image"])
-        searcher.init(picture, box)
-        first = searcher.signature(picture, box)
-        early = np.array([measure(searcher, root, r["image"], Box(*r["box"]), first) for r in crops[1:3]])
-        usual = np.maximum(early.max(0), (2.0, 0.1))
-        for row in crops[3:9]:
-            same.append(measure(searcher, root, row["image"], Box(*row["box"]), first) / usual)
-            stranger = rows[random.integers(len(rows))]
-            while stranger["source"] == row["source"]:
-                stranger = rows[random.integers(len(rows))]
-            other.append(measure(searcher, root, stranger["image"], box, first) / usual)
-    return np.array(same), np.array(other)
+def shortened(clip: Clip) -> Clip:
+    """The middle of a clip, where its target goes and comes back."""
+    first = max(0, len(clip.images) // 2 - BEFORE)
+    return Clip(clip.name, clip.images[first : first + SPAN + BEFORE], clip.boxes[first : first + SPAN + BEFORE])
 
 
-def fit_logistic(same: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Offset and slope by Newton's method, ridge 0.5."""
-    values = np.clip(np.concatenate([same, other]), -0.5, 1.3)
-    inputs = np.column_stack([np.ones(len(values)), values])
-    truth = np.arange(len(values)) < len(same)
-    weights = np.zeros(2)
-    for _ in range(100):
-        guess = 1 / (1 + np.exp(-inputs @ weights))
-        curvature = inputs.T @ (inputs * (guess * (1 - guess))[:, None]) + 0.5 * np.eye(2)
-        weights -= np.linalg.solve(curvature, inputs.T @ (guess - truth) + 0.5 * weights)
-    return weights
+def follow(searcher: Searcher, clip: Clip, number: int, kind: int) -> Iterator[Row]:
+    """The rows of one scene, its tracker running on while the target is gone."""
+    searcher.init(clip.images[0], Box(*clip.boxes[0]))
+    first = searcher.signature(clip.images[0], Box(*clip.boxes[0]))
+    usual, usual_cosine, last = -np.inf, 0.1, first
+    for k, (image, truth) in enumerate(zip(clip.images[1:], clip.boxes[1:], strict=True)):
+        result = searcher.update(image)
+        x, looked = log_odds(result.score), searcher.signature(image, result.box)
+        cosine, same, last = float(looked @ first), float(looked @ last), looked
+        if k < FIRST_FRAMES:
+            usual, usual_cosine = max(usual, x), max(usual_cosine, cosine)
+        overlap = intersection_over_union(result.box, Box(*truth)) if not np.isnan(truth).any() else np.nan
+        yield Row(number, kind, x, usual, cosine / usual_cosine, overlap, same)
+
+
+def collect(searcher: Searcher, folders: list[Path]) -> np.ndarray:
+    """Rows of all scenes, (N, 7)."""
+    rows: list[Row] = []
+    for number, folder in enumerate(folders):
+        clip, other = load(folder), load(folders[(number + len(folders) // 2) % len(folders)])
+        for kind, make in enumerate([*HARD.values(), *AWAY.values()]):
+            made = make(clip if kind < len(HARD) else shortened(clip), other)
+            rows += follow(searcher, made, number, kind)
+    return np.array(rows)
+
+
+def logistic(inputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted logistic regression with an intercept, by Newton's method."""
+    columns = np.column_stack([np.ones(len(inputs)), inputs])
+    found, ridge = np.zeros(columns.shape[1]), RIDGE * np.diag([1e-3, 1.0, 1.0])
+    for _ in range(60):
+        guess = 1 / (1 + np.exp(-columns @ found))
+        curvature = columns.T @ (columns * (weights * guess * (1 - guess))[:, None]) + ridge
+        found -= np.linalg.solve(curvature, columns.T @ (weights * (guess - truth)) + ridge @ found)
+    return found
+
+
+def fit(rows: np.ndarray) -> np.ndarray:
+    """Offset, level, change; frames on which the tracker had lost a target that was there are left out."""
+    here, away = rows[:, 5] > ON_TARGET, np.isnan(rows[:, 5])
+    used = rows[here | away]
+    truth = ~np.isnan(used[:, 5])
+    weights = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum()) * len(used)
+    inputs = np.column_stack([used[:, 2], used[:, 2] - used[:, 3]])
+    return logistic(inputs, truth.astype(float), weights)
+
+
+def evidence(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """As siamedge.runtime.evidence has it, without bounds."""
+    return found[0] + found[1] * rows[:, 2] + found[2] * (rows[:, 2] - rows[:, 3])
+
+
+def roc_auc(high: np.ndarray, low: np.ndarray) -> float:
+    """Share of pairs in the right order, ties half."""
+    low = np.sort(low)
+    return float(np.mean((np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")) / 2 / len(low)))
+
+
+def left_out_auc(rows: np.ndarray) -> float:
+    """ROC-AUC, present (followed or not) against absent, of the clips that a fit has not seen."""
+    scores = np.zeros(len(rows))
+    for fold in range(FOLDS):
+        is_out = rows[:, 0] % FOLDS == fold
+        if is_out.any():
+            scores[is_out] = evidence(rows[is_out], fit(rows[~is_out]))
+    away = np.isnan(rows[:, 5])
+    return roc_auc(scores[~away], scores[away])
+
+
+def fit_bundle(bundle: Bundle, precision: str, folders: list[Path]) -> PresenceFit:
+    """Fit one precision, and print how well it tells."""
+    searcher = open_tracker(bundle, pick(bundle, backend="onnxruntime", precision=precision).choice)
+    rows = collect(searcher, folders)
+    here, away = rows[:, 5] > ON_TARGET, np.isnan(rows[:, 5])
+    offset, level, change = fit(rows)
+    if level < 0 or change < 0:
+        raise SystemExit(f"{precision}: weights {level:.2f} and {change:.2f}: these scores say nothing of presence")
+    alike = float(np.nanquantile(rows[here, 4], 0.02))
+    same = float(np.quantile(rows[here & np.isin(rows[:, 1], STEADY), 6], 0.003))
+    kept = PresenceFit(*(round(float(value), 3) for value in (offset, level, change, alike, same)))
+    strange = float(np.nanmean(rows[away, 4] >= kept.alike_above))
+    print(f"{precision}: {kept}")
+    print(
+        f"  {here.sum()} frames on target, {away.sum()} without: ROC-AUC {left_out_auc(rows):.4f} on clips left out; "
+        f"without a target {strange:.2f} of the boxes are as alike, "
+        f"and {first_gone(rows, kept.same_above):.2f} of the first ones are the same"
+    )
+    return kept
+
+
+def first_gone(rows: np.ndarray, same_above: float) -> float:
+    """Share of the disappearances whose first frame shows no break."""
+    away = np.isnan(rows[:, 5])
+    onset = away & ~np.roll(away, 1)
+    return float(np.mean(rows[onset, 6] >= same_above))
 
 
 def main() -> None:
-    """Print the fit and what the other thresholds mean on the same pairs."""
+    """Fit each precision, and write the file."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--tracks", type=int, default=220)
+    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--precision", action="append")
+    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
+    cv2.setNumThreads(1)
     bundle = Bundle.open(options.bundle)
-    searcher = open_tracker(bundle, pick(bundle, backend="onnxruntime", precision=options.precision).choice)
-    same, other = pairs(searcher, options.train, options.tracks)
-    offset, slope = fit_logistic(same[:, 0], other[:, 0])
-    print(f"{len(same)} + {len(other)} pairs: offset {offset:.2f}, slope {slope:.2f}")
-    for score, likeness in ((0.31, 0.75), (0.5, 0.75)):
-        gone = [((a[:, 0] < score) & (a[:, 1] < likeness)).mean() for a in (same, other)]
-        there = [((a[:, 0] >= score) & (a[:, 1] >= likeness)).mean() for a in (same, other)]
-        print(
-            f"below {score} and {likeness}: same {gone[0]:.3f}, other {gone[1]:.3f}; "
-            f"above both: same {there[0]:.3f}, other {there[1]:.3f}"
-        )
+    folders = [folder for folder in sorted(options.clips.iterdir()) if (folder / "groundtruth.txt").is_file()]
+    fits = {name: asdict(fit_bundle(bundle, name, folders)) for name in options.precision or ["fp32"]}
+    if options.write:
+        known = json.loads(options.write.read_text()) if options.write.is_file() else {}
+        known.setdefault(bundle.manifest.provenance.checkpoint_sha256, {}).update(fits)
+        options.write.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

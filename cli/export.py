@@ -14,6 +14,7 @@ from siamedge.runtime.backends import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
     from siamedge.export.pipeline import ExportRequest, ExportResult
+    from siamedge.runtime.backends import Precision
     from siamedge.runtime.manifest import Manifest
 
 
@@ -23,7 +24,11 @@ BUDGET_MISSED = 3
 
 def export(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="Trained weights, .pth or .safetensors; none: siamedge's own default model.")
+        Path | None,
+        typer.Argument(
+            help="Trained weights, .pth or .safetensors, or a name that `siamedge zoo` lists; none: siamedge's own "
+            "default model."
+        ),
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture; default: recognised from the tensors.")] = None,
     formats: Annotated[
@@ -31,7 +36,10 @@ def export(
     ] = None,
     precisions: Annotated[
         str | None,
-        typer.Option(help="Of fp32,fp16,int8; default: all. One that is named and misses its budget: exit code 3."),
+        typer.Option(
+            help="Of fp32,fp16,int8; default: all, of the zoo without --calibration no int8. "
+            "One that is named and misses its budget: exit code 3."
+        ),
     ] = None,
     calibration: Annotated[
         list[str] | None,
@@ -70,15 +78,16 @@ def export(
     from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
-    named = parse_choices(precisions, PRECISIONS, "--precisions") if precisions is not None else ()
     if report is not None:
         check_report(report)
+    weights = None if checkpoint is None else from_zoo(checkpoint)
+    is_uncalibrated = weights != checkpoint and not calibration
     request = ExportRequest(
         out=out or Path(f"{checkpoint.stem if checkpoint else 'siamedge-default'}.siamedge"),
-        checkpoint=checkpoint,
+        checkpoint=weights,
         arch=arch,
         formats=parse_choices(formats, FORMATS, "--formats") if formats is not None else None,
-        precisions=named or PRECISIONS,
+        precisions=chosen_precisions(precisions, is_uncalibrated=is_uncalibrated),
         calibration=tuple(calibration or ()),
         verification=tuple(verification or ()),
         effort=Effort(QUICK_ATTEMPTS if quick else ATTEMPTS, time_budget),
@@ -88,9 +97,42 @@ def export(
     )
     result = run_with_progress(request)
     print_result(result, request.out)
+    if is_uncalibrated and precisions is None:
+        typer.echo("int8 left out: it needs crops that this tracker really sees, --calibration VIDEO")
     if report is not None:
         write_report(result, report)
+    named = request.precisions if precisions is not None else ()
     raise typer.Exit(exit_code(result.manifest, (*named, *(("int8",) if strict or max_drop is not None else ()))))
+
+
+def chosen_precisions(text: str | None, *, is_uncalibrated: bool) -> "tuple[Precision, ...]":
+    """Give the precisions that were asked for; without a wish all that can be made.
+
+    Raises:
+        typer.BadParameter: One is unknown.
+    """
+    if text is None:
+        return ("fp32", "fp16") if is_uncalibrated else PRECISIONS
+    return parse_choices(text, PRECISIONS, "--precisions")
+
+
+def from_zoo(checkpoint: Path) -> Path:
+    """Give the file of a published checkpoint that was named, fetched if need be; any other path as it is.
+
+    Raises:
+        ExportError: It cannot be fetched.
+    """
+    from rich.console import Console
+
+    from siamedge.export.zoo import ZOO, get_checkpoint
+
+    name = str(checkpoint)
+    if name not in ZOO or checkpoint.is_file():
+        return checkpoint
+    with Console(stderr=True).status(f"looking for {name}") as status:
+        return get_checkpoint(
+            name, lambda done, total: status.update(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        )
 
 
 def check_report(path: Path) -> None:

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 REACQUIRE = ("off", "near", "full-frame")
 ROTATIONS = ("0", "90", "180", "270")
-WIDEST_RINGS = 12
-"""Rings of the search with --reacquire full-frame: enough for a target of a fiftieth of the frame's width."""
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -70,7 +67,9 @@ def tell_event_as_json(event: "SourceEvent") -> None:
     sys.stdout.flush()
 
 
-def watched(tracker: "Tracker", reacquire: str) -> "Tracker":
+def watched(
+    tracker: "Tracker", bundle: "Bundle", choice: "Candidate", reacquire: str, *, is_updated: bool = False
+) -> "Tracker":
     """The tracker, with a watch over the presence of its target unless that is off.
 
     Raises:
@@ -78,12 +77,11 @@ def watched(tracker: "Tracker", reacquire: str) -> "Tracker":
     """
     if reacquire == "off":
         return tracker
-    from siamedge.runtime.presence import PresenceParams, PresenceTracker, Searcher
+    from siamedge.runtime.watching import Reacquire, can_watch, watch
 
-    if not hasattr(tracker, "look"):
+    if not can_watch(tracker):
         raise typer.BadParameter("this tracker family cannot search; leave it off", param_hint="'--reacquire'")
-    rings = WIDEST_RINGS if reacquire == "full-frame" else PresenceParams().max_rings
-    return PresenceTracker(cast(Searcher, tracker), PresenceParams(max_rings=rings))
+    return watch(tracker, bundle, choice, cast(Reacquire, reacquire), is_updated=is_updated)
 
 
 def open_mqtt(address: str) -> "MqttOutput":
@@ -103,7 +101,7 @@ def open_mqtt(address: str) -> "MqttOutput":
 
 
 def open_outputs(
-    stack: ExitStack, mqtt: str | None, pan_tilt: str | None, is_shown: bool
+    stack: ExitStack, mqtt: str | None, pan_tilt: str | None, restream: str | None, is_shown: bool
 ) -> "list[Callable[[Step], None]]":
     """Open what each frame is sent to; the stack closes them.
 
@@ -118,6 +116,12 @@ def open_outputs(
         from siamedge.runtime.pan_tilt import PanTiltOutput
 
         opened.append(stack.enter_context(PanTiltOutput(pan_tilt)).send)
+    if restream:
+        from siamedge.runtime.restream import RestreamOutput
+
+        served = stack.enter_context(RestreamOutput(restream))
+        sys.stderr.write(f"re-stream: {served.address}\n")
+        opened.append(served.send)
     if is_shown:
         from siamedge.runtime.window import WindowOutput
 
@@ -133,6 +137,7 @@ def serve_page(
     options: "SourceOptions",
     address: str,
     reacquire: str,
+    is_updated: bool,
 ) -> None:
     """Serve the page until Ctrl-C.
 
@@ -149,7 +154,7 @@ def serve_page(
         raise BackendError(f"--web needs {error.name}", hint="pip install 'siamedge[web]'") from error
     setup = Setup(
         sources=tuple(dict.fromkeys([source, *cameras_here(), "synthetic:"])),
-        models=models_of(bundle, picked, reacquire),
+        models=models_of(bundle, picked, reacquire, is_updated),
         why="; ".join(f"{c.backend} {c.precision} on {c.device}: {c.verdict}" for c in picked.candidates),
         options=options,
         folder=Path("recordings"),
@@ -169,7 +174,7 @@ def cameras_here(root: Path = Path("/")) -> list[str]:
     return [str(path) for path in sorted(found, key=lambda path: int(path.name[5:]))]
 
 
-def models_of(bundle: "Bundle", picked: "Pick", reacquire: str) -> "dict[str, Callable[[], Tracker]]":
+def models_of(bundle: "Bundle", picked: "Pick", reacquire: str, is_updated: bool) -> "dict[str, Callable[[], Tracker]]":
     """Every precision of the bundle on every backend that works here, the chosen one first."""
     from siamedge.runtime.backends import PRECISIONS, get_backend
 
@@ -179,7 +184,7 @@ def models_of(bundle: "Bundle", picked: "Pick", reacquire: str) -> "dict[str, Ca
             format_ = get_backend(candidate.backend).format
             held = {a.precision for a in bundle.manifest.artifacts if a.format == format_ and a.role == "search"}
             choices += [replace(candidate, precision=p, verdict="usable") for p in PRECISIONS if p in held]
-    return {f"{c.backend} {c.precision}": partial(open_watched, bundle, c, reacquire) for c in unique(choices)}
+    return {f"{c.backend} {c.precision}": maker_of(bundle, c, reacquire, is_updated) for c in unique(choices)}
 
 
 def unique(choices: "list[Candidate]") -> "list[Candidate]":
@@ -187,9 +192,15 @@ def unique(choices: "list[Candidate]") -> "list[Candidate]":
     return list({(c.backend, c.precision, c.device): c for c in reversed(choices)}.values())[::-1]
 
 
-def open_watched(bundle: "Bundle", choice: "Candidate", reacquire: str) -> "Tracker":
-    """Load a choice and watch over its target, where the family can."""
-    from siamedge.runtime.picking import open_tracker
+def maker_of(bundle: "Bundle", choice: "Candidate", reacquire: str, is_updated: bool) -> "Callable[[], Tracker]":
+    """Give what makes a tracker for each target of the page, on one loaded network, watched where the family can."""
+    from siamedge.runtime.picking import TrackerMaker
+    from siamedge.runtime.watching import can_watch
 
-    tracker = open_tracker(bundle, choice)
-    return watched(tracker, reacquire if hasattr(tracker, "look") else "off")
+    make = TrackerMaker(bundle, choice)
+
+    def make_watched() -> "Tracker":
+        tracker = make()
+        return watched(tracker, bundle, choice, reacquire if can_watch(tracker) else "off", is_updated=is_updated)
+
+    return make_watched

@@ -55,9 +55,15 @@ def track(
         str | None, typer.Option(metavar="[HOST:PORT]", help="Serve a page to pick the target on; 127.0.0.1:8765.")
     ] = None,
     reacquire: Annotated[str, typer.Option(help="Notice loss and search the target: off, near or full-frame.")] = "off",
+    update_template: Annotated[
+        bool, typer.Option("--update-template", help="With --reacquire: learn slowly how the target looks.")
+    ] = False,
     mqtt: Annotated[str | None, typer.Option(help="Send every box to a broker: mqtt://HOST:PORT/TOPIC.")] = None,
     pan_tilt: Annotated[
-        str | None, typer.Option(help="Send the target's offset from the middle: udp://HOST:PORT.")
+        str | None, typer.Option(help="Send the target's offset: udp://HOST:PORT or serial:/dev/ttyUSB0.")
+    ] = None,
+    restream: Annotated[
+        str | None, typer.Option(help="Serve the picture with its box: rtsp://HOST:PORT/PATH (GStreamer).")
     ] = None,
     window: Annotated[bool, typer.Option("--window", help="Show the picture, where OpenCV has windows.")] = False,
     size: Annotated[str | None, typer.Option(help="Ask the camera for WIDTHxHEIGHT.")] = None,
@@ -76,6 +82,8 @@ def track(
     if opencv_models is not None and in_mode != "opencv":
         raise typer.BadParameter("only with --mode opencv", param_hint="'--opencv-models'")
     parse_choice(reacquire, REACQUIRE, "--reacquire")
+    if update_template and reacquire == "off":
+        raise typer.BadParameter("only with --reacquire near or full-frame", param_hint="'--update-template'")
     parse_choice(rotate, ROTATIONS, "--rotate")
     options = source_options(
         size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect
@@ -91,14 +99,17 @@ def track(
     opened = Bundle.open(bundle)
     picked = choose(opened, Wanted(backend, wanted, device, threads), is_explained=explain)
     if web is not None:
-        serve_page(opened, picked, source=source, options=options, address=web, reacquire=reacquire)
+        serve_page(
+            opened, picked, source=source, options=options, address=web, reacquire=reacquire, is_updated=update_template
+        )
         return
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, options))
         status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
         start = box or start_of(frames)
-        tracker = watched(make(opened, picked.choice, in_mode, opencv_models), reacquire)
-        outputs = open_outputs(stack, mqtt, pan_tilt, window)
+        tracker = make(opened, picked.choice, in_mode, opencv_models)
+        tracker = watched(tracker, opened, picked.choice, reacquire, is_updated=update_template)
+        outputs = open_outputs(stack, mqtt, pan_tilt, restream, window)
         write = writer_to(output, frames.fps, stack) if output else None
         for step in follow(frames, tracker, start):
             if as_json:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.packing import entry_of
+from siamedge.export.presence_fits import fit_of
 from siamedge.export.verification import Measured
+from siamedge.export.zoo import license_of
 from siamedge.runtime.backends import Format, Precision
 from siamedge.runtime.manifest import (
     SCHEMA,
@@ -84,32 +86,34 @@ def describe_export(
     Returns:
         The manifest, and the files that it lists by their path in the bundle.
     """
+    sha256 = hashlib.sha256(origin.checkpoint.read_bytes()).hexdigest()
     artifacts: list[Artifact] = []
     files: dict[str, bytes] = {}
     roles: tuple[Role, ...] = ("template", "search")
     for kind, pair in pairs.items():
         for role, model in zip(roles, (pair.template, pair.search), strict=True):
             artifact, contents = _artifact(kind, role, model)
-            artifacts.append(artifact)
+            fit = fit_of(sha256, kind[1]) if role == "search" else None
+            artifacts.append(replace(artifact, presence=fit))
             files.update(contents)
     manifest = Manifest(
         schema=SCHEMA,
         name=name,
         tracker=_tracker_entry(network),
         artifacts=tuple(artifacts),
-        provenance=_provenance(origin, {format_name for format_name, _ in pairs}),
+        provenance=_provenance(origin, sha256, {format_name for format_name, _ in pairs}),
         verification=tuple(item.verification for item in measured),
         recommended=recommend(measured),
-        license="Apache-2.0" if origin.is_default else "that of the checkpoint",
+        license="Apache-2.0" if origin.is_default else license_of(sha256) or "that of the checkpoint",
     )
     return manifest, files
 
 
-def _provenance(origin: Origin, formats: set[Format]) -> Provenance:
+def _provenance(origin: Origin, sha256: str, formats: set[Format]) -> Provenance:
     names = {"siamedge", "torch", "numpy", *(library for name in formats for library in LIBRARIES[name])}
     return Provenance(
         checkpoint=origin.checkpoint.name,
-        checkpoint_sha256=hashlib.sha256(origin.checkpoint.read_bytes()).hexdigest(),
+        checkpoint_sha256=sha256,
         calibration=origin.calibration_source if origin.calibration else None,
         calibration_sha256=origin.calibration.sha256 if origin.calibration else None,
         tools={name: version(name) for name in sorted(names) if is_installed(name)},
@@ -123,7 +127,7 @@ def _artifact(kind: tuple[Format, Precision], role: Role, model: Converted) -> t
     entries: tuple[FileEntry, ...] = tuple(entry_of(name, content) for name, content in contents.items())
     requires, notes = REQUIRES[format_name], "; ".join(model.notes)
     artifact = Artifact(
-        role, format_name, precision, entries, model.inputs, model.outputs, requires, notes, model.lost_below
+        role, format_name, precision, entries, model.inputs, model.outputs, requires, notes, lost_below=model.lost_below
     )
     return artifact, contents
 

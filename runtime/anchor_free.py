@@ -27,6 +27,12 @@ def flat_kernels(kernels: Mapping[str, Array], specs: Mapping[str, TensorSpec]) 
     return joined
 
 
+def mixed(first: Array, newer: Array, share: float) -> Array:
+    """(1 - share) * first + share * newer, rounded for integers: both have the same scale and zero point."""
+    exact = (1 - share) * first.astype(np.float32) + share * newer.astype(np.float32)
+    return (np.rint(exact) if np.issubdtype(first.dtype, np.integer) else exact).astype(first.dtype)
+
+
 class AnchorFreeTracker:
     """Follows one target; the published algorithm of the SiamRPN line without anchors.
 
@@ -46,6 +52,7 @@ class AnchorFreeTracker:
         self._grid, self._kernel_specs = ResponseGrid(search.outputs, params), template.outputs
         self._center, self._size = Point(0, 0), (0.0, 0.0)
         self._padding = (0.0, 0.0, 0.0)
+        self._first: Mapping[str, Array] = {}
 
     def init(self, frame: Image, box: Box) -> None:
         """Take the target to follow from a frame.
@@ -58,6 +65,7 @@ class AnchorFreeTracker:
         self._padding = mean_color(frame)
         side = context_side(box.w, box.h, self._params.context)
         self._search.hold(self._run(self._template, frame, self._center, side))
+        self._first = {}
 
     def look(self, frame: Image, around: Box) -> Sighting:
         """Find the best match in the search crop around a box; the tracker's own place stays."""
@@ -74,6 +82,13 @@ class AnchorFreeTracker:
         """How the network sees a box: its template kernels as one vector of length 1."""
         side = context_side(box.w, box.h, self._params.context)
         return flat_kernels(self._run(self._template, frame, box.center, side), self._kernel_specs)
+
+    def blend(self, frame: Image, box: Box, share: float) -> None:
+        """Search for the first template with so much of a newer look mixed in, 0..1; looks before it are forgotten."""
+        self._first = self._first or self._search.held(self._kernel_specs)
+        side = context_side(box.w, box.h, self._params.context)
+        newer = self._run(self._template, frame, box.center, side)
+        self._search.hold({name: mixed(first, newer[name], share) for name, first in self._first.items()})
 
     def place(self, box: Box) -> None:
         """Go on from this box."""

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from siamedge.runtime.errors import SourceError
@@ -18,6 +19,8 @@ from siamedge.runtime.recordings import JPEG_END, JPEG_START
 from siamedge.runtime.sources import SourceOptions
 
 DEFAULT_SIZE = (1280, 720)
+SYSTEM_PYTHON = "/usr/bin/python3"
+PICAMERA2_PACKAGE = "usr/lib/python3/dist-packages/picamera2"
 STOP_TIMEOUT_S = 2.0
 MOST_REMARK_BYTES = 1 << 20
 """Of the program's standard error, which is kept for messages; some write a line a frame."""
@@ -45,6 +48,28 @@ def argus(number: int, size: tuple[int, int], fps: int) -> list[str]:
     shape = f"video/x-raw(memory:NVMM),format=NV12,width={size[0]},height={size[1]},framerate={fps}/1"
     source = ["nvarguscamerasrc", f"sensor-id={number}"]
     return ["gst-launch-1.0", "-q", *source, "!", shape, "!", "nvjpegenc", "!", "fdsink", "fd=1", "sync=false"]
+
+
+PICAMERA2_PROGRAM = """
+import signal, sys
+from picamera2 import Picamera2
+from picamera2.encoders import MJPEGEncoder
+from picamera2.outputs import FileOutput
+number, width, height, fps = map(int, sys.argv[1:])
+camera = Picamera2(number)
+controls = {"FrameRate": fps}
+camera.configure(camera.create_video_configuration(main={"size": (width, height)}, controls=controls))
+camera.start_recording(MJPEGEncoder(), FileOutput(sys.stdout.buffer))
+signal.pause()
+"""
+
+
+def picamera2(number: int, size: tuple[int, int], fps: int) -> list[str]:
+    """The system's Python with Raspberry Pi's own library, which is a system package and not in our environment.
+
+    Source: the Picamera2 manual, chapter on encoders and outputs.
+    """
+    return [SYSTEM_PYTHON, "-c", PICAMERA2_PROGRAM, *map(str, (number, *size, fps))]
 
 
 TOOLS: Mapping[str, Command] = {
@@ -145,15 +170,31 @@ def open_csi(address: str, options: SourceOptions) -> LiveSource:
         raise SourceError(
             f"{address}: {number!r} is no camera number", hint="csi: is the first camera, csi:1 the second"
         )
+    fps = max(1, round(options.fps))
+    tool, command = find_tool(address)
+    argv = command(int(number), options.size or DEFAULT_SIZE, fps)
+    return LiveSource(address, lambda: connect_pipe(argv, f"{address} ({tool})", fps, options), options)
+
+
+def find_tool(address: str, root: Path = Path("/")) -> tuple[str, Command]:
+    """The first of this machine's ways to a ribbon camera: picamera2, then the programs of TOOLS.
+
+    Args:
+        address: For the message.
+        root: Where the system's files are, for tests.
+
+    Raises:
+        SourceError: There is none.
+    """
+    if (root / PICAMERA2_PACKAGE).is_dir():
+        return "picamera2", picamera2
     tool = next((tool for tool in TOOLS if shutil.which(tool)), None)
     if tool is None:
         raise SourceError(
-            f"{address}: none of {', '.join(TOOLS)} is installed",
+            f"{address}: none of picamera2, {', '.join(TOOLS)} is installed",
             hint="on a Raspberry Pi: sudo apt install rpicam-apps",
         )
-    fps = max(1, round(options.fps))
-    argv = TOOLS[tool](int(number), options.size or DEFAULT_SIZE, fps)
-    return LiveSource(address, lambda: connect_pipe(argv, f"{address} ({tool})", fps, options), options)
+    return tool, TOOLS[tool]
 
 
 def connect_pipe(argv: list[str], name: str, fps: float, options: SourceOptions) -> PipeFeed:

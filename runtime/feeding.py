@@ -1,6 +1,6 @@
 """From a crop to a session's outputs: the buffers that a tracker keeps between frames."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class CropRunner:
     def hold(self, kernels: Mapping[str, Array]) -> None:
         """Feed these tensors from now on, together with each crop."""
         self._feeds.update({name: np.array(kernels[name]) for name in self._session.inputs if name in kernels})
+
+    def held(self, names: Iterable[str]) -> dict[str, Array]:
+        """Copies of the tensors that are fed together with each crop."""
+        return {name: self._feeds[name].copy() for name in names if name in self._feeds}
 
     def run(self, crop: Image) -> Mapping[str, Array]:
         """Compute the outputs for one crop; their memory may be reused by the next call."""

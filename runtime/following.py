@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.loop import Step, track
 from siamedge.runtime.picking import open_tracker, pick
-from siamedge.runtime.presence import PresenceTracker, Searcher
 from siamedge.runtime.sources import SourceOptions, open_source
+from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.watching import Reacquire, watch
 
 
 def follow(
@@ -21,7 +21,7 @@ def follow(
     backend: str | None = None,
     precision: Precision | None = None,
     device: str = "CPU",
-    is_watched: bool = False,
+    reacquire: Reacquire | None = None,
     options: SourceOptions | None = None,
 ) -> Iterator[Step]:
     """Follow a target through a source; both are closed when the iteration ends or is left.
@@ -33,15 +33,16 @@ def follow(
         backend: onnxruntime, tflite or openvino; None: the first that works.
         precision: None: what the bundle recommends.
         device: The backend's name of a device.
-        is_watched: Tell loss and search the target, as --reacquire near does; anchor-free families only.
+        reacquire: Tell loss and search the target, as --reacquire does; None: do not. Anchor-free families only.
         options: How to read the source.
 
     Raises:
         SiamedgeError: The bundle, the backend or the source cannot be used, or the box is not in the first frame.
     """
     opened = Bundle.open(Path(bundle))
-    tracker = open_tracker(opened, pick(opened, backend=backend, precision=precision, device=device).choice)
-    if is_watched:
-        tracker = PresenceTracker(cast(Searcher, tracker))
+    choice = pick(opened, backend=backend, precision=precision, device=device).choice
+    tracker: Tracker = open_tracker(opened, choice)
+    if reacquire is not None:
+        tracker = watch(tracker, opened, choice, reacquire)
     with open_source(source, options) as frames:
         yield from track(frames, tracker, Box(*map(float, box)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from siamedge.runtime.backends import Format, Precision
+from siamedge.runtime.evidence import PresenceFit
 from siamedge.runtime.params import AnchorFreeParams, SiamFCParams
 from siamedge.runtime.tensors import TensorSpec
 
@@ -35,6 +36,7 @@ class Artifact:
         requires: Library to version range that can run it.
         notes: What stayed in another precision, and why.
         lost_below: Raw score under which the target is lost with this search graph; None: the tracker's own.
+        presence: What the scores of a search graph say about the presence of the target; null: not measured.
     """
 
     role: Role
@@ -45,6 +47,7 @@ class Artifact:
     outputs: tuple[TensorSpec, ...]
     requires: Mapping[str, str]
     notes: str = ""
+    presence: PresenceFit | None = None
     lost_below: float | None = None
 
 

@@ -1,5 +1,6 @@
 """Choosing a backend and precision: the choice, and the verdict on every candidate."""
 
+import weakref
 from dataclasses import dataclass, replace
 
 from siamedge.runtime.backends import BACKENDS, PRECISIONS, Mode, Precision, Session, get_backend
@@ -142,3 +143,32 @@ def params_of(bundle: Bundle, choice: Candidate) -> TrackerParams:
     found = bundle.find("search", get_backend(choice.backend).format, choice.precision).lost_below
     params = bundle.manifest.tracker.params
     return params if found is None else replace(params, lost_below=found)
+
+
+class TrackerMaker:
+    """Makes trackers of one choice; those that live at the same time share its loaded graphs.
+
+    Trackers that share graphs must be used in one thread. The graphs are freed with the last of them.
+
+    Args:
+        bundle: Opened.
+        choice: What to load; at the first call, not here.
+    """
+
+    def __init__(self, bundle: Bundle, choice: Candidate) -> None:
+        self._bundle, self._choice = bundle, choice
+        self._loaded: tuple[weakref.ref[Session], weakref.ref[Session]] | None = None
+
+    def __call__(self) -> Tracker:
+        """A tracker that follows nothing yet.
+
+        Raises:
+            BackendError: The library refuses a model.
+            BundleError: A model file changed since the bundle was opened.
+        """
+        template, search = (held() for held in self._loaded) if self._loaded else (None, None)
+        if template is None or search is None:
+            template, search = load_sessions(self._bundle, self._choice)
+            self._loaded = weakref.ref(template), weakref.ref(search)
+        family = self._bundle.manifest.tracker.family
+        return make_tracker(family, template, search, params_of(self._bundle, self._choice))

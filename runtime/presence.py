@@ -7,15 +7,15 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from siamedge.runtime.geometry import Box, FloatArray, Image, Point, intersection_over_union
+from siamedge.runtime.evidence import UNFITTED, Evidence, PresenceFit, probability_of
+from siamedge.runtime.geometry import Box, FloatArray, Image, intersection_over_union
+from siamedge.runtime.search_places import ring_places, tile_places
 from siamedge.runtime.trackers import Tracker, TrackResult
 
 State = Literal["present", "uncertain", "lost", "reacquired"]
-FIRST_FRAMES = 3
-"""So many frames after the start say what is usual."""
-LEAST_USUAL = 2.0
-"""Log-odds above the floor; a target that never scores higher is judged as if it did."""
-FLOOR_PLACES = 6
+
+BREAK_FRAMES = 15
+"""So long after a sudden change weak evidence means that the target went with it."""
 
 
 class Sighting(NamedTuple):
@@ -42,72 +42,77 @@ class Searcher(Tracker, Protocol):
     def place(self, box: Box) -> None:
         """Go on from this box."""
 
+    def blend(self, frame: Image, box: Box, share: float) -> None:
+        """Search for the first template with so much of a newer look of the target, 0..1, mixed in."""
+
 
 @dataclass(frozen=True, slots=True)
 class PresenceParams:
-    """When a target counts as gone, and how it is searched.
-
-    All evidence is relative to the same target's level at its start: log-odds of the raw score divided by their usual
-    value, and cosine to the first template divided by its usual value. So one set serves all networks and precisions.
+    """When a target counts as gone, and how it is searched; evidence is as in PresenceFit.
 
     Attributes:
-        offset: Of the logistic that turns relative log-odds into a probability; fitted on pairs of crops.
-        slope: The same.
-        uncertain_below: Probability under which the state is uncertain.
-        lost_below: Probability under which, for lost_frames, the target is lost, if its likeness is low too.
-        lost_frames: See there.
-        unlike_below: Relative likeness under which a box is not the target.
-        found_above: Relative log-odds that a place must have to be taken for the target again.
-        sure_above: Relative log-odds of frames whose look is remembered beside the first template.
-        look_every: Frames between two such looks, >= 1; each costs one run of the template graph.
-        smoothing: Share of the newest frame in the probability.
-        learning: Share of the newest confident frame in the usual level.
-        looks_a_frame: Search crops a frame while lost, >= 1: the budget.
+        frames: So many frames' evidence is averaged, >= 1.
+        uncertain_below: Mean evidence under which the state is uncertain.
+        lost_below: Mean evidence under which the target is lost, if what is in the box changed at once.
+        patience: So many frames of such evidence are needed if it did not: a target that turns is weak for a while.
+        sure_above: Evidence of a frame whose box is kept as the last certain place.
+        found_above: Evidence that a place which looks like the first template must have to be the target again.
+        same_found_above: The same for a place that looks as the target did just before it went.
+        looks_a_frame: Search crops a frame while lost, >= 2: the budget.
         widen_every: Frames after which the search gets one ring wider.
         max_rings: Widest search; a ring is one step_share of the search crop's side.
         step_share: Distance between the places of the search, as a share of the search crop's side.
-
-    Source: offset and slope by logistic regression on 542 pairs of each kind (the same object later, another scene)
-        from the training tracks; benchmarks/presence_fit.py.
+        is_whole_frame: One of the looks of a frame goes to the next tile of the whole frame.
+        update_after: After so many certain frames in a row a new look is mixed into the template; None: never.
+        update_share: Share of the new look; the first template keeps the rest.
+        certain_above: Evidence of a certain frame.
     """
 
-    offset: float = -4.55
-    slope: float = 10.17
-    uncertain_below: float = 0.6
-    lost_below: float = 0.2
-    lost_frames: int = 4
-    unlike_below: float = 0.75
+    frames: int = 5
+    uncertain_below: float = 0.0
+    lost_below: float = -2.5
+    patience: int = 45
+    sure_above: float = 1.0
     found_above: float = 0.5
-    sure_above: float = 0.7
-    look_every: int = 4
-    smoothing: float = 0.5
-    learning: float = 0.05
-    looks_a_frame: int = 2
+    same_found_above: float = -1.0
+    looks_a_frame: int = 3
     widen_every: int = 20
     max_rings: int = 3
     step_share: float = 0.45
+    is_whole_frame: bool = False
+    update_after: int | None = None
+    update_share: float = 0.3
+    certain_above: float = 2.0
 
 
 class PresenceTracker:
     """A tracker that says present, uncertain, lost and reacquired, and searches while the target is lost.
 
-    While it is lost, the box stays where the target was seen last with confidence. Nothing is ever learnt from later
-    frames but the usual level of the score, so that no occluder can become the target.
+    While it is lost, the box stays where the target was seen last with certainty. No occluder can become the target:
+    what is found again must look like the first template, which is never replaced, or as the target did just before it
+    went.
+
+    Args:
+        tracker: Follows and looks.
+        fit: Of its search artifact.
+        params: See there.
 
     Attributes:
         state: After the last frame.
         probability: That the target is in the box, 0..1, of the last frame.
     """
 
-    def __init__(self, tracker: Searcher, params: PresenceParams | None = None) -> None:
-        self._tracker, self._params = tracker, params or PresenceParams()
+    def __init__(self, tracker: Searcher, fit: PresenceFit | None = None, params: PresenceParams | None = None) -> None:
+        self._tracker, self._fit, self._params = tracker, fit or UNFITTED, params or PresenceParams()
         self.state: State = "present"
         self.probability = 1.0
-        self._level = Level(self._params.learning, np.ones(1, np.float32))
+        self._evidence = Evidence(self._fit, self._params.frames)
+        self._look = Look(tracker, self._fit)
         self._safe_box = Box(0, 0, 1, 1)
-        self._doubtful_frames = self._lost_for = self._frames_since_look = 0
+        self._lost_for = self._certain_for = self._weak_for = 0
         self._candidate: Box | None = None
-        self._places: Iterator[Box] = iter(())
+        self._near: Iterator[Box] = iter(())
+        self._tiles: Iterator[Box] = iter(())
 
     def init(self, frame: Image, box: Box) -> None:
         """Take the target to follow from a frame.
@@ -116,10 +121,10 @@ class PresenceTracker:
             SourceError: The box is empty or has no part inside the frame.
         """
         self._tracker.init(frame, box)
-        floor = floor_around(self._tracker, frame, box, self._params.step_share)
-        self._level = Level(self._params.learning, self._tracker.signature(frame, box), floor)
+        self._look.init(frame, box)
+        self._evidence = Evidence(self._fit, self._params.frames)
         self.state, self.probability = "present", 1.0
-        self._safe_box, self._doubtful_frames, self._candidate = box, 0, None
+        self._safe_box, self._certain_for, self._weak_for, self._candidate = box, 0, 0, None
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame, or search it while it is lost."""
@@ -127,150 +132,139 @@ class PresenceTracker:
 
     def _follow(self, frame: Image) -> TrackResult:
         params, result = self._params, self._tracker.update(frame)
-        if self._level.is_new:
-            self._level.start(result.score, self._tracker.signature(frame, result.box))
-        relative = self._level.relative(result.score)
-        self.probability += params.smoothing * (self._probability_of(relative) - self.probability)
-        if self.probability >= params.uncertain_below:
-            self.state, self._safe_box, self._doubtful_frames = "present", result.box, 0
-            self._level.learn(result.score)
-            self._refresh(frame, result)
-            return result._replace(lost=False)
-        self.state = "uncertain"
-        is_gone = self.probability < params.lost_below and self._is_unlike(frame, result.box)
-        self._doubtful_frames = self._doubtful_frames + 1 if is_gone else 0
-        return self._lose(result) if self._doubtful_frames >= params.lost_frames else result._replace(lost=False)
+        if self._evidence.is_new:
+            self._look.start(frame, result.box)
+        found = self._evidence.add(result.score)
+        self.probability = probability_of(found)
+        is_sure = found >= params.sure_above
+        self._look.follow(frame, result.box, is_sure=is_sure)
+        if is_sure:
+            self._safe_box = result.box
+        self._refresh(frame, result.box, found)
+        mean = self._evidence.mean
+        self._weak_for = self._weak_for + 1 if self._evidence.is_full and mean < params.lost_below else 0
+        if self._weak_for >= (1 if self._look.is_broken else params.patience):
+            return self._lose(result)
+        self.state = "present" if mean >= params.uncertain_below else "uncertain"
+        return result._replace(lost=False)
 
-    def _refresh(self, frame: Image, result: TrackResult) -> None:
-        """Remember now and then how the target looks, in frames where there is no doubt at all."""
-        self._frames_since_look += 1
-        is_sure = self._level.relative(result.score) >= self._params.sure_above
-        if is_sure and self._frames_since_look >= self._params.look_every:
-            self._level.remember(self._tracker.signature(frame, result.box))
-            self._frames_since_look = 0
+    def _refresh(self, frame: Image, box: Box, found: float) -> None:
+        """After long certain presence, mix a look that is like the first template into what is searched for."""
+        params = self._params
+        self._certain_for = self._certain_for + 1 if found >= params.certain_above else 0
+        if params.update_after is None or self._certain_for < params.update_after:
+            return
+        self._certain_for = 0
+        if self._look.is_first(frame, box):
+            self._tracker.blend(frame, box, params.update_share)
 
     def _lose(self, result: TrackResult) -> TrackResult:
-        self.state, self._lost_for, self._candidate = "lost", 0, None
-        self._places = iter(())
+        self.state, self._candidate = "lost", None
+        self._lost_for = self._certain_for = self._weak_for = 0
+        self._near, self._tiles = iter(()), iter(())
         return TrackResult(self._safe_box, result.score, lost=True)
 
     def _search(self, frame: Image) -> TrackResult:
         self._lost_for += 1
-        best = Sighting(self._safe_box, 0.0)
-        for place in self._next_places(frame):
-            seen = self._tracker.look(frame, place)
-            best = max(best, seen, key=lambda sighting: sighting.score)
-        self.probability = self._probability_of(self._level.relative(best.score))
-        if self._level.relative(best.score) < self._params.found_above or self._is_unlike(frame, best.box):
-            self._candidate = None
-            return TrackResult(self._safe_box, best.score, lost=True)
-        if self._candidate is None:
-            self._candidate = best.box
-            return TrackResult(self._safe_box, best.score, lost=True)
-        return self._find(best)
+        best = max((self._tracker.look(frame, place) for place in self._places(frame)), key=lambda seen: seen.score)
+        found = self._evidence.of(best.score)
+        self.probability = probability_of(found)
+        is_target = found >= self._params.same_found_above and found >= self._needed(frame, best.box)
+        if is_target and self._candidate and intersection_over_union(best.box, self._candidate) > 0:
+            return self._find(frame, best)
+        self._candidate = best.box if is_target else None
+        return TrackResult(self._safe_box, best.score, lost=True)
 
-    def _find(self, seen: Sighting) -> TrackResult:
+    def _needed(self, frame: Image, box: Box) -> float:
+        """The evidence that a place needs: less where it looks as the target did just before it went."""
+        kind = self._look.compare(frame, box)
+        return {"same": self._params.same_found_above, "alike": self._params.found_above, "other": math.inf}[kind]
+
+    def _find(self, frame: Image, seen: Sighting) -> TrackResult:
         self._tracker.place(seen.box)
-        self.state, self.probability, self._doubtful_frames = "reacquired", self._params.uncertain_below, 0
-        self._safe_box, self._candidate = seen.box, None
+        self._evidence.restart()
+        self._look.follow(frame, seen.box, is_sure=True)
+        self.state, self._safe_box, self._candidate = "reacquired", seen.box, None
         return TrackResult(seen.box, seen.score, lost=False)
 
-    def _next_places(self, frame: Image) -> list[Box]:
+    def _places(self, frame: Image) -> list[Box]:
         """Where to look in this frame: at a candidate alone, else where the target was seen last and further out."""
         if self._candidate is not None:
             return [self._candidate]
-        found = [self._safe_box]
-        rings = min(self._params.max_rings, 1 + self._lost_for // self._params.widen_every)
-        while len(found) < self._params.looks_a_frame:
-            place = next(self._places, None)
-            if place is None:
-                self._places = iter(ring_places(self._safe_box, rings, self._params.step_share, frame))
-                place = next(self._places, self._safe_box)
-            found.append(place)
-        return found
+        tiles = [self._next_tile(frame)] if self._params.is_whole_frame else []
+        near = self._params.looks_a_frame - 1 - len(tiles)
+        return [self._safe_box, *tiles, *(self._next_near(frame) for _ in range(near))]
 
-    def _probability_of(self, relative: float) -> float:
-        return 1 / (1 + math.exp(-(self._params.offset + self._params.slope * relative)))
+    def _next_near(self, frame: Image) -> Box:
+        if (place := next(self._near, None)) is not None:
+            return place
+        params = self._params
+        rings = min(params.max_rings, 1 + self._lost_for // params.widen_every)
+        self._near = iter(ring_places(self._safe_box, rings, params.step_share, frame))
+        return next(self._near, self._safe_box)
 
-    def _is_unlike(self, frame: Image, box: Box) -> bool:
-        return self._level.likeness_of(self._tracker.signature(frame, box)) < self._params.unlike_below
+    def _next_tile(self, frame: Image) -> Box:
+        if (place := next(self._tiles, None)) is not None:
+            return place
+        self._tiles = iter(tile_places(self._safe_box, self._params.step_share, frame))
+        return next(self._tiles, self._safe_box)
 
 
-class Level:
-    """What is usual for this target and network: the best of its first frames, then followed slowly.
+class Look:
+    """What is in the box, as the network sees it: like the first template, like a frame ago, or neither.
 
     Args:
-        learning: Share of the newest value.
-        first: Signature of the first template, which is never replaced.
-        floor: Log-odds that this network gives to what is not the target, <= 0.
+        tracker: Gives signatures.
+        fit: Says how alike looks of one target are.
+
+    Attributes:
+        is_broken: In the last BREAK_FRAMES what is in the box became another thing from one frame to the next, and no
+            frame was sure since.
     """
 
-    def __init__(self, learning: float, first: FloatArray, floor: float = 0.0) -> None:
-        self._learning, self._frames, self._floor = learning, 0, floor
-        self._usual, self._usual_likeness = floor + LEAST_USUAL, 0.0
-        self._first = self._recent = first
+    def __init__(self, tracker: Searcher, fit: PresenceFit) -> None:
+        self._tracker, self._fit, self._broken_for = tracker, fit, 0
+        self._first = self._last = self._gone = np.ones(1, np.float32)
+        self._usual, self._previous = 0.1, (np.zeros((1, 1, 3), np.uint8), Box(0, 0, 1, 1))
+        self._is_stale = False
+
+    def init(self, frame: Image, box: Box) -> None:
+        """Take the first template."""
+        self._first = self._last = self._gone = self._tracker.signature(frame, box)
+        self._usual, self._previous = 0.1, (frame, box)
+        self._broken_for, self._is_stale = 0, False
 
     @property
-    def is_new(self) -> bool:
-        """The first frames are not complete."""
-        return self._frames < FIRST_FRAMES
+    def is_broken(self) -> bool:
+        """See there."""
+        return self._broken_for > 0
 
-    def start(self, score: float, signature: FloatArray) -> None:
-        """Take one of the first frames."""
-        self._frames += 1
-        self._usual = max(self._usual, log_odds(score))
-        self._usual_likeness = max(self._usual_likeness, self._cosine(signature))
+    def start(self, frame: Image, box: Box) -> None:
+        """Take one of the first frames, which say how alike the target's looks are to the first template."""
+        self._usual = max(self._usual, float(self._tracker.signature(frame, box) @ self._first))
 
-    def relative(self, score: float) -> float:
-        """Log-odds of a score from the floor to their usual value: about 1 for the target, about 0 for the rest."""
-        return min(2.0, max(-1.0, (log_odds(score) - self._floor) / (self._usual - self._floor)))
+    def follow(self, frame: Image, box: Box, *, is_sure: bool) -> None:
+        """Compare with one frame ago; sure frames cost nothing, they are looked at only when doubt follows them."""
+        if is_sure:
+            self._broken_for, self._is_stale = 0, True
+        else:
+            if self._is_stale:
+                self._last = self._gone = self._tracker.signature(*self._previous)
+            newest = self._tracker.signature(frame, box)
+            is_break = float(newest @ self._last) < self._fit.same_above
+            if is_break and not self.is_broken:
+                self._gone = self._last
+            self._broken_for = BREAK_FRAMES if is_break else max(0, self._broken_for - 1)
+            self._last, self._is_stale = newest, False
+        self._previous = frame, box
 
-    def likeness_of(self, signature: FloatArray) -> float:
-        """Cosine to the first template, or to the last sure look if that is nearer, divided by its usual value."""
-        return self._cosine(signature) / max(self._usual_likeness, 0.1)
+    def is_first(self, frame: Image, box: Box) -> bool:
+        """Whether a box looks like the first template."""
+        return float(self._tracker.signature(frame, box) @ self._first) >= self._fit.alike_above * self._usual
 
-    def learn(self, score: float) -> None:
-        """Follow slowly what score is usual."""
-        moved = self._usual + self._learning * (log_odds(score) - self._usual)
-        self._usual = max(self._floor + LEAST_USUAL, moved)
-
-    def remember(self, signature: FloatArray) -> None:
-        """Take a sure look as the recent one."""
-        self._usual_likeness += 4 * self._learning * (self._cosine(signature) - self._usual_likeness)
-        self._recent = signature
-
-    def _cosine(self, signature: FloatArray) -> float:
-        return max(float(signature @ self._first), float(signature @ self._recent))
-
-
-def floor_around(tracker: Searcher, frame: Image, box: Box, step_share: float) -> float:
-    """The log-odds that a network gives to the scene beside its target: the middle of a few places, at most 0."""
-    places = ring_places(box, 2, step_share, frame)
-    seen = [tracker.look(frame, place) for place in places[:: max(1, len(places) // FLOOR_PLACES)]]
-    beside = [log_odds(s.score) for s in seen if intersection_over_union(s.box, box) < 0.1]
-    return min(0.0, float(np.median(beside))) if beside else 0.0
-
-
-def log_odds(score: float) -> float:
-    """Log of score / (1 - score), bounded where float32 ends."""
-    bounded = min(max(score, 1e-7), 1 - 1e-7)
-    return math.log(bounded / (1 - bounded))
-
-
-def ring_places(box: Box, rings: int, step_share: float, frame: Image) -> list[Box]:
-    """Boxes of the same size around a box, ring by ring, their centres inside the frame.
-
-    Args:
-        box: In the middle.
-        rings: Of 8, 16, 24 ... places.
-        step_share: Distance of neighbours as a share of the search crop's side, which is about four boxes.
-        frame: Its size bounds the places.
-    """
-    height, width = frame.shape[:2]
-    step = step_share * 4 * math.sqrt(box.w * box.h)
-    center = box.center
-    cells = [(x, y) for x in range(-rings, rings + 1) for y in range(-rings, rings + 1) if (x, y) != (0, 0)]
-    cells.sort(key=lambda cell: (max(map(abs, cell)), math.atan2(cell[1], cell[0])))
-    points = [Point(center.x + x * step, center.y + y * step) for x, y in cells]
-    inside = [p for p in points if 0 <= p.x <= width and 0 <= p.y <= height]
-    return [Box.around(point, box.w, box.h) for point in inside]
+    def compare(self, frame: Image, box: Box) -> Literal["same", "alike", "other"]:
+        """How a box looks: as the target did just before it went, at least like the first template, or otherwise."""
+        seen = self._tracker.signature(frame, box)
+        if float(seen @ self._gone) >= self._fit.same_above:
+            return "same"
+        return "alike" if float(seen @ self._first) >= self._fit.alike_above * self._usual else "other"

@@ -39,7 +39,9 @@ class Camera:
         is_garbage: Bytes that are no JPEG in each part.
         has_length: Parts carry Content-Length.
         cut_after: Close each connection after so many pictures; 0: never.
+        is_held: Nothing is sent, and is_waiting says that the last picture has left.
         sent: Number of the picture that was sent last.
+        sent_whole: Parts that have left as a whole, over all connections.
         requests: Connections so far.
     """
 
@@ -47,7 +49,8 @@ class Camera:
         self.fps, self.size = 60.0, (320, 240)
         self.is_stalled = self.is_dead = self.is_frozen = self.is_garbage = False
         self.has_length, self.cut_after = True, 0
-        self.sent, self.requests = 0, 0
+        self.sent, self.sent_whole, self.requests = 0, 0, 0
+        self.is_held = self.is_waiting = False
         self.is_closing = threading.Event()
         self.url = ""
 
@@ -57,9 +60,10 @@ class Camera:
         while not self.is_dead and not self.is_closing.is_set() and not (self.cut_after and count >= self.cut_after):
             due_s = max(due_s + 1 / self.fps, time.monotonic() - 1)
             self.is_closing.wait(max(0.0, due_s - time.monotonic()))
-            if self.is_stalled:
-                due_s = time.monotonic()
+            if self.is_stalled or self.is_held:
+                due_s, self.is_waiting = time.monotonic(), True
                 continue
+            self.is_waiting = False
             number = self.sent if self.is_frozen else self.sent + 1
             jpeg = cv2.imencode(".jpg", numbered_picture(number, self.size))[1].tobytes()
             body = bytes(range(256)) * 8 if self.is_garbage else jpeg
@@ -87,6 +91,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             for part in self.camera.parts():
                 self.wfile.write(part)
+                self.camera.sent_whole += 1
         except OSError:
             pass
 

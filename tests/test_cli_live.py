@@ -64,7 +64,8 @@ def test_wrong_usage_is_one_line_and_code_2(
     [
         (("--web", "127.0.0.1:http"), "siamedge: --web 127.0.0.1:http: 'http' is no port"),
         (("--mqtt", "http://h"), "siamedge: --mqtt http://h: not mqtt://HOST[:PORT][/TOPIC]"),
-        (("--pan-tilt", "h:1"), "siamedge: --pan-tilt h:1: not udp://HOST:PORT"),
+        (("--restream", "h:1"), "siamedge: --restream h:1: not rtsp://HOST:PORT/PATH"),
+        (("--pan-tilt", "h:1"), "siamedge: --pan-tilt h:1: not udp://HOST:PORT or serial:DEVICE"),
     ],
 )
 def test_bad_addresses_are_one_line_and_code_1(

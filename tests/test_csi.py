@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from camera_server import number_in
 
-from siamedge.runtime.csi import TOOLS, PipeFeed
+from siamedge.runtime.csi import TOOLS, PipeFeed, connect_pipe, find_tool
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.live import LiveSource
 from siamedge.runtime.sources import SourceEvent, SourceOptions, open_source
@@ -71,6 +71,53 @@ def test_frames_come_from_the_boards_tool(tmp_path: Path, monkeypatch: pytest.Mo
     assert {frame.image.shape for frame in frames} == {(240, 320, 3)}
 
 
+PICAMERA2 = {
+    "__init__.py": """
+class Picamera2:
+    def __init__(self, number):
+        assert number == 1
+    def create_video_configuration(self, main, controls):
+        return main["size"], controls["FrameRate"]
+    def configure(self, configuration):
+        self.size, self.fps = configuration
+    def start_recording(self, encoder, output):
+        import sys, threading, time
+        sys.path.insert(0, {tests!r})
+        import cv2
+        from camera_server import numbered_picture
+        def run():
+            for number in range(1, 100_000):
+                output.file.write(cv2.imencode(".jpg", numbered_picture(number, self.size))[1].tobytes())
+                output.file.flush()
+                time.sleep(1 / self.fps)
+        threading.Thread(target=run, daemon=True).start()
+""",
+    "encoders.py": "class MJPEGEncoder:\n    pass\n",
+    "outputs.py": "class FileOutput:\n    def __init__(self, file):\n        self.file = file\n",
+}
+"""A stand-in with the calls of Raspberry Pi's library that are used."""
+
+
+def test_frames_come_through_picamera2_where_the_system_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "usr/lib/python3/dist-packages/picamera2"
+    package.mkdir(parents=True)
+    for name, text in PICAMERA2.items():
+        (package / name).write_text(text.replace("{tests!r}", repr(str(TESTS))))
+    name, command = find_tool("csi:1", tmp_path)
+    assert name == "picamera2"
+    argv = command(1, (320, 240), 50)
+    assert argv[0] == "/usr/bin/python3"
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    feed = connect_pipe([sys.executable, *argv[1:]], "test", 50, SourceOptions(open_timeout_s=60, read_timeout_s=60))
+    try:
+        images = [feed.read().decode() for _ in range(3)]
+    finally:
+        feed.close()
+    numbers = [number_in(image) for image in images if image is not None]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 3
+
+
 def test_a_chatty_tool_fills_no_disk(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", CHATTY.format(tests=str(TESTS))]
     feed, sizes = PipeFeed(argv, "test", 30, SourceOptions(read_timeout_s=20)), []
@@ -120,7 +167,7 @@ def test_a_machine_without_the_tools_gets_a_line(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SourceError) as caught:
         open_source("csi:")
-    assert str(caught.value) == "csi:: none of rpicam-vid, libcamera-vid, gst-launch-1.0 is installed"
+    assert str(caught.value) == "csi:: none of picamera2, rpicam-vid, libcamera-vid, gst-launch-1.0 is installed"
     with pytest.raises(SourceError, match=r"^csi:front: 'front' is no camera number$"):
         open_source("csi:front")
 

@@ -8,15 +8,16 @@ from siamedge.runtime.errors import SourceError
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
 from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.watching import Reacquire
 
 
-@pytest.mark.parametrize("is_watched", [False, True])
-def test_five_lines_follow_a_target(default_bundle: Path, is_watched: bool) -> None:
+@pytest.mark.parametrize("reacquire", [None, "near", "full-frame"])
+def test_five_lines_follow_a_target(default_bundle: Path, reacquire: Reacquire | None) -> None:
     scene = SyntheticSource(frames=40)
     source = "synthetic:?frames=40"
     overlaps = [
         intersection_over_union(step.result.box, scene.box_at(step.frame.index))
-        for step in follow(default_bundle, source, scene.box_at(0), backend="onnxruntime", is_watched=is_watched)
+        for step in follow(default_bundle, source, scene.box_at(0), backend="onnxruntime", reacquire=reacquire)
     ]
     assert len(overlaps) == 40
     assert overlaps[0] == 1

@@ -1,8 +1,14 @@
-"""Pan and tilt offsets over a real socket."""
+"""Pan and tilt offsets over a real socket and a real terminal."""
 
 import json
+import os
+import pty
 import re
+import select
 import socket
+import termios
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,7 +51,70 @@ def test_nobody_listening_is_no_error() -> None:
             output.send(step)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "udp://:9", "udp://h:0", "udp://h:70000", "tcp://h:9"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9", "udp://:9", "udp://h:0", "udp://h:70000", "tcp://h:9", "serial:ttyUSB0"]
+)
 def test_bad_addresses_are_named(address: str) -> None:
-    with pytest.raises(SourceError, match=f"^{re.escape(f'--pan-tilt {address}: not udp://HOST:PORT')}$"):
+    with pytest.raises(
+        SourceError, match=f"^{re.escape(f'--pan-tilt {address}: not udp://HOST:PORT or serial:DEVICE')}$"
+    ):
         PanTiltOutput(address)
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, str]]:
+    """The gimbal's end of a line, and the device at ours."""
+    ours, device = pty.openpty()
+    yield ours, os.ttyname(device)
+    os.close(ours)
+    os.close(device)
+
+
+def step_at(index: int) -> Step:
+    frame = Frame(np.zeros((480, 640, 3), np.uint8), index, 0.2)
+    return Step(frame, TrackResult(Box(460, 100, 40, 40), 0.9, lost=False), "present", Timing(1, 1))
+
+
+def test_each_frame_is_a_line_on_a_serial_device_byte_for_byte(terminal: tuple[int, str]) -> None:
+    gimbal, device = terminal
+    with PanTiltOutput(f"serial:{device}?baud=57600") as output:
+        output.send(step_at(7))
+        output.send(step_at(8))
+        attributes = termios.tcgetattr(gimbal)
+    received = b""
+    while received.count(b"\n") < 2:
+        received += os.read(gimbal, 1000)
+    expected = [{"pan": 0.5, "tilt": -0.5, "state": "present", "frame": frame} for frame in (7, 8)]
+    assert [json.loads(line) for line in received.splitlines()] == expected
+    assert b"\r" not in received, "line ends are not translated"
+    assert attributes[4:6] == [termios.B57600, termios.B57600]
+
+
+def test_a_gimbal_that_does_not_read_loses_lines_and_gets_no_torn_one(terminal: tuple[int, str]) -> None:
+    gimbal, device = terminal
+    with PanTiltOutput(f"serial:{device}") as output:
+        for index in range(5000):
+            output.send(step_at(index))
+        received, index = b"", 5000
+        while not re.search(rb'"frame": \d{5,}}\n|"frame": [5-9]\d{3}}\n', received) and index < 1_000_000:
+            if select.select([gimbal], [], [], 0.01)[0]:
+                received += os.read(gimbal, 65536)
+            output.send(step_at(index := index + 1))
+    whole = received[: received.rindex(b"\n")].splitlines()
+    frames = [json.loads(line)["frame"] for line in whole]
+    assert frames == sorted(set(frames))
+    assert frames[0] == 0
+    assert set(range(5000)) - set(frames), "lines were lost while nobody read"
+    assert frames[-1] >= 5000, "and those after that came"
+
+
+def test_what_is_no_serial_line_is_named(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    for address, line in (
+        (f"serial:{plain}", f"--pan-tilt serial:{plain}: {plain} is no serial line"),
+        (f"serial:{tmp_path}/no", f"--pan-tilt serial:{tmp_path}/no: No such file or directory"),
+        ("serial:/dev/null?baud=1234", "--pan-tilt serial:/dev/null?baud=1234: no speed 1234"),
+    ):
+        with pytest.raises(SourceError, match=f"^{re.escape(line)}$"):
+            PanTiltOutput(address)

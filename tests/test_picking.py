@@ -1,14 +1,19 @@
 """Picking a backend: the choice, and why for every candidate."""
 
+import gc
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundles import FILES, make_manifest
 
 from siamedge.export.packing import write_bundle
+from siamedge.runtime.anchor_free import AnchorFreeTracker
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.picking import Candidate, load_sessions, pick
+from siamedge.runtime.picking import Candidate, TrackerMaker, load_sessions, open_tracker, pick
+from siamedge.runtime.synthetic import SyntheticSource
 
 
 @pytest.fixture
@@ -64,3 +69,39 @@ def test_a_model_that_the_library_refuses_is_named(bundle: Bundle) -> None:
     with pytest.raises(BackendError) as caught:
         load_sessions(bundle, pick(bundle).choice)
     assert str(caught.value).startswith("models/onnx-fp32/template.onnx: onnxruntime refuses the model: ")
+
+
+def test_targets_that_live_together_share_one_loaded_network_and_are_followed_as_if_alone(default_bundle: Path) -> None:
+    opened = Bundle.open(default_bundle)
+    choice = pick(opened, backend="onnxruntime", precision="fp32").choice
+    make = TrackerMaker(opened, choice)
+    together, alone = [make(), make()], [open_tracker(opened, choice), open_tracker(opened, choice)]
+    scene = SyntheticSource(frames=6)
+    images = [frame.image for frame in scene]
+    boxes = [scene.box_at(0), scene.box_at(0)._replace(x=200.0)]
+    for trackers in (together, alone):
+        for tracker, box in zip(trackers, boxes, strict=True):
+            tracker.init(images[0], box)
+    for image in images[1:]:
+        for shared, own in zip(together, alone, strict=True):
+            assert np.allclose(shared.update(image).box, own.update(image).box, atol=1e-4)
+    first, other = together
+    assert isinstance(first, AnchorFreeTracker)
+    assert isinstance(other, AnchorFreeTracker)
+    assert first._search._session is other._search._session
+
+
+def test_a_network_that_no_target_needs_is_freed_and_loaded_again(default_bundle: Path) -> None:
+    opened = Bundle.open(default_bundle)
+    make = TrackerMaker(opened, pick(opened, backend="onnxruntime", precision="fp32").choice)
+    tracker = make()
+    assert isinstance(tracker, AnchorFreeTracker)
+    loaded = weakref.ref(tracker._search._session)
+    del tracker
+    gc.collect()
+    assert loaded() is None
+    scene = SyntheticSource(frames=2)
+    first, second = (frame.image for frame in scene)
+    again = make()
+    again.init(first, scene.box_at(0))
+    assert again.update(second).score > 0

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
+from siamedge.runtime.evidence import MOST_EVIDENCE, Evidence, PresenceFit, log_odds, probability_of
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point, intersection_over_union
-from siamedge.runtime.presence import PresenceParams, PresenceTracker, Sighting, log_odds, ring_places
+from siamedge.runtime.presence import PresenceParams, PresenceTracker, Sighting
+from siamedge.runtime.search_places import ring_places, tile_places
 from siamedge.runtime.trackers import TrackResult
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 TARGET, OTHER = np.array([1, 0, 0], np.float32), np.array([0.2, 0.98, 0], np.float32)
+
+FIT = PresenceFit(offset=3.0, level=0.2, change=1.0, alike_above=0.6, same_above=0.7)
 
 
 class World:
@@ -18,6 +22,9 @@ class World:
         self.truth: Box | None = Box(300, 200, 40, 40)
         self.double: Box | None = None
         self.looks = 0
+        self.score, self.double_score = 0.9999, 0.99
+        self._shown: list[tuple[Image, Box | None]] = []
+        self.blends: list[tuple[Box, float]] = []
         self._place = Box(0, 0, 1, 1)
 
     def init(self, frame: Image, box: Box) -> None:
@@ -29,13 +36,22 @@ class World:
     def look(self, frame: Image, around: Box) -> Sighting:
         self.looks += 1
         reach = 2 * (around.w * around.h) ** 0.5
-        for found, score in ((self.truth, 0.9999), (self.double, 0.99)):
+        for found, score in ((self.truth, self.score), (self.double, self.double_score)):
             if found and max(abs(a - b) for a, b in zip(found.center, around.center, strict=True)) < reach:
                 return Sighting(found, score)
         return Sighting(around, 0.3)
 
+    def blend(self, frame: Image, box: Box, share: float) -> None:
+        self.blends.append((box, share))
+
+    def frame(self) -> Image:
+        """A frame of its own, that shows the target where it is now."""
+        self._shown.append((np.broadcast_to(np.zeros(1, np.uint8), FRAME.shape), self.truth))
+        return self._shown[-1][0]
+
     def signature(self, frame: Image, box: Box) -> FloatArray:
-        is_target = self.truth is not None and intersection_over_union(box, self.truth) > 0.3
+        truth = next((truth for shown, truth in self._shown if shown is frame), self.truth)
+        is_target = truth is not None and intersection_over_union(box, truth) > 0.3
         return TARGET if is_target else OTHER
 
     def update(self, frame: Image) -> TrackResult:
@@ -45,15 +61,16 @@ class World:
 
 def started(params: PresenceParams | None = None) -> tuple[World, PresenceTracker]:
     world = World()
-    tracker = PresenceTracker(world, params)
+    tracker = PresenceTracker(world, FIT, params)
     tracker.init(FRAME, Box(300, 200, 40, 40))
-    for _ in range(5):
-        tracker.update(FRAME)
+    states(tracker, 5)
     return world, tracker
 
 
 def states(tracker: PresenceTracker, frames: int) -> list[str]:
-    return [(tracker.update(FRAME), tracker.state)[1] for _ in range(frames)]
+    world = tracker._tracker
+    assert isinstance(world, World)
+    return [(tracker.update(world.frame()), tracker.state)[1] for _ in range(frames)]
 
 
 def test_a_target_in_sight_is_present_and_costs_one_look_a_frame() -> None:
@@ -90,14 +107,34 @@ def test_it_is_found_again_within_15_frames_inside_the_window(shift: float) -> N
 
 
 def test_the_search_widens_to_the_whole_frame_and_keeps_its_budget() -> None:
-    world, tracker = started(PresenceParams(max_rings=8, looks_a_frame=2))
+    world, tracker = started(PresenceParams(is_whole_frame=True, max_rings=2, looks_a_frame=3))
     world.truth = None
     states(tracker, 60)
     before = world.looks
     states(tracker, 100)
-    assert world.looks - before == 200
+    assert world.looks - before == 300
     world.truth = Box(20, 420, 40, 40)
-    assert "reacquired" in states(tracker, 200)
+    # Nine by seven tiles.
+    assert "reacquired" in states(tracker, 66)
+
+
+def test_near_does_not_find_what_is_beyond_its_rings_and_full_frame_does() -> None:
+    for is_whole in (False, True):
+        world, tracker = started(PresenceParams(is_whole_frame=is_whole, max_rings=1))
+        world.truth = None
+        states(tracker, 15)
+        world.truth = Box(600, 10, 30, 30)
+        assert ("reacquired" in states(tracker, 150)) is is_whole
+
+
+def test_tiles_cover_the_frame() -> None:
+    for box in (Box(300, 200, 40, 40), Box(0, 0, 9, 30), Box(5, 5, 500, 400)):
+        tiles, half = tile_places(box, 0.45, FRAME), 2 * (box.w * box.h) ** 0.5
+        columns = np.array(sorted({tile.center.x for tile in tiles}))
+        rows = np.array(sorted({tile.center.y for tile in tiles}))
+        assert len(tiles) == len(columns) * len(rows)
+        for middles, side in ((columns, 640), (rows, 480)):
+            assert np.abs(middles[:, None] - np.arange(side)).min(0).max() <= 0.45 * half + 1e-6
 
 
 def test_a_double_that_does_not_look_like_the_first_template_is_not_taken() -> None:
@@ -145,3 +182,85 @@ def test_search_places_are_ordered_outwards_and_stay_inside() -> None:
 def test_log_odds_are_bounded() -> None:
     assert log_odds(0.5) == 0
     assert log_odds(1.0) == pytest.approx(-log_odds(0.0)) == pytest.approx(16.118, abs=1e-3)
+
+
+def test_the_target_that_slowly_gets_weaker_is_uncertain_before_it_is_lost() -> None:
+    world, tracker = started()
+    scores = np.concatenate([np.linspace(0.9999, 0.9, 10), np.linspace(0.9, 0.1, 20), np.full(60, 0.1)])
+    seen = []
+    for score in scores:
+        world.score = float(score)
+        seen += states(tracker, 1)
+    assert seen == sorted(seen, key=["present", "uncertain", "lost"].index)
+    assert set(seen) == {"present", "uncertain", "lost"}
+    assert seen.count("uncertain") > PresenceParams().patience, "nothing changed at once, so there is patience"
+
+
+def test_a_target_that_is_weak_for_a_while_and_looks_the_same_is_not_lost() -> None:
+    world, tracker = started()
+    world.score = 0.3
+    assert set(states(tracker, 40)) <= {"present", "uncertain"}
+    world.score = 0.9999
+    assert states(tracker, 10)[-1] == "present"
+
+
+def test_looks_cost_nothing_while_the_target_is_certain() -> None:
+    world, tracker = started()
+    asked: list[Box] = []
+    plain = world.signature
+    world.signature = lambda frame, box: (asked.append(box), plain(frame, box))[1]  # type: ignore[method-assign]
+    states(tracker, 50)
+    assert asked == []
+    world.score = 0.3
+    states(tracker, 10)
+    assert len(asked) == 11, "one a frame in doubt, and one for the frame before"
+
+
+def test_one_bad_frame_changes_no_state() -> None:
+    world, tracker = started()
+    world.score = 0.2
+    assert states(tracker, 1) == ["present"]
+    world.score = 0.9999
+    assert states(tracker, 10) == ["present"] * 10
+
+
+def test_evidence_is_the_fitted_sum_and_bounded() -> None:
+    evidence = Evidence(PresenceFit(offset=1.0, level=0.5, change=2.0, alike_above=0.5, same_above=0.5), frames=3)
+    scores = [probability_of(x) for x in (1.0, 2.0, 0.0, 1.5)]
+    assert [evidence.add(score) for score in scores] == pytest.approx([1.5, 2.0, -3.0, 0.75])
+    assert not evidence.is_new
+    assert evidence.mean == pytest.approx((2.0 - 3.0 + 0.75) / 3)
+    assert evidence.of(probability_of(3.0)) == pytest.approx(4.5)
+    assert (evidence.of(0.0), evidence.of(1.0)) == (-MOST_EVIDENCE, MOST_EVIDENCE)
+    evidence.restart()
+    assert (evidence.mean, evidence.is_full, evidence.is_new) == (0.0, False, False)
+
+
+def test_the_template_learns_only_from_long_certain_frames_that_look_like_the_first() -> None:
+    params = PresenceParams(update_after=10, update_share=0.3)
+    world, tracker = started(params)
+    states(tracker, 4)
+    assert world.blends == []
+    states(tracker, 1)
+    assert world.blends == [(Box(300, 200, 40, 40), 0.3)]
+    states(tracker, 9)
+    world.score = 0.99
+    states(tracker, 1)
+    world.score = 0.9999
+    states(tracker, 9)
+    assert len(world.blends) == 1, "a frame that is not certain starts the count again"
+    states(tracker, 1)
+    assert len(world.blends) == 2
+
+
+def test_an_occluder_is_never_learnt() -> None:
+    world, tracker = started(PresenceParams(update_after=10))
+    world.truth, world.double, world.double_score = None, Box(300, 200, 40, 40), 0.9999
+    assert set(states(tracker, 100)) == {"present"}, "its score is as high as the target's"
+    assert world.blends == []
+
+
+def test_the_template_is_left_alone_by_default() -> None:
+    world, tracker = started()
+    states(tracker, 500)
+    assert world.blends == []

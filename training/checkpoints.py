@@ -16,6 +16,7 @@ class Checkpoint(NamedTuple):
     network: State
     average: State
     optimizer: State
+    distiller: State
     pairs: int
 
 

@@ -7,9 +7,11 @@ both in crop pixels. A crop is 336 px square around the target, scaled so that t
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +20,8 @@ from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 
 CROP_PX = 336
+KEYS = ("image", "source", "cls", "track", "box", "valid")
+"""Of a row; `frame` may be absent."""
 CONTEXT_PX = 96.0
 """Side of the SiamFC context square sqrt((w + p)(h + p)), p = (w + h) / 2, in a crop."""
 
@@ -30,9 +34,9 @@ class Crop:
 
     Args:
         name: Of the picture, unique within the store.
-        image: (336, 336, 3) uint8, BGR.
-        box: The object, crop pixels.
-        valid: x0, y0, x1, y1 of the part that is picture; the rest is flat padding.
+        image: (H, W, 3) uint8, BGR, the part of the crop that is picture; its flat padding is not kept.
+        box: The object, pixels of `image`.
+        valid: x0, y0, x1, y1 of the part that is picture, pixels of `image`.
         source: Data set that it came from.
         cls: Class name, unique within a source only.
         track: Name of its track, or "" for a still.
@@ -54,8 +58,8 @@ class CropStore:
 
     Args:
         roots: Folders with annotations.jsonl.
-        holdout: Crops whose track or source starts with one of these are left out.
-        only: If given, only crops whose track or source starts with one of these are kept.
+        holdout: Crops whose track or source matches one of these are left out.
+        only: If given, only crops whose track or source matches one of these are kept.
     """
 
     def __init__(self, roots: Sequence[Path], *, holdout: Sequence[str] = (), only: Sequence[str] = ()) -> None:
@@ -83,7 +87,7 @@ class CropStore:
 
     def _add(self, root: Path, row: dict[str, object]) -> None:
         names = (str(row["track"] or ""), str(row["source"]))
-        if _starts(names, self._holdout) or (self._only and not _starts(names, self._only)):
+        if _any_matches(names, self._holdout) or (self._only and not _any_matches(names, self._only)):
             return
         crop = _read_crop(root, row)
         index = len(self.crops)
@@ -100,8 +104,33 @@ def _complete_lines(path: Path) -> list[str]:
     return text[: text.rfind("\n") + 1].splitlines()
 
 
-def _starts(names: Iterable[str], prefixes: tuple[str, ...]) -> bool:
-    return bool(prefixes) and any(name.startswith(prefixes) for name in names)
+def matches(name: str, wishes: tuple[str, ...]) -> bool:
+    """Tell whether a name starts with one of the wishes; one that ends in "$" wants the whole name."""
+    return any(f"{name}$" == wish or name.startswith(wish) for wish in wishes)
+
+
+def read_rows(root: Path) -> list[dict[str, Any]]:
+    """Read annotations.jsonl.
+
+    Raises:
+        SourceError: A row is no JSON object, or lacks one of the keys.
+    """
+    path = root / "annotations.jsonl"
+    rows = []
+    for number, line in enumerate(_complete_lines(path), start=1):
+        try:
+            row = json.loads(line)
+            missing = [key for key in KEYS if key not in row]
+        except (ValueError, TypeError) as error:
+            raise SourceError(f"{path}:{number}: no JSON object: {error}", hint="cut the crops again") from error
+        if missing:
+            raise SourceError(f"{path}:{number}: no {', '.join(missing)}", hint=f"a row has {', '.join(KEYS)}")
+        rows.append(row)
+    return rows
+
+
+def _any_matches(names: Iterable[str], wishes: tuple[str, ...]) -> bool:
+    return any(matches(name, wishes) for name in names)
 
 
 def _read_crop(root: Path, row: dict[str, object]) -> Crop:
@@ -111,13 +140,13 @@ def _read_crop(root: Path, row: dict[str, object]) -> Crop:
         found = "unreadable" if image is None else f"{image.shape}"
         raise SourceError(f"{path}: {found}, expected {CROP_PX} x {CROP_PX} px", hint="cut the crops again")
     x, y, w, h = (float(value) for value in _floats(row["box"]))
-    x0, y0, x1, y1 = (float(value) for value in _floats(row["valid"]))
-    picture: Image = image.astype(np.uint8, copy=False)
+    x0, y0, x1, y1 = (min(max(float(value), 0.0), float(CROP_PX)) for value in _floats(row["valid"]))
+    left, top, right, bottom = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+    picture: Image = image[top:bottom, left:right].astype(np.uint8, copy=True)
     track = str(row["track"] or "")
     name = f"{root.name}/{row['image']}"
-    return Crop(
-        name, picture, Box(x, y, w, h), (x0, y0, x1, y1), str(row["source"]), str(row["cls"]), track, _frame(row)
-    )
+    box, valid = Box(x - left, y - top, w, h), (x0 - left, y0 - top, x1 - left, y1 - top)
+    return Crop(name, picture, box, valid, str(row["source"]), str(row["cls"]), track, _frame(row))
 
 
 def _floats(value: object) -> list[float]:

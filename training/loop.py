@@ -1,13 +1,15 @@
 """Running a recipe from crops to weights."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, load_dart
+from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.training.batchnorm import with_batch_norm
 from siamedge.training.crops import CropStore
 from siamedge.training.cutouts import Outlines
@@ -16,6 +18,7 @@ from siamedge.training.pairs import Batch, PairMaker
 from siamedge.training.recipes import Recipe
 from siamedge.training.run import ProgressHandler, TrainingRun, as_input
 from siamedge.training.synthetic import write_synthetic
+from siamedge.training.teacher import Teacher
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +29,9 @@ class TrainResult:
 
     Attributes:
         weights: safetensors, fp32, batch norm folded, config in the metadata.
-        log: CSV, a row every 50 steps.
+        log: CSV, a row every `log_every` steps.
         pairs: Seen, those before a resume included.
-        loss: Mean over the last 50 steps.
+        loss: Mean over the steps of the last row.
     """
 
     weights: Path
@@ -43,8 +46,11 @@ def train(
     dataset_root: Path | Sequence[Path],
     out: Path,
     init: Path | None = None,
+    teacher: Path | None = None,
     resume: bool = False,
     on_progress: ProgressHandler | None = None,
+    on_epoch: Callable[[TrainingRun], None] = lambda run: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Run a recipe.
 
@@ -53,8 +59,11 @@ def train(
         dataset_root: One or more folders of crops (crops.py says in which form); none for a recipe that draws its own.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
         init: Weights to start from; what they lack (a new head) is drawn at random.
+        teacher: The published nanotrackv3.pth, to learn from its features and scores too.
         resume: Go on from out/checkpoint.pt if it is there.
-        on_progress: Called every 50 steps.
+        on_progress: Called every `log_every` steps.
+        on_epoch: Called before the first pair of a new run and after each epoch.
+        should_stop: Asked after each step; the run is saved and ends early if it says so.
 
     Raises:
         SourceError: There are no crops, or one is damaged.
@@ -65,14 +74,20 @@ def train(
     roots = [dataset_root] if isinstance(dataset_root, Path) else list(dataset_root)
     if recipe.drawn_tracks:
         roots.append(_draw(recipe, out / "drawn"))
-    source = _Source(recipe, CropStore(roots, holdout=recipe.holdout), Outlines(out / "outlines.jsonl"))
-    run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out)
+    store = CropStore(roots, holdout=recipe.holdout)
+    source = _Source(recipe, store, Outlines(out / "outlines.jsonl"), None if teacher is None else Teacher(teacher))
+    run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out, notes=_tracker_notes(init))
     if not (resume and run.restore()):
         run.log.unlink(missing_ok=True)
-    while run.pairs < recipe.pairs:
+        on_epoch(run)
+    while run.pairs < recipe.pairs and not should_stop():
         source.refresh()
         for batch in source.epoch(run.pairs):
             run.step(batch, on_progress)
+            if should_stop():
+                break
+        else:
+            on_epoch(run)
     run.save()
     return TrainResult(run.weights, run.log, run.pairs, run.last_loss)
 
@@ -80,8 +95,8 @@ def train(
 class _Source:
     """Batches, epoch by epoch, from a store that may grow."""
 
-    def __init__(self, recipe: Recipe, store: CropStore, outlines: Outlines) -> None:
-        self._recipe, self._store, self._outlines = recipe, store, outlines
+    def __init__(self, recipe: Recipe, store: CropStore, outlines: Outlines, teacher: Teacher | None) -> None:
+        self._recipe, self._store, self._outlines, self._teacher = recipe, store, outlines, teacher
 
     def maker(self) -> PairMaker:
         recipe = self._recipe
@@ -104,13 +119,19 @@ class _Source:
     def epoch(self, start: int) -> Iterator[Batch]:
         recipe = self._recipe
         end = min(start + recipe.epoch_pairs, recipe.pairs)
-        return batches(self.maker(), range(start, end, recipe.batch), recipe.batch, recipe.workers)
+        return batches(self.maker(), range(start, end, recipe.batch), recipe.batch, recipe.workers, self._teacher)
 
 
 def _draw(recipe: Recipe, root: Path) -> Path:
     if not (root / "annotations.jsonl").is_file():
         write_synthetic(root, tracks=recipe.drawn_tracks, frames=4, seed=recipe.seed)
     return root
+
+
+def _tracker_notes(init: Path | None) -> dict[str, str]:
+    """The tuned tracker parameters of the weights that a run starts from; they stay with what it makes of them."""
+    metadata = {} if init is None else read_checkpoint(init).metadata
+    return {TRACKER_KEY: metadata[TRACKER_KEY]} if TRACKER_KEY in metadata else {}
 
 
 def _start_network(recipe: Recipe, init: Path | None, maker: PairMaker) -> Dart:

@@ -13,20 +13,24 @@ from siamedge.training.targets import Targets
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """How much each part counts."""
+    """How much each part counts; the last two are against a teacher (distillation.py), if there is one."""
 
     cls: float = 1.0
     box: float = 2.0
     quality: float = 0.5
+    features: float = 1.0
+    score: float = 1.0
 
 
 class Losses(NamedTuple):
-    """Scalars, unweighted, and their weighted total."""
+    """Scalars, unweighted, and their weighted total; the last two are 0 without a teacher."""
 
     total: Tensor
     cls: Tensor
     box: Tensor
     quality: Tensor
+    features: Tensor
+    score: Tensor
 
 
 def focal_bce(logits: Tensor, label: Tensor) -> Tensor:
@@ -79,4 +83,4 @@ def dart_losses(outputs: tuple[Tensor, ...], targets: Targets, config: DartConfi
         logits = outputs[2].float()[:, 0][positive]
         quality = functional.binary_cross_entropy_with_logits(logits, iou.detach().clamp(0, 1))
     total = weights.cls * cls + weights.box * box + weights.quality * quality
-    return Losses(total, cls, box, quality)
+    return Losses(total, cls, box, quality, cls.new_zeros(()), cls.new_zeros(()))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from siamedge.runtime.geometry import Box, Image, Point, intersection_over_union
 from siamedge.training import augmentation as change
 from siamedge.training.augmentation import Appearance, Geometry, Matrix, Points, Rng
-from siamedge.training.crops import CONTEXT_PX, Crop, CropStore
+from siamedge.training.crops import CONTEXT_PX, CROP_PX, Crop, CropStore
 from siamedge.training.cutouts import Outlines
+from siamedge.training.teacher import View
 
 
 class Pair(NamedTuple):
@@ -30,11 +31,15 @@ class Pair(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Stacked pairs; `boxes` (N, 4) is centre x, centre y, width, height in search-crop px, nan where absent."""
+    """Stacked pairs; `boxes` (N, 4) is centre x, centre y, width, height in search-crop px, nan where absent.
+
+    `view` is a teacher's, if there is one.
+    """
 
     templates: NDArray[np.uint8]
     searches: NDArray[np.uint8]
     boxes: NDArray[np.float32]
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,7 @@ class PairMaker:
         if seen.min(axis=0)[0] >= x0 and seen.min(axis=0)[1] >= y0 and (seen.max(axis=0) <= (x1, y1)).all():
             return image
         corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
-        inner = _grown(corners, 1 - 6 / 336)
+        inner = _grown(corners, 1 - 6 / CROP_PX)
         mask = change.polygon_mask(change.transform(inner, affine), size, int(rng.integers(1, 8)))
         return change.blend(image, self._padding(rng, image, mask), mask)
 

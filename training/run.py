@@ -3,7 +3,7 @@
 import copy
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,12 @@ from torch.optim import AdamW
 from siamedge.export.families.dart import Dart, save_dart
 from siamedge.training.batchnorm import folded
 from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from siamedge.training.distillation import Distiller, score_loss
 from siamedge.training.losses import Losses, dart_losses
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import Recipe
 from siamedge.training.schedule import learning_rate
 from siamedge.training.targets import make_targets
-
-LOG_EVERY = 50
-"""Steps."""
 
 
 class Progress(NamedTuple):
@@ -35,6 +33,8 @@ class Progress(NamedTuple):
     cls: float
     box: float
     quality: float
+    features: float
+    score: float
     learning_rate: float
     pairs_per_s: float
 
@@ -49,17 +49,21 @@ class TrainingRun:
         recipe: What to do.
         network: To train, with or without batch norm; changed in place.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
+        notes: More metadata of the weights.
     """
 
-    def __init__(self, recipe: Recipe, network: Dart, out: Path) -> None:
+    def __init__(self, recipe: Recipe, network: Dart, out: Path, *, notes: Mapping[str, str] | None = None) -> None:
+        self._notes = dict(notes or {})
         self.recipe, self.out, self.pairs, self.last_loss = recipe, out, 0, float("nan")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         for layer in self.network.backbone[: recipe.frozen_layers]:
             layer.requires_grad_(False)
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.distiller = Distiller(self.network)
+        both = (*self.network.parameters(), *self.distiller.parameters())
+        trained = [parameter for parameter in both if parameter.requires_grad]
         self.optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self._sums = torch.zeros(4)
+        self._sums = torch.zeros(len(Losses._fields))
         self._steps, self._since, self._saved = 0, time.monotonic(), time.monotonic()
 
     @property
@@ -69,7 +73,7 @@ class TrainingRun:
 
     @property
     def log(self) -> Path:
-        """One row of Progress every 50 steps."""
+        """One row of Progress every `log_every` steps."""
         return self.out / "log.csv"
 
     def restore(self) -> bool:
@@ -79,6 +83,7 @@ class TrainingRun:
             return False
         self.network.load_state_dict(checkpoint.network)
         self.average.load_state_dict(checkpoint.average)
+        self.distiller.load_state_dict(checkpoint.distiller)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.pairs = checkpoint.pairs
         return True
@@ -97,25 +102,33 @@ class TrainingRun:
         _follow(self.average, self.network, self._decay())
         self._sums += torch.stack([loss.detach() for loss in losses])
         self._steps += 1
-        if self._steps == LOG_EVERY:
+        if self._steps == self.recipe.log_every:
             self._report(rate, on_progress)
         if time.monotonic() - self._saved > self.recipe.checkpoint_s:
             self.save()
 
     def losses(self, batch: Batch) -> Losses:
         """Compare what the network says now with the truth."""
-        config = self.recipe.network
+        config, weights = self.recipe.network, self.recipe.losses
+        self.distiller.forget()
         with torch.autocast("cpu", torch.bfloat16):
             outputs = self.network(as_input(batch.templates), as_input(batch.searches))
+            features = None if batch.view is None else self.distiller.features(batch.view)
         targets = make_targets(torch.from_numpy(batch.boxes), config.cells, config.stride)
-        return dart_losses(outputs, targets, config, self.recipe.losses)
+        losses = dart_losses(outputs, targets, config, weights)
+        if batch.view is None or features is None:
+            return losses
+        score = score_loss(outputs[0].float()[:, 0], torch.from_numpy(batch.view.score))
+        total = losses.total + weights.features * features + weights.score * score
+        return losses._replace(total=total, features=features, score=score)
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights."""
-        state = self.network.state_dict(), self.average.state_dict(), self.optimizer.state_dict()
-        save_checkpoint(Checkpoint(*state, self.pairs), self.out / "checkpoint.pt")
+        parts = self.network, self.average, self.optimizer, self.distiller
+        network, average, optimizer, distiller = (part.state_dict() for part in parts)
+        save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.out / "checkpoint.pt")
         notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-        save_dart(folded(self.average), self.weights, notes=notes)
+        save_dart(folded(self.average), self.weights, notes={**self._notes, **notes})
         self._saved = time.monotonic()
 
     def _decay(self) -> float:
@@ -124,11 +137,12 @@ class TrainingRun:
         return min(self.recipe.average, steps / (steps + 20.0))
 
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
-        loss, cls, box, quality = (self._sums / self._steps).tolist()
+        loss, cls, box, quality, features, score = (self._sums / self._steps).tolist()
         speed = self._steps * self.recipe.batch / (time.monotonic() - self._since)
-        progress = Progress(self.pairs, self.recipe.pairs, loss, cls, box, quality, rate, speed)
+        losses = (loss, cls, box, quality, features, score)
+        progress = Progress(self.pairs, self.recipe.pairs, *losses, rate, speed)
         _append(self.log, progress)
-        self.last_loss = loss
+        self.last_loss = progress.loss
         self._sums.zero_()
         self._steps, self._since = 0, time.monotonic()
         if on_progress is not None:

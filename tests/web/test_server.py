@@ -75,7 +75,7 @@ def client(engine: Engine) -> Iterator[TestClient]:
         yield open_client
 
 
-def wait_for(is_met: Callable[[], bool], limit_s: float = 10.0) -> None:
+def wait_for(is_met: Callable[[], bool], limit_s: float = 120.0) -> None:
     deadline_s = time.monotonic() + limit_s
     while not is_met():
         assert time.monotonic() < deadline_s
@@ -182,13 +182,13 @@ def test_ctrl_c_ends_quietly_while_a_page_is_open_and_paused(tmp_path: Path) -> 
         link = server.stdout.readline().strip()
         stream = link.replace("http", "ws", 1) + "api/stream?client=a"
         with connect(stream, origin=link.rstrip("/"), proxy=None) as page:
-            page.recv(10)
-            urllib.request.urlopen(urllib.request.Request(link + "api/pause", b"{}", {"X-Client": "a"}), timeout=10)
+            page.recv(60)
+            urllib.request.urlopen(urllib.request.Request(link + "api/pause", b"{}", {"X-Client": "a"}), timeout=60)
             page.send("next")
-            page.recv(10)
+            page.recv(60)
             page.send("next")
             server.send_signal(signal.SIGINT)
-            _, errors = server.communicate(timeout=20)
+            _, errors = server.communicate(timeout=120)
     finally:
         server.kill()
         server.wait()
@@ -245,18 +245,18 @@ def test_the_snapshot_is_a_jpeg_of_full_size(client: TestClient) -> None:
     assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (240, 320, 3)
 
 
-def test_the_stream_gives_newer_frames_each_time_it_is_answered(client: TestClient) -> None:
+def test_a_slow_client_gets_what_is_newest_when_it_answers(client: TestClient, engine: Engine) -> None:
     with client.websocket_connect("/api/stream?client=a", headers=OWN) as socket:
-        seen = []
+        newest = 0
         for _ in range(3):
             state, picture = read_message(socket.receive_bytes())
-            seen.append(state["frame"])
+            assert state["frame"] >= newest, "frames were skipped, not sent late"
             assert picture.shape == (240, 320, 3)
             assert state["is_controller"]
-            time.sleep(0.1)
+            wait_for(lambda after=state["frame"]: engine.newest.frame.index > after + 5)  # type: ignore[misc, union-attr]
+            assert engine.newest is not None
+            newest = engine.newest.frame.index
             socket.send_text("next")
-    assert seen == sorted(set(seen))
-    assert seen[-1] - seen[0] > 4, "a slow client skips frames instead of falling behind"
 
 
 def test_one_page_steers_and_the_others_watch(client: TestClient) -> None:

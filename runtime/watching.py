@@ -1,0 +1,41 @@
+"""Put a watch over the presence of a target on a tracker, with what its artifact says of scores."""
+
+from typing import Literal, cast
+
+from siamedge.runtime.backends import get_backend
+from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.picking import Candidate
+from siamedge.runtime.presence import PresenceParams, PresenceTracker, Searcher
+from siamedge.runtime.trackers import Tracker
+
+Reacquire = Literal["near", "full-frame"]
+WIDEST_RINGS = 6
+"""Rings around the last place with full-frame; the tiles reach what is beyond."""
+UPDATE_AFTER_FRAMES = 60
+
+
+def can_watch(tracker: Tracker) -> bool:
+    """Whether a tracker's family can look beside its own place."""
+    return hasattr(tracker, "look")
+
+
+def watch(
+    tracker: Tracker, bundle: Bundle, choice: Candidate, reacquire: Reacquire = "near", *, is_updated: bool = False
+) -> PresenceTracker:
+    """Watch over the target of a tracker that can look beside its own place.
+
+    Args:
+        tracker: See can_watch.
+        bundle: Where it comes from.
+        choice: Which of the bundle's artifacts it runs.
+        reacquire: How far a lost target is searched: near its last place, or over the whole frame.
+        is_updated: Mix a new look of the target into the template after long certain presence.
+    """
+    fit = bundle.find("search", get_backend(choice.backend).format, choice.precision).presence
+    is_whole = reacquire == "full-frame"
+    params = PresenceParams(
+        max_rings=WIDEST_RINGS if is_whole else PresenceParams().max_rings,
+        is_whole_frame=is_whole,
+        update_after=UPDATE_AFTER_FRAMES if is_updated else None,
+    )
+    return PresenceTracker(cast(Searcher, tracker), fit, params)

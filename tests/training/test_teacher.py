@@ -1,0 +1,93 @@
+"""Learning from NanoTrack v3: what its maps mean at the student's cells, when it is believed, and the losses."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from shared import shared_path
+
+from siamedge.export.families.dart import Dart, DartConfig
+from siamedge.training.distillation import Distiller, score_loss, standardized
+from siamedge.training.teacher import Teacher, View, at_student_cells, is_on_target
+
+NAN_BOX = np.full(4, np.nan, np.float32)
+
+
+def test_a_linear_map_keeps_its_values_at_the_cells_half_a_stride_away() -> None:
+    # The teacher's cells lie at 16 + 16 j px, the student's at 8 + 16 i; a ramp must read the same at the same pixel.
+    teacher = 16 + 16 * np.arange(15, dtype=np.float32)
+    student = 8 + 16 * np.arange(16, dtype=np.float32)
+    read = at_student_cells(np.broadcast_to(teacher, (15, 15)).copy())
+    assert read.shape == (16, 16)
+    assert np.array_equal(read[:, 1:-1], np.broadcast_to(student[1:-1], (16, 14)))
+    assert (read[0, 0], read[0, -1]) == (16, 240)
+
+
+def test_the_teacher_is_believed_where_its_best_box_overlaps_the_truth_by_half() -> None:
+    probability, log_ltrb = np.zeros((15, 15), np.float32), np.zeros((4, 15, 15), np.float32)
+    probability[3, 5] = 0.9
+    log_ltrb[:, 3, 5] = np.log(20)
+    # Cell (3, 5) lies at x = 16 * 6 = 96, y = 16 * 4 = 64; its box is 40 px wide around it.
+    assert is_on_target(probability, log_ltrb, np.array([96, 64, 40, 40], np.float32))
+    assert is_on_target(probability, log_ltrb, np.array([96 + 13, 64, 40, 40], np.float32))  # 27 / 53 = .51
+    assert not is_on_target(probability, log_ltrb, np.array([96 + 14, 64, 40, 40], np.float32))  # 26 / 54 = .48
+    assert not is_on_target(probability, log_ltrb, NAN_BOX)
+
+
+def test_scores_without_an_opinion_count_nothing_and_agreement_costs_nothing() -> None:
+    logits = torch.zeros(2, 4, 4)
+    score = torch.full((2, 4, 4), torch.nan)
+    assert score_loss(logits, score) == 0
+    score[0] = 0.5  # sigmoid(0): the focal factor is zero
+    assert score_loss(logits, score) == 0
+    score[0] = 1.0  # 16 cells of -log(.5) * .25, divided by a sum of 16
+    assert score_loss(logits, score).item() == pytest.approx(np.log(2) * 0.25)
+
+
+def test_features_that_are_a_linear_map_of_the_teachers_are_learned() -> None:
+    torch.manual_seed(0)
+    config = DartConfig(layers=((8, 2), (96, 2)), channels=8, head=8, tower=1, template_px=32, search_px=64)
+    network = Dart(config)
+    distiller = Distiller(network)
+    theirs = torch.randn(4, 96, 8, 8), torch.randn(4, 96, 16, 16)
+    view = View(theirs[0].numpy(), theirs[1].numpy(), np.zeros((4, 16, 16), np.float32))
+    mixing = torch.linalg.qr(torch.randn(96, 96))[0]
+    # The network is made to show a rotation of the teacher's features; the adapter can undo it.
+    shown = [torch.einsum("ij,njhw->nihw", mixing, standardized(features)) for features in theirs]
+    with torch.no_grad():
+        distiller.adapter.weight.copy_(mixing.T[:, :, None, None])
+        distiller.adapter.bias.zero_()  # type: ignore[union-attr]
+        for features in shown:
+            network.backbone[-1](features)
+        assert distiller.features(view).item() == pytest.approx(0.0, abs=1e-4)
+        for features in shown:
+            network.backbone[-1](torch.zeros_like(features))
+        assert distiller.features(view).item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_real_teacher_says_what_its_publication_says() -> None:
+    pytest.importorskip("openvino", reason="the teacher runs in OpenVINO")
+    golden = np.load(shared_path("models/nanotrack/golden_v3.npz"))
+    templates, searches = np.zeros((6, 128, 128, 3), np.uint8), np.zeros((6, 256, 256, 3), np.uint8)
+    templates[:, :127, :127], searches[:, :255, :255] = golden["template"], golden["search"]
+    truth = published_boxes(golden)
+    truth[5] = np.nan
+    view = Teacher(shared_path("models/nanotrack/nanotrackv3.pth")).view(templates, searches, truth)
+    assert np.allclose(view.template, golden["template_features"], atol=0.02)
+    odds = np.exp(golden["cls"] - golden["cls"].max(1, keepdims=True))
+    probability = odds[:, 1] / odds.sum(1)
+    for index in range(5):
+        assert np.allclose(view.score[index], at_student_cells(probability[index]), atol=1e-3)
+    assert np.isnan(view.score[5]).all()
+
+
+def published_boxes(golden: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The most probable box of each golden pair: centre x, centre y, width, height, (6, 4) search-crop px."""
+    boxes = []
+    for cls, ltrb in zip(golden["cls"], golden["loc"], strict=True):
+        row, column = np.unravel_index((cls[1] - cls[0]).argmax(), (15, 15))
+        left, top, right, bottom = ltrb[:, row, column]
+        x, y = 16 * (column + 1), 16 * (row + 1)
+        boxes.append((x + (right - left) / 2, y + (bottom - top) / 2, left + right, top + bottom))
+    return np.array(boxes, np.float32)

@@ -1,0 +1,68 @@
+"""Losses against a teacher's view of the same pairs."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from siamedge.export.families.dart import Dart
+from siamedge.training.teacher import TEACHER_CHANNELS, View
+
+
+class Distiller(nn.Module):
+    """Compares a network with its teacher; has parameters of its own, which are trained and then thrown away.
+
+    Args:
+        network: The student; what goes into its last 1x1 convolution is what is compared. Call it between two losses.
+    """
+
+    def __init__(self, network: Dart) -> None:
+        super().__init__()
+        width = network.config.layers[-1][0]
+        self.adapter = nn.Conv2d(width, TEACHER_CHANNELS, 1)
+        self._seen: list[Tensor] = []
+        network.backbone[-1].register_forward_pre_hook(self._see)
+
+    def _see(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._seen.append(inputs[0])
+
+    def forget(self) -> None:
+        """Drop what the network showed so far."""
+        self._seen.clear()
+
+    def features(self, view: View) -> Tensor:
+        """Mean squared distance between adapted features of both crops and the teacher's.
+
+        Each of the teacher's channels is brought to mean 0 and deviation 1 over the batch, so a network that has
+        learned nothing gets 1.
+
+        Source: Romero et al. 2015 (FitNets), with normalised targets.
+        """
+        template, search = self._seen
+        self.forget()
+        pairs = ((template, view.template), (search, view.search))
+        losses = [functional.mse_loss(self.adapter(mine).float(), standardized(theirs)) for mine, theirs in pairs]
+        return 0.3 * losses[0] + 0.7 * losses[1]
+
+
+def standardized(values: object) -> Tensor:
+    """Bring every channel of (N, C, H, W) to mean 0 and deviation 1 over N, H and W."""
+    x = torch.as_tensor(values).float()
+    return functional.batch_norm(x, None, None, training=True)
+
+
+def score_loss(logits: Tensor, score: Tensor) -> Tensor:
+    """Focal cross-entropy between a score map and the teacher's, over the pairs in which it has an opinion.
+
+    The sum over all cells is divided by the sum of the teacher's probabilities.
+
+    Args:
+        logits: (N, S, S).
+        score: (N, S, S) probability, nan where the teacher has no opinion.
+
+    Source: Li et al. 2020 (quality focal loss), beta 2.
+    """
+    known = ~score.isnan()
+    truth = score.nan_to_num(0.0)
+    loss = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    weighted = loss * (logits.sigmoid() - truth).abs() ** 2 * known
+    return weighted.sum() / (truth * known).sum().clamp(min=1)

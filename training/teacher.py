@@ -1,0 +1,140 @@
+"""A published tracker's opinion on training pairs, for a network that learns from it (distillation).
+
+The teacher is NanoTrack v3: it sees the same crops, and what it computes on the way is a target for every cell of the
+picture where the true box is a target for one object alone.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from siamedge.export.checkpoints import read_checkpoint
+from siamedge.export.families.nanotrack import V3, NanoTrack, build
+from siamedge.runtime.errors import ExportError
+from siamedge.runtime.geometry import Box, Image, intersection_over_union
+
+TEACHER_CHANNELS = 96
+TEMPLATE_PX, SEARCH_PX = 127, 255
+STRIDE = 16
+_AGREES = 0.5
+"""Overlap of the teacher's best box with the truth from which its score map is believed."""
+
+
+class View(NamedTuple):
+    """What the teacher makes of a batch of N pairs, S = 16 cells of 16 px a side.
+
+    Attributes:
+        template: (N, 96, 8, 8) float16, its features of the template crop.
+        search: (N, 96, 16, 16) float16, its features of the search crop.
+        score: (N, 16, 16) float32, its probability of the target at the student's cells; nan where the target is
+            absent or the teacher's best box is not on it.
+    """
+
+    template: NDArray[np.float16]
+    search: NDArray[np.float16]
+    score: NDArray[np.float32]
+
+
+class _Graph(nn.Module):
+    """Both branches and the features on the way."""
+
+    def __init__(self, network: NanoTrack) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        """Crops -> template features, search features, probability (1, 15, 15), log distances (1, 4, 15, 15)."""
+        template, search = self.network.backbone(z), self.network.backbone(x)
+        logits, log_ltrb = self.network.ban_head(search, *self.network.ban_head.kernels(template))
+        return template, search, logits.softmax(1)[:, 1], log_ltrb
+
+
+class Teacher:
+    """NanoTrack v3 over training pairs; compiled when first asked, so that a forked loader process has its own.
+
+    Args:
+        checkpoint: The published nanotrackv3.pth.
+
+    Raises:
+        ExportError: It is not.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        found = read_checkpoint(checkpoint)
+        network = getattr(build(found, V3).template, "network", None)
+        if not isinstance(network, NanoTrack):
+            raise ExportError(f"{checkpoint}: no NanoTrack v3", hint="the teacher is the published nanotrackv3.pth")
+        self._graph = _Graph(network).eval()
+        self._request: Any = None
+
+    def view(self, templates: NDArray[np.uint8], searches: NDArray[np.uint8], boxes: NDArray[np.float32]) -> View:
+        """Look at a batch.
+
+        Args:
+            templates: (N, 128, 128, 3) uint8 BGR; the teacher sees the first 127 rows and columns.
+            searches: (N, 256, 256, 3) uint8 BGR; the teacher sees the first 255.
+            boxes: (N, 4) centre x, centre y, width, height in search-crop px, nan where the target is absent.
+        """
+        self._request = self._request or self._compiled()
+        rows = [self._one(*pair) for pair in zip(templates, searches, boxes, strict=True)]
+        template, search, score = (np.stack(values) for values in zip(*rows, strict=True))
+        return View(template, search, score)
+
+    def _compiled(self) -> Any:
+        import openvino  # type: ignore[import-untyped]
+
+        example = torch.zeros(1, 3, TEMPLATE_PX, TEMPLATE_PX), torch.zeros(1, 3, SEARCH_PX, SEARCH_PX)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of tracing; torch.export takes ten times as long
+            model = openvino.convert_model(self._graph, example_input=example, input=[tuple(e.shape) for e in example])
+        settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        return openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+    def _one(
+        self, template: Image, search: Image, box: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float32]]:
+        self._request.infer([_planes(template, TEMPLATE_PX), _planes(search, SEARCH_PX)])
+        outputs = [self._request.get_output_tensor(number).data[0] for number in range(4)]
+        score = at_student_cells(outputs[2])
+        if not is_on_target(outputs[2], outputs[3], box):
+            score = np.full_like(score, np.nan)
+        return outputs[0].astype(np.float16), outputs[1].astype(np.float16), score
+
+
+def at_student_cells(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Read a map whose cells lie at 16 + 16 j px, (15, 15), at the student's at 8 + 16 i px, (16, 16).
+
+    Each of the student's cells lies between two of the teacher's in each direction; beyond the outermost ones their
+    value holds.
+    """
+    wide = np.pad(probability, 1, mode="edge")
+    between: NDArray[np.float32] = (wide[:-1, :-1] + wide[:-1, 1:] + wide[1:, :-1] + wide[1:, 1:]) * np.float32(0.25)
+    return between
+
+
+def is_on_target(probability: NDArray[np.float32], log_ltrb: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
+    """Whether the teacher's most probable box overlaps the true one by half.
+
+    Args:
+        probability: (15, 15).
+        log_ltrb: (4, 15, 15) natural log of the distances left, top, right, bottom, search-crop px.
+        box: Centre x, centre y, width, height, nan where the target is absent.
+    """
+    if np.isnan(box).any():
+        return False
+    row, column = np.unravel_index(int(probability.argmax()), probability.shape)
+    x, y = STRIDE * (column + 1), STRIDE * (row + 1)
+    left, top, right, bottom = np.exp(np.minimum(log_ltrb[:, row, column], 6.0)).tolist()
+    found = Box(x - left, y - top, left + right, top + bottom)
+    cx, cy, w, h = box.tolist()
+    return intersection_over_union(found, Box(cx - w / 2, cy - h / 2, w, h)) >= _AGREES
+
+
+def _planes(crop: Image, size: int) -> NDArray[np.float32]:
+    planes: NDArray[np.float32] = np.ascontiguousarray(crop[:size, :size].transpose(2, 0, 1)[None], np.float32)
+    return planes
