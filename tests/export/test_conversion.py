@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from small_network import make_calibration, make_network, run_source
 
-from siamedge.export.flatbuffer import operator_names
-from siamedge.export.formats import ConvertedPair, Converter, make_converter
+from siamedge.export.census import take_census
+from siamedge.export.flatbuffer import operator_names, read_flatbuffer
+from siamedge.export.formats import Converted, ConvertedPair, Converter, make_converter
 from siamedge.export.recipes import RECIPES
 from siamedge.runtime.backends import FORMATS, PRECISIONS, Format, Precision, get_backend
 from siamedge.runtime.errors import ExportError
@@ -150,7 +151,12 @@ def test_int8_tflite_takes_an_int8_crop_unless_its_first_layer_is_float(
     assert names.count("DEQUANTIZE") >= names.count("HARD_SWISH") == 2  # stays float between int8 convolutions
     partly = converter[1].convert("int8", CALIBRATION, replace(RECIPES["tflite"], exclude=(".*Backbone",))).search
     assert partly.inputs[0] == TensorSpec("search", (1, 64, 64, 3), "float32", "NHWC")
-    assert len(partly.content) > len(full.content)
+    assert len(take_census("tflite", partly).int8) < len(take_census("tflite", full).int8)
+    assert constant_bytes(partly) < 0.5 * constant_bytes(converter[1].convert("fp32").search)  # stored in int8 still
+
+
+def constant_bytes(model: Converted) -> int:
+    return sum(len(item.data) for item in read_flatbuffer(model.content).buffers if item.data is not None)
 
 
 def test_int8_without_calibration_is_refused() -> None:
