@@ -25,7 +25,9 @@ def flash(
     user: Annotated[bool, typer.Option("--user", help="Install for the user, without root.")] = False,
     wheels: Annotated[Path | None, typer.Option(help="Folder of wheels, instead of the network.")] = None,
     no_wheels: Annotated[bool, typer.Option("--no-wheels", help="Use the packages that the device has.")] = False,
-    inventory: Annotated[Path | None, typer.Option(help="TOML file of devices; then only BUNDLE is given.")] = None,
+    inventory: Annotated[
+        Path | None, typer.Option(help="Devices, TOML or Ansible's; then only BUNDLE is given.")
+    ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Devices of an inventory at once, after the first.")] = 4,
     board: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as pi5.")] = "",
     system: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as trixie.")] = "",

@@ -64,7 +64,7 @@ class Diagnosis:
 
 
 def record(target: Transport, folder: str = "/opt/siamedge") -> Capabilities:
-    """Look at a device; `folder` is where its free space is measured.
+    """Look at a device; `folder` is where its free space is measured, "~" where a user's service goes.
 
     Raises:
         ConnectionLostError: It cannot be reached.

@@ -12,6 +12,8 @@ from siamedge.devices.remote_client import Remote
 
 _logger = logging.getLogger(__name__)
 _SEND_TIMEOUT_S = 3600.0
+_VERIFY_TIMEOUT_S = 900.0
+_TUNE_TIMEOUT_S = 300.0
 Progress = Callable[[str], None]
 
 
@@ -52,7 +54,8 @@ class Plan:
         sizes = [f"send {layer.name} ({layer.size / 1e6:.1f} MB)" for layer in self.send]
         kept = [f"keep {layer.name}" for layer in self.keep]
         before = f"instead of {self.current}" if self.current else "the first one"
-        return [*sizes, *kept, "verify and run a model there", f"switch to {self.release.name}, {before}"]
+        tune = ["measure there which backend is the fastest"] if self.release.is_tuned else []
+        return [*sizes, *kept, "verify and run a model there", *tune, f"switch to {self.release.name}, {before}"]
 
 
 def plan_flash(remote: Remote, release: Release) -> Plan:
@@ -105,11 +108,21 @@ def apply(
         if plan.send_release:
             send(remote, "releases", plan.release.folder, cache)
         progress("verifying there")
-        checked = remote.call("verify", plan.release.name)
+        checked = remote.call("verify", plan.release.name, timeout_s=_VERIFY_TIMEOUT_S)
+        if plan.release.is_tuned:
+            progress("measuring there which backend is the fastest")
+            progress(tuning_line(remote.call("tune", plan.release.name, timeout_s=_TUNE_TIMEOUT_S)))
         progress(f"switching to {plan.release.name}")
         remote.call("activate", plan.release.name, remote.scope, str(settle_s), timeout_s=600)
         remote.call("collect", str(keep))
     return checked
+
+
+def tuning_line(answer: Mapping[str, Any]) -> str:
+    """What a tuning on the device came to, for a person; without one the service runs what the bundle recommends."""
+    if answer["tuned"]:
+        return f"tuned: {answer['tuned']}: {answer['reason']}"
+    return f"not tuned, the service runs what the bundle recommends: {answer['reason']}"
 
 
 def send(remote: Remote, kind: str, layer: Layer, cache: Path) -> None:

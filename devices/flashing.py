@@ -11,7 +11,7 @@ from siamedge.devices.diagnosis import clock_findings, record
 from siamedge.devices.layers import Layer
 from siamedge.devices.preflight import Fit, fit
 from siamedge.devices.profiles import DeviceProfile
-from siamedge.devices.release import Release, bundle_layer, code_layer, device_settings, launchers, tie
+from siamedge.devices.release import Release, bundle_layer, code_layer, device_settings, launchers, tie, tuning
 from siamedge.devices.remote_client import Remote, Scope
 from siamedge.devices.remote_units import UNIT
 from siamedge.devices.transport import Transport
@@ -88,7 +88,7 @@ def prepare(transport: Transport, bundle: Path, options: FlashOptions, cache: Pa
         DeviceError: The device cannot take it, or no wheels fit it.
     """
     formats = bundle_formats(bundle)
-    device = record(transport)
+    device = record(transport, "~" if options.scope == "user" else "/opt/siamedge")
     found = fit(device, transport.name, formats, options.backends, options.scope)
     platform = Platform(found.python.tag, device.machine, device.libc_version)
     groups = tuple(group for group in found.profile.groups if group in device.known_groups)
@@ -124,6 +124,7 @@ def make_release(parts: Parts, options: FlashOptions, cache: Path, work: Path) -
     }
     if options.track and found.scope != "none":
         files[UNIT] = unit_text(found.base, _service(options, groups, found.profile), found.scope)
+        files |= tuning(options.track)
     return tie(layers, files, work / "release")
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from siamedge.devices.ansible_inventory import INI_SUFFIXES, YAML_SUFFIXES, Variables, read_hosts
 from siamedge.runtime.errors import DeviceError, SiamedgeError
 
 Result = Literal["done", "unchanged", "failed", "not tried"]
@@ -37,6 +38,39 @@ class Outcome(NamedTuple):
 
 
 def read_inventory(path: Path) -> tuple[Member, ...]:
+    """Read the devices of an inventory: TOML (see read_toml), or Ansible's INI (.ini, .cfg, no suffix) or YAML (.yml).
+
+    Raises:
+        DeviceError: The file cannot be read, names no device, or asks for something else than ssh.
+    """
+    if path.suffix not in (*INI_SUFFIXES, *YAML_SUFFIXES):
+        return read_toml(path)
+    members = tuple(member_of(host, variables, path.name) for host, variables in read_hosts(path).items())
+    if not members:
+        raise DeviceError(f"{path.name}: no hosts", hint="`ansible-inventory --list` shows what is in it")
+    return members
+
+
+def member_of(host: str, variables: Variables, name: str) -> Member:
+    """A device from what Ansible knows of it: ansible_host, _user, _port; siamedge_run, _backends, _canary.
+
+    Raises:
+        DeviceError: It is not reached by ssh.
+    """
+    if (connection := variables.get("ansible_connection", "ssh")) not in ("ssh", "smart"):
+        raise DeviceError(
+            f"{name}: {host} has ansible_connection={connection}, ssh needed", hint="use the Ansible role"
+        )
+    address = str(variables.get("ansible_host", host))
+    user = f"{variables['ansible_user']}@" if "ansible_user" in variables else ""
+    port = f":{variables['ansible_port']}" if "ansible_port" in variables else ""
+    target = f"ssh://{user}{f'[{address}]' if ':' in address else address}{port}"
+    run, backends = (str(variables.get(f"siamedge_{key}", "")) for key in ("run", "backends"))
+    is_canary = str(variables.get("siamedge_canary", False)).lower() in ("true", "yes", "1")
+    return Member(target, run, backends, is_canary)
+
+
+def read_toml(path: Path) -> tuple[Member, ...]:
     """Read [[device]] tables of a TOML file, with [defaults] for the keys that a device lacks.
 
     Raises:

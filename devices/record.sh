@@ -1,9 +1,10 @@
 #!/bin/sh
 # Print what siamedge wants to know of a device, as text. Reads only; plain sh, no Python needed.
-# $1: put before every path (empty on a real device), $2: folder whose free space matters.
+# $1: put before every path (empty on a real device), $2: folder whose free space matters, ~ for that of a user's service.
 # A file is "== PATH", its lines indented by one blank; a node "== PATH MODE OWNER GROUP"; a command "== $ COMMAND".
 root=$1
 folder=$2
+[ "$folder" != '~' ] || folder=$HOME/.local/share/siamedge
 LC_ALL=C
 export LC_ALL
 

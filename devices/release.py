@@ -37,6 +37,11 @@ _CHECK = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 exec "$here/python" -m siamedge.devices.check "$here/bundle" "$here/device.json"
 """
+_TUNE = """#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+exec "$here/siamedge" tune "$here/bundle" --device {device} --rounds 3 --json
+"""
+TUNE = "tune"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ class Release:
         """Whether it brings a systemd unit."""
         return (self.folder.folder / UNIT).is_file()
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is measured on the device before it is switched on."""
+        return (self.folder.folder / TUNE).is_file()
+
 
 def tie(layers: Sequence[Layer], files: Mapping[str, str], target: Path) -> Release:
     """Make a release of layers and a few files.
@@ -81,6 +91,19 @@ def tie(layers: Sequence[Layer], files: Mapping[str, str], target: Path) -> Rele
 def launchers(python: str) -> dict[str, str]:
     """The programs of a release: its Python, the siamedge command, the health check."""
     return {"python": _PYTHON.replace("{python}", shlex.quote(python)), "siamedge": _SIAMEDGE, "check": _CHECK}
+
+
+def tuning(track: Sequence[str]) -> dict[str, str]:
+    """The program that tunes a release on its device; none if the arguments of `siamedge track` leave no choice.
+
+    Args:
+        track: Such as ("--source", "0", "--device", "NPU").
+    """
+    words = [word for argument in track for word in argument.split("=", 1)] if track else []
+    if not track or any(word in words for word in ("--backend", "--precision", "--threads", "--opencv-models")):
+        return {}
+    device = words[words.index("--device") + 1] if "--device" in words[:-1] else "CPU"
+    return {TUNE: _TUNE.replace("{device}", shlex.quote(device))}
 
 
 def device_settings(profile: str, backends: Sequence[Choice], threads: int) -> str:

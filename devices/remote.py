@@ -2,28 +2,29 @@
 
 It is sent along with each command: `python3 -I -c PROGRAM VERB BASE ...`. Everything that it keeps lies under BASE:
 layers/KIND-HASH (content, never changed), releases/HASH (links to layers, launcher, unit), `current` and `previous`
-(links, switched by rename), incoming/ (what is not yet verified), keys/allowed_signers (enrolled keys). The hash in a
-name is that of the SHA256SUMS file inside, so a folder is either exactly what its name says or it is refused.
+(links, switched by rename), incoming/ (what is not yet verified), tuned/BUNDLE (what was measured here),
+keys/allowed_signers (enrolled keys). The hash in a name is that of the SHA256SUMS file inside, so a folder is either
+exactly what its name says or it is refused.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
-from siamedge.devices.remote_units import PATIENCE_S, UNIT, RefusedError, journal, properties, start, stop
+from siamedge.devices.remote_files import check, unpack
+from siamedge.devices.remote_tune import TUNED, measure
+from siamedge.devices.remote_units import UNIT, RefusedError, journal, properties, start, stop
 
-SUMS = "SHA256SUMS"
 NAMESPACE = "siamedge-bundle"
+CHECK_LIMIT_S = 600
 REFUSED = 20
 BUSY = 21
 
@@ -61,6 +62,7 @@ def install(base: Path, folder: str, release: str, scope: str, settle_s: str) ->
                 with packed.open("rb") as stream:
                     store(base, kind, packed.name.removesuffix(".tar.gz"), stream)
         verify(base, release)
+        tune(base, release)
         activate(base, release, scope, settle_s)
 
 
@@ -116,54 +118,6 @@ def store(base: Path, kind: str, name: str, stream: BinaryIO) -> None:
             incoming.parent.rmdir()
 
 
-def unpack(stream: BinaryIO, folder: Path) -> None:
-    """Unpack plain files and folders; anything else in the stream is refused.
-
-    Raises:
-        RefusedError: The stream is no tar, ends early, or has a member that would leave the folder.
-    """
-    try:
-        with tarfile.open(fileobj=stream, mode="r|gz") as archive:
-            for member in archive:
-                _unpack_one(archive, member, folder)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        if getattr(error, "errno", None):
-            raise
-        raise RefusedError(f"the transfer is damaged or incomplete ({error})") from error
-
-
-def _unpack_one(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    path = PurePosixPath(member.name)
-    content = archive.extractfile(member) if member.isreg() else None
-    if path.is_absolute() or ".." in path.parts or content is None:
-        raise RefusedError(f"the transfer has {member.name!r}, which is not a plain file inside it")
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with content, target.open("xb") as out:
-        shutil.copyfileobj(content, out, 1 << 20)
-    target.chmod(0o755 if member.mode & 0o100 else 0o644)
-
-
-def check(folder: Path, name: str) -> None:
-    """Compare a folder with its name: the sums with the name, then every file with the sums, and no file more.
-
-    Raises:
-        RefusedError: Something differs; the message names the first such file.
-    """
-    sums = folder / SUMS
-    if not sums.is_file() or not name.endswith(_sha256(sums)[:16]):
-        raise RefusedError(f"{name}: {SUMS} is missing or does not fit the name")
-    lines = (line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines())
-    wanted = {path: digest for digest, path in lines}
-    found = {path for path in _files(folder) if path != SUMS}
-    if found != set(wanted):
-        odd = sorted(found ^ set(wanted))[0]
-        raise RefusedError(f"{name}: {odd} is {'too many' if odd in found else 'missing'}")
-    for path, want in wanted.items():
-        if (have := _sha256(folder / path)) != want:
-            raise RefusedError(f"{name}: {path} has sha256 {have[:12]}, {want[:12]} expected")
-
-
 def verify(base: Path, release: str) -> None:
     """Check a release, its layers, the signature once keys are enrolled, and that it runs a model here.
 
@@ -175,14 +129,22 @@ def verify(base: Path, release: str) -> None:
     for layer in _layers(folder).values():
         check(base / "layers" / layer, layer)
     _check_signature(base, folder / "bundle")
-    with tempfile.TemporaryDirectory() as home:  # some libraries leave files in the home folder
-        inside = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home}
-        command = [str(folder / "check")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=inside)
+    done = _run_check(folder / "check")
     if done.returncode:
         last = (done.stderr.strip() or f"check ended with status {done.returncode}").splitlines()[-1]
         raise RefusedError(f"release {release} does not run here: {last}")
     say({"verified": release, "check": done.stdout.strip()})
+
+
+def _run_check(program: Path) -> "subprocess.CompletedProcess[str]":
+    with tempfile.TemporaryDirectory() as home:  # some libraries leave files in the home folder
+        inside = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home}
+        try:
+            return subprocess.run(
+                [str(program)], capture_output=True, text=True, check=False, timeout=CHECK_LIMIT_S, env=inside
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RefusedError(f"the health check did not end within {CHECK_LIMIT_S} s") from error
 
 
 def _check_signature(base: Path, bundle: Path) -> None:
@@ -196,6 +158,12 @@ def _check_signature(base: Path, bundle: Path) -> None:
     done = subprocess.run(command, input=manifest.read_bytes(), capture_output=True, check=False, timeout=30)
     if done.returncode:
         raise RefusedError("the bundle's signature is not by a key that this device has enrolled")
+
+
+def tune(base: Path, release: str) -> None:
+    """Measure which way to run the release's bundle is the fastest here; not knowing it is no reason to stop."""
+    folder = _release(base, release)
+    say(measure(base, folder, _layers(folder)))
 
 
 def activate(base: Path, release: str, scope: str, settle_s: str) -> None:
@@ -260,6 +228,7 @@ def collect(base: Path, keep: str) -> None:
     unused = [name for name in _names(base / "layers") if name not in used]
     for name in unused:
         shutil.rmtree(base / "layers" / name)
+        shutil.rmtree(base / TUNED / name, ignore_errors=True)
     say({"kept": sorted(kept - {""}), "removed_layers": unused})
 
 
@@ -336,22 +305,6 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def _files(folder: Path) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder):
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        yield from ((Path(parent) / name).relative_to(folder).as_posix() for name in names)
-        if links and Path(parent) != folder:
-            raise RefusedError(f"{parent}: {links[0]} is a link")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def say(answer: Mapping[str, Any]) -> None:
     """Answer in one line; whoever asked may be gone."""
     with suppress(BrokenPipeError):
@@ -371,6 +324,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "rollback": rollback,
     "state": state,
     "status": status,
+    "tune": tune,
     "uninstall": uninstall,
     "verify": verify,
 }

@@ -1,8 +1,8 @@
 """Calling the device's side of a flash (remote.py) over a transport."""
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from siamedge.devices.transport import CommandError, Feed, Transport
 from siamedge.runtime.errors import DeviceError
 
 Scope = Literal["system", "user", "none"]
-_MODULES = ("remote_units", "remote")
+_MODULES = ("remote_units", "remote_files", "remote_tune", "remote")
 _LOADER = """import sys, types
 for name in ("siamedge", "siamedge.devices"):
     sys.modules[name] = types.ModuleType(name)
@@ -62,13 +62,19 @@ class Remote:
         except CommandError as error:
             raise self._explained(error) from error
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Keep every other flash away from the device.
 
         Raises:
             DeviceError: Another one is under way.
         """
-        return self.transport.hold(self._argv("hold"))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.transport.hold(self._argv("hold")))
+            except CommandError as error:
+                raise self._explained(error) from error
+            yield
 
     def _argv(self, verb: str, *arguments: str) -> list[str]:
         sudo = ("sudo", "-n") if self.sudo else ()

@@ -6,6 +6,7 @@ tracker that hangs. The standard library is all it needs.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 _STATUS_EVERY_S = 2.0
@@ -61,7 +63,7 @@ class Heartbeat:
         self._beat_every_s = watchdog_s / _HEARTBEATS_A_PERIOD
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_FRAMES)
         self._frames = 0
-        self._state = ""
+        self._state = self._box = ""
         self._beat_s = self._status_s = float("-inf")
 
     def take(self, line: str, now_s: float) -> None:
@@ -82,6 +84,7 @@ class Heartbeat:
             self._notifier.send("READY=1")
         self.beat(now_s)
         changed, self._state = step["state"] != self._state, step["state"]
+        self._box = ",".join(f"{side:.1f}" for side in step["box"])
         if changed or now_s - self._status_s >= _STATUS_EVERY_S:
             self._notifier.send(f"STATUS={self.status()}")
             self._status_s = now_s
@@ -93,13 +96,13 @@ class Heartbeat:
             self._beat_s = now_s
 
     def status(self) -> str:
-        """One line: state, frames, frames a second and latency over the last 300 frames."""
+        """One line: state, box (x,y,w,h in pixels), frames, frames a second and latency over the last 300 frames."""
         times = [at for at, _ in self._recent]
         latencies = sorted(latency for _, latency in self._recent)
         took_s = times[-1] - times[0]
         rate = f"{(len(times) - 1) / took_s:.1f}" if took_s > 0 else "0.0"
         middle = latencies[len(latencies) // 2]
-        return f"{self._state}, {self._frames} frames, {rate} fps, latency {middle:.1f} ms"
+        return f"{self._state} at {self._box}, {self._frames} frames, {rate} fps, latency {middle:.1f} ms"
 
 
 def follow(lines: Iterable[str], heartbeat: Heartbeat) -> None:
@@ -141,12 +144,32 @@ def web_address(command: Sequence[str]) -> str:
     return ""
 
 
+def take_tuning(command: Sequence[str], cache: Path) -> None:
+    """Copy what the flash measured for the tracker's bundle into the service's own cache, unless a newer one is there.
+
+    Args:
+        command: With `track BUNDLE`; the bundle is BASE/layers/NAME, the records are in BASE/tuned/NAME.
+        cache: Where `siamedge track` looks.
+    """
+    words = list(command)
+    if "track" not in words[:-1]:
+        return
+    bundle = Path(words[words.index("track") + 1]).resolve()
+    for record in (bundle.parent.parent / "tuned" / bundle.name).glob("*.json"):
+        kept = cache / "tuning" / record.name
+        if not kept.is_file() or kept.stat().st_mtime < record.stat().st_mtime:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(record, kept)
+
+
 def main(command: Sequence[str]) -> int:
     """Run the tracker and give its exit status; a signal to this process stops the tracker."""
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
     watchdog_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
     environment = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     environment["PYTHONUNBUFFERED"] = "1"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        take_tuning(command, Path(cache) / "siamedge")
     output = None if web_address(command) else subprocess.PIPE
     with subprocess.Popen(command, stdout=output, text=True, env=environment) as tracker:
 

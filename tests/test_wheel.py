@@ -12,7 +12,7 @@ import pytest
 from shared import ROOT
 
 PACKAGES = ("cli", "devices", "export", "runtime", "training")
-BESIDE = ("benchmarks", "docs", "scripts", "tests")
+BESIDE = ("benchmarks", "deploy", "docs", "scripts", "tests")
 TOP = ("LICENSE", "MANIFEST.in", "README.md", "pyproject.toml")
 METADATA = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
 EGG_INFO = ("PKG-INFO", "SOURCES.txt", "dependency_links.txt", "entry_points.txt", "requires.txt", "top_level.txt")

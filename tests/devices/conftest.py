@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from commands import Shell
 from loopback import LoopbackDevice, missing_programs
 
 
@@ -37,6 +38,11 @@ def device(tmp_path: Path) -> Iterator[LoopbackDevice]:
         pytest.skip(f"{', '.join(absent)} not installed")
     with LoopbackDevice(tmp_path / "device") as running:
         yield running
+
+
+@pytest.fixture
+def shell(device: LoopbackDevice, tmp_path: Path) -> Shell:
+    return Shell(device, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def free_port() -> int:
 
 
 class CuttingProxy:
-    """Forwards one port to another, and cuts when told: at once, or after some bytes in one direction."""
+    """Forwards one port to another; when told it cuts, at once or after some bytes in one direction, or flips a bit."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -52,7 +52,9 @@ class CuttingProxy:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.cuts = 0
+        self.flips = 0
         self._left: dict[str, int | None] = {"up": None, "down": None}
+        self._until_flip: int | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -67,6 +69,10 @@ class CuttingProxy:
     def cut_after(self, direction: str, count: int) -> None:
         """Break everything after that many bytes more, "up" to the device or "down" from it."""
         self._left[direction] = count
+
+    def flip_after(self, count: int) -> None:
+        """Change one bit on its way to the device, after that many bytes more."""
+        self._until_flip = count
 
     def heal(self) -> None:
         self._left = {"up": None, "down": None}
@@ -96,12 +102,24 @@ class CuttingProxy:
                     return
                 if left is not None:
                     self._left[direction] = left - len(content)
-                sink.sendall(content)
+                sink.sendall(self._flipped(content) if direction == "up" else content)
         except OSError:
             pass
         finally:
             for end in (source, sink):
                 end.close()
+
+    def _flipped(self, content: bytes) -> bytes:
+        if self._until_flip is None:
+            return content
+        if self._until_flip >= len(content):
+            self._until_flip -= len(content)
+            return content
+        changed = bytearray(content)
+        changed[self._until_flip] ^= 1
+        self._until_flip = None
+        self.flips += 1
+        return bytes(changed)
 
 
 class LoopbackDevice:
@@ -186,6 +204,14 @@ class LoopbackDevice:
     def remote(self, transport: SshTransport) -> Remote:
         return Remote(transport, sys.executable, str(self.base), "user")
 
+    def wait_for_commands(self) -> None:
+        """Until no command of a flash runs here any more: one whose connection broke ends by itself."""
+        for _ in range(600):
+            if not any(b"siamedge.devices.remote" in _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
+                return
+            time.sleep(0.1)
+        raise RuntimeError("a command does not end")
+
     def service_pid(self) -> int | None:
         """The running service's process, None if it does not run."""
         pid_file = self.root / "service.pid"
@@ -236,3 +262,10 @@ class LoopbackDevice:
             except OSError:
                 time.sleep(0.05)
         raise RuntimeError((self.root / "sshd.log").read_text())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

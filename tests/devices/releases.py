@@ -24,6 +24,7 @@ def small_release(
     *,
     python: str,
     check: str = "#!/bin/sh\necho fine\n",
+    tune: str = "",
     ready: bool = True,
     lives_s: float = 600,
     size: int = 200_000,
@@ -39,4 +40,6 @@ def small_release(
         "serve": SERVICE.format(python=python, ready=ready, lives_s=lives_s, text=text),
         "siamedge.service": UNIT.format(base=base),
     }
+    if tune:
+        files["tune"] = tune
     return tie([seal(content, "bundle")], files, folder / f"release-{text}")

@@ -64,7 +64,8 @@ def main(program: str, words: list[str]) -> int:
     verb = next((word for word in words if not word.startswith("-")), "")
     if program == "journalctl":
         log = ROOT / "service.log"
-        sys.stdout.write(log.read_text() if log.is_file() else "")
+        lines = log.read_text().splitlines(keepends=True) if log.is_file() else []
+        sys.stdout.writelines(lines[-int(words[words.index("-n") + 1]) :])
     elif verb == "restart":
         return restart()
     elif verb == "disable":

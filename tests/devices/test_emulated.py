@@ -26,8 +26,11 @@ CORTEX_A72 = "0x00000000410fd083\n"
 """MIDR_EL1 of r0p3; OpenVINO's int8 kernels read it from /sys."""
 FP32_TOLERANCE = 1e-4
 INT8_LEVELS = 255
-OPENVINO_INT8_TOLERANCE = 0.02
-"""Its last layers are float, so its outputs have no step; its int8 kernels round differently there (measured: 0.01)."""
+OPENVINO_INT8_STEPS = 6
+"""A step is a 255th of an output's range: its last layers are float, so its outputs have no step of their own.
+
+Measured: 3.9 against x86-64 with VNNI, 4.1 against x86-64 without; those two differ from each other by 3.4.
+"""
 RUN_LIMIT_S = 900
 
 pytestmark = [pytest.mark.slow, pytest.mark.emulated]
@@ -132,10 +135,14 @@ def test_same_outputs_as_here(
     found = dict(np.load(theirs))
     assert set(found) == set(wanted)
     for name, want in wanted.items():
-        share = OPENVINO_INT8_TOLERANCE if cpu == "cortex-a76" else FP32_TOLERANCE
-        allowed = max(share * np.abs(want).max(), one_step(want))
         worst = float(np.abs(found[name].astype(np.float64) - want).max())
-        sys.stdout.write(f"{userland.name} {backend} {precision} {name}: {worst:.3g}, allowed {allowed:.3g}\n")
+        if cpu == "cortex-a76":
+            allowed = OPENVINO_INT8_STEPS * float(np.ptp(want)) / INT8_LEVELS
+        else:
+            allowed = max(FP32_TOLERANCE * np.abs(want).max(), one_step(want))
+        steps = worst / (float(np.ptp(want)) / INT8_LEVELS)
+        told = f"{worst:.3g} or {steps:.2f} of {INT8_LEVELS} steps of its range, allowed {allowed:.3g}"
+        sys.stdout.write(f"{userland.name} {backend} {precision} {name}: {told}\n")
         assert worst <= allowed, name
 
 

@@ -9,10 +9,12 @@ import pytest
 from loopback import LoopbackDevice
 from releases import small_release
 
-from siamedge.devices.flash import Plan, apply, plan_flash
+from siamedge.devices import remote as device_side
+from siamedge.devices.flash import Plan, apply, plan_flash, send
 from siamedge.devices.layers import pack
 from siamedge.devices.release import Release
 from siamedge.devices.remote_client import Remote
+from siamedge.devices.remote_units import RefusedError
 from siamedge.runtime.errors import DeviceError
 
 
@@ -184,3 +186,20 @@ def test_cache_can_be_deleted_between(device: LoopbackDevice, tmp_path: Path) ->
         shutil.rmtree(tmp_path / "cache")
         flash(device.remote(ssh), release(tmp_path, device, "two"), tmp_path)
     assert "two" in device.service_environment()
+
+
+def test_a_health_check_that_does_not_end_is_refused(
+    device: LoopbackDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = release(tmp_path, device, "old")
+    hanging = release(tmp_path, device, "hanging", check="#!/bin/sh\nexec sleep 600\n")
+    with device.transport() as ssh:
+        remote = device.remote(ssh)
+        flash(remote, old, tmp_path)
+        remote.call("begin")
+        for kind, layer in (("layers", hanging.layers[0]), ("releases", hanging.folder)):
+            send(remote, kind, layer, tmp_path / "cache")
+    monkeypatch.setattr(device_side, "CHECK_LIMIT_S", 1)
+    with pytest.raises(RefusedError, match=r"^the health check did not end within 1 s$"):
+        device_side.verify(device.base, hanging.name)
+    assert current(device) == old.name

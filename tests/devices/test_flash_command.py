@@ -1,40 +1,14 @@
 """siamedge flash word for word, over real OpenSSH to a device on the loopback."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import Shell
 from loopback import LoopbackDevice
 from tiny_bundle import tiny_bundle
 
 pytest.importorskip("onnxruntime")
-
-
-class Shell:
-    """The siamedge command with the device's ssh configuration and a cache of its own."""
-
-    def __init__(self, device: LoopbackDevice, folder: Path) -> None:
-        (folder / "bin").mkdir()
-        ssh = folder / "bin/ssh"
-        ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {device.root}/ssh_config "$@"\n')
-        ssh.chmod(0o755)
-        path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        self._environment = {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
-        self.target = f"ssh://{device.user}@127.0.0.1:{device.port}"
-
-    def __call__(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        program = "from siamedge.cli.main import main; main()"
-        command = [sys.executable, "-c", program, *words]
-        return subprocess.run(command, capture_output=True, text=True, env=self._environment, check=False, timeout=300)
-
-
-@pytest.fixture
-def shell(device: LoopbackDevice, tmp_path: Path) -> Shell:
-    return Shell(device, tmp_path)
 
 
 def test_flash_again_rollback_uninstall(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The connection is cut at every step of a flash: before it, in its request, in its answer, in a transfer."""
 
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -63,19 +62,8 @@ class WatchedTransport:
 
 def settled(device: LoopbackDevice) -> str:
     """The release that `current` names, once no command is left running on the device."""
-    for _ in range(200):
-        busy = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"siamedge.devices.remote" in _read(path)]
-        if not busy:
-            break
-        time.sleep(0.1)
+    device.wait_for_commands()
     return (device.base / "current").readlink().name
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 def check_nothing_half_done(device: LoopbackDevice) -> None:

@@ -1,11 +1,17 @@
 """Order, bounds and stopping of a roll-out, and what an inventory file may say."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from siamedge.devices.ansible_inventory import read_hosts
 from siamedge.devices.fleet import Member, Result, read_inventory, roll_out
 from siamedge.runtime.errors import DeviceError
 
@@ -84,6 +90,101 @@ def test_inventory_with_defaults(tmp_path: Path) -> None:
 )
 def test_bad_inventories_are_told(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(DeviceError) as caught:
+        read_inventory(path)
+    assert str(caught.value).startswith(message)
+
+
+INI = """
+lone ansible_host=10.0.0.9
+
+[cameras]
+cam[01:02] siamedge_run="--source 0 --init '1,2,3,4'"   # two of them
+gate ansible_port=2222 ansible_user=root siamedge_canary=true
+
+[cameras:vars]
+ansible_user = pi
+siamedge_backends = tflite
+
+[site:children]
+cameras
+
+[site:vars]
+ansible_user=nobody
+ansible_port=22
+"""
+YAML = """
+all:
+  vars: {ansible_user: nobody}
+  children:
+    site:
+      vars: {ansible_port: 22}
+      children:
+        cameras:
+          hosts:
+            cam[01:02]: {siamedge_run: "--source 0 --init '1,2,3,4'"}
+            gate: {ansible_port: 2222, ansible_user: root, siamedge_canary: true}
+          vars: {ansible_user: pi, siamedge_backends: tflite}
+  hosts:
+    lone: {ansible_host: 10.0.0.9}
+"""
+RUN = "--source 0 --init '1,2,3,4'"
+
+
+@pytest.mark.parametrize(("name", "text"), [("hosts", INI), ("site.ini", INI), ("site.yml", YAML)])
+def test_ansible_inventory(tmp_path: Path, name: str, text: str) -> None:
+    if name.endswith(".yml"):
+        pytest.importorskip("yaml")
+    path = tmp_path / name
+    path.write_text(text)
+    lone = "ssh://nobody@10.0.0.9" if name.endswith(".yml") else "ssh://10.0.0.9"
+    assert set(read_inventory(path)) == {
+        Member(lone),
+        Member("ssh://pi@cam01:22", RUN, "tflite"),
+        Member("ssh://pi@cam02:22", RUN, "tflite"),
+        Member("ssh://root@gate:2222", "", "tflite", canary=True),
+    }
+
+
+@pytest.mark.parametrize(("name", "text"), [("hosts", INI), ("site.yml", YAML)])
+def test_ansible_reads_the_same(tmp_path: Path, name: str, text: str) -> None:
+    program = shutil.which("ansible-inventory", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("ansible-core is not installed")
+    path = tmp_path / name
+    path.write_text(text)
+    environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "LC_ALL": "C.UTF-8"}
+    command = [program, "-i", str(path), "--list"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    assert json.loads(listed)["_meta"]["hostvars"] == read_hosts(path)
+
+
+def test_ipv6_and_hosts_that_are_not_reached_by_ssh(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("a ansible_host=fe80::1 ansible_port=23\n")
+    assert read_inventory(path)[0].target == "ssh://[fe80::1]:23"
+    path.write_text("a ansible_connection=docker\n")
+    with pytest.raises(DeviceError, match=r"^hosts: a has ansible_connection=docker, ssh needed$"):
+        read_inventory(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("hosts", "[a\nx y", "hosts, line 1: '[a' is not understood"),
+        ("hosts", "[a:b]\n", "hosts, line 1: '[a:b]' is not understood"),
+        ("hosts", "a b c\n", "hosts, line 1: 'a b c' is not understood"),
+        ("hosts", "[a:children]\nb\n[b:children]\na\n", "hosts: group a is part of itself"),
+        ("hosts", "# nothing\n", "hosts: no hosts"),
+        ("x.yml", "- a\n- b\n", "x.yml is no Ansible inventory"),
+        ("x.yml", "a: [b\n", "x.yml is no YAML: "),
+    ],
+)
+def test_bad_ansible_inventories_are_told(tmp_path: Path, name: str, text: str, message: str) -> None:
+    if name.endswith(".yml"):
+        pytest.importorskip("yaml")
+    path = tmp_path / name
     path.write_text(text)
     with pytest.raises(DeviceError) as caught:
         read_inventory(path)

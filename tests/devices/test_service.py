@@ -17,7 +17,7 @@ from loopback import free_port
 from siamedge.devices.service import Heartbeat, Notifier, web_address
 from siamedge.devices.unit import ServiceOptions, unit_text
 
-LINE = json.dumps({"frame": 0, "state": "present", "latency_ms": 4.0})
+LINE = json.dumps({"frame": 0, "box": [10, 20.04, 30, 40], "state": "present", "latency_ms": 4.0})
 
 
 class Listener:
@@ -68,14 +68,14 @@ def test_ready_with_the_first_frame_then_bounded_messages(listener: Listener, no
     assert heard[0] == "READY=1"
     assert heard.count("WATCHDOG=1") == 2, "20 s at one message in 10 s"
     assert heard.count("READY=1") == 1
-    assert heard[-1] == "STATUS=present, 361 frames, 20.0 fps, latency 4.0 ms"
+    assert heard[-1] == "STATUS=present at 10.0,20.0,30.0,40.0, 361 frames, 20.0 fps, latency 4.0 ms"
 
 
 def test_a_change_of_state_is_told_at_once(listener: Listener, notifier: Notifier) -> None:
     heartbeat = Heartbeat(notifier, watchdog_s=0)
     heartbeat.take(LINE, 0.0)
     heartbeat.take(LINE.replace("present", "lost"), 0.01)
-    assert listener.rest()[-1].startswith("STATUS=lost, 2 frames")
+    assert listener.rest()[-1].startswith("STATUS=lost at 10.0,20.0,30.0,40.0, 2 frames")
 
 
 def start(listener: Listener, program: str, *words: str) -> "subprocess.Popen[bytes]":

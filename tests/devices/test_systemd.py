@@ -1,5 +1,6 @@
 """A flash onto a real systemd (of the user): readiness, status, restart after kill -9, watchdog, rollback."""
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ TRACKER = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 while [ "$(cat "$here/bundle/mood")" != dead ]; do
     sleep 0.05
-    echo '{"frame": 1, "state": "present", "latency_ms": 5.0, "args": "'"$*"'"}'
+    echo '{"frame": 1, "state": "present", "box": [1, 2, 3, 4], "latency_ms": 5.0, "args": "'"$*"'"}'
     if [ "$(cat "$here/bundle/mood")" = silent-after-a-second ]; then
         n=$((${n:-0} + 1)); [ "$n" -lt 20 ] || sleep 600
     fi
@@ -30,8 +31,8 @@ exit 1
 """
 
 
-def tracker_release(folder: Path, base: Path, mood: str) -> Release:
-    """A release with the real launcher, the real supervised process and the real unit, watchdog 2 s."""
+def tracker_release(folder: Path, base: Path, mood: str, watchdog_s: int = 120) -> Release:
+    """A release with the real launcher, the real supervised process and the real unit."""
     content = folder / f"bundle-{mood}"
     content.mkdir(parents=True)
     (content / "mood").write_text(mood)
@@ -40,14 +41,12 @@ def tracker_release(folder: Path, base: Path, mood: str) -> Release:
         "python": launchers(sys.executable)["python"],
         "siamedge": TRACKER,
         "check": "#!/bin/sh\necho fine\n",
-        "siamedge.service": unit.replace("WatchdogSec=30", "WatchdogSec=2").replace(
-            "TimeoutStartSec=120", "TimeoutStartSec=20"
-        ),
+        "siamedge.service": unit.replace("WatchdogSec=30", f"WatchdogSec={watchdog_s}"),
     }
     return tie([seal(content, "bundle")], files, folder / f"release-{mood}")
 
 
-def wait_for(fact: Callable[[], bool], limit_s: float = 30) -> None:
+def wait_for(fact: Callable[[], bool], limit_s: float = 180) -> None:
     end = time.monotonic() + limit_s
     while not fact():
         assert time.monotonic() < end
@@ -90,7 +89,7 @@ def test_service_under_a_real_systemd(systemd_device: LoopbackDevice, tmp_path: 
 
 def test_watchdog_restarts_a_tracker_that_hangs(systemd_device: LoopbackDevice, tmp_path: Path) -> None:
     device = systemd_device
-    hanging = tracker_release(tmp_path / "here", device.base, "silent-after-a-second")
+    hanging = tracker_release(tmp_path / "here", device.base, "silent-after-a-second", watchdog_s=2)
     with device.transport() as ssh:
         flash(device.remote(ssh), hanging, tmp_path)
         wait_for(lambda: int(show(device, "NRestarts") or 0) >= 1)
@@ -104,6 +103,13 @@ def test_the_real_tracker_as_a_service(systemd_device: LoopbackDevice, bundle: P
         ready = prepare(ssh, bundle, options, tmp_path / "cache", tmp_path / "work")
         assert ready.remote.scope == "user"
         assert ready.release.has_service
-        checked = apply(plan_flash(ready.remote, ready.release), ready.remote, tmp_path / "cache", settle_s=2)
+        plan, progress = plan_flash(ready.remote, ready.release), list[str]()
+        checked = apply(plan, ready.remote, tmp_path / "cache", settle_s=2, progress=progress.append)
         assert "search_ms" in checked["check"]
         wait_for(lambda: "fps" in show(device, "StatusText"))
+    told = next(line for line in progress if line.startswith("tuned: "))
+    measured = (device.base / "tuned" / ready.release.layers[0].name).glob("*.json")
+    own = [path.read_text() for path in (device.home / ".cache/siamedge/siamedge/tuning").iterdir()]
+    assert own == [path.read_text() for path in measured]
+    chosen = next(trial for trial in json.loads(own[0])["trials"] if trial["verdict"] == "chosen")
+    assert told.startswith(f"tuned: {chosen['backend']} {chosen['precision']} on CPU, threads {chosen['threads']}: ")
