@@ -2,7 +2,9 @@
 
 python benchmarks/web_load.py BUNDLE [--seconds 30] [--minutes 0]
 
-A loopback camera sends 30 pictures a second; NanoTrack follows one box. A slow client takes 1 kB/s from its socket.
+A loopback camera sends 30 pictures a second; the tracker follows one box. A slow client takes 1 kB/s from its socket.
+Loads alternate, round by round. Besides the latency that the page shows, which other work on the machine lengthens, the
+CPU time of the tracking thread is given for each update, which other work hardly changes.
 With --minutes, one page that answers and a recording run for so long, and memory and descriptors are printed.
 """
 
@@ -23,16 +25,26 @@ from camera_server import running_camera
 from websockets.asyncio.client import connect
 
 SERVE = """
-import sys
+import sys, time
 from pathlib import Path
 from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.picking import open_tracker, pick
+from siamedge.runtime.picking import TrackerMaker, pick
 from siamedge.runtime.sources import SourceOptions
 from siamedge.runtime.web.engine import Setup
 from siamedge.runtime.web.serving import serve
 bundle = Bundle.open(Path(sys.argv[1]))
 choice = pick(bundle, backend="onnxruntime", precision="fp32").choice
-models = {"onnxruntime fp32": lambda: open_tracker(bundle, choice)}
+costs = open(Path(sys.argv[3]) / "costs.txt", "w", buffering=1)
+class Timed:
+    def __init__(self, tracker):
+        self.init, self.inner = tracker.init, tracker
+    def update(self, frame):
+        start_s = time.thread_time()
+        result = self.inner.update(frame)
+        costs.write(f"{1000 * (time.thread_time() - start_s):.4f}\\n")
+        return result
+make = TrackerMaker(bundle, choice)
+models = {"onnxruntime fp32": lambda: Timed(make())}
 setup = Setup((sys.argv[2],), models, "", SourceOptions(), Path(sys.argv[3]))
 serve(setup, "127.0.0.1:0", lambda link: print(link, flush=True))
 """
@@ -83,10 +95,24 @@ def memory_and_descriptors(pid: int) -> tuple[float, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def row(latencies: list[float]) -> str:
+def row(values_ms: list[float]) -> str:
     """Percentiles of a run."""
-    cuts = statistics.quantiles(latencies, n=100)
-    return f"p50 {cuts[49]:.2f} p95 {cuts[94]:.2f} p99 {cuts[98]:.2f} ms, {len(latencies)} frames"
+    cuts = statistics.quantiles(values_ms, n=100)
+    return f"p50 {cuts[49]:.2f} p95 {cuts[94]:.2f} p99 {cuts[98]:.2f} ms, {len(values_ms)} frames"
+
+
+def compare(link: str, costs: Path, rounds: int, seconds: float) -> None:
+    """Alternate the two loads and print each round, then all rounds together."""
+    whole: dict[int, list[float]] = {0: [], 10: []}
+    for number in range(2 * rounds):
+        slow = 10 * ((number + 1) // 2 % 2)
+        first = len(costs.read_text().splitlines())
+        seen = asyncio.run(with_clients(link, slow, seconds))
+        spent = [float(line) for line in costs.read_text().splitlines()[first + 10 : -1]]
+        whole[slow] += spent
+        print(f"{slow:2} slow clients: latency {row(seen)}; CPU an update {row(spent)}", flush=True)
+    for slow, spent in whole.items() if rounds else ():
+        print(f"{slow:2} slow clients, all rounds: CPU an update {row(spent)}")
 
 
 def main() -> None:
@@ -104,15 +130,14 @@ def main() -> None:
         try:
             link = server.stdout.readline().strip()
             httpx.post(f"{link}api/target", json={"box": [200, 150, 120, 90]}).raise_for_status()
-            for _ in range(options.rounds):
-                for slow in (0, 10):
-                    print(f"{slow:2} slow clients: {row(asyncio.run(with_clients(link, slow, options.seconds)))}")
+            compare(link, Path(folder) / "costs.txt", options.rounds, options.seconds)
             if options.minutes:
                 httpx.post(f"{link}api/record", json={"on": True}).raise_for_status()
                 for minute in range(int(options.minutes * 2)):
                     seen = asyncio.run(with_clients(link, 0, 30))
                     memory, descriptors = memory_and_descriptors(server.pid)
-                    print(f"{minute / 2 + 0.5:4.1f} min: {memory:.1f} MB, {descriptors} descriptors, {row(seen)}")
+                    line = f"{minute / 2 + 0.5:4.1f} min: {memory:.1f} MB, {descriptors} descriptors, {row(seen)}"
+                    print(line, flush=True)
         finally:
             server.terminate()
             server.wait(20)

@@ -13,6 +13,7 @@ from siamedge.runtime.backends import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
     from siamedge.export.pipeline import ExportRequest, ExportResult
+    from siamedge.runtime.backends import Precision
     from siamedge.runtime.manifest import Manifest
 
 
@@ -22,13 +23,19 @@ BUDGET_MISSED = 3
 
 def export(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="Trained weights, .pth or .safetensors; none: siamedge's own default model.")
+        Path | None,
+        typer.Argument(
+            help="Trained weights, .pth or .safetensors, or a name that `siamedge zoo` lists; none: siamedge's own "
+            "default model."
+        ),
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture; default: recognised from the tensors.")] = None,
     formats: Annotated[
         str | None, typer.Option(help="Of onnx,tflite,openvino; default: all whose libraries are installed.")
     ] = None,
-    precisions: Annotated[str, typer.Option(help="Of fp32,fp16,int8.")] = "fp32,fp16,int8",
+    precisions: Annotated[
+        str | None, typer.Option(help="Of fp32,fp16,int8; default: all, of the zoo without --calibration no int8.")
+    ] = None,
     calibration: Annotated[
         list[str] | None,
         typer.Option(help="Video or folder of images that int8 is calibrated on, or SET.npz; repeatable."),
@@ -60,12 +67,14 @@ def export(
     from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    weights = None if checkpoint is None else from_zoo(checkpoint)
+    is_uncalibrated = weights != checkpoint and not calibration
     request = ExportRequest(
         out=out or Path(f"{checkpoint.stem if checkpoint else 'siamedge-default'}.siamedge"),
-        checkpoint=checkpoint,
+        checkpoint=weights,
         arch=arch,
         formats=parse_choices(formats, FORMATS, "--formats") if formats is not None else None,
-        precisions=parse_choices(precisions, PRECISIONS, "--precisions"),
+        precisions=chosen_precisions(precisions, is_uncalibrated=is_uncalibrated),
         calibration=tuple(calibration or ()),
         verification=tuple(verification or ()),
         effort=Effort(QUICK_ATTEMPTS if quick else ATTEMPTS, time_budget),
@@ -75,7 +84,39 @@ def export(
     )
     result = run_with_progress(request)
     print_result(result, request.out)
+    if is_uncalibrated and precisions is None:
+        typer.echo("int8 left out: it needs crops that this tracker really sees, --calibration VIDEO")
     raise typer.Exit(exit_code(result.manifest, is_strict=strict or max_drop is not None))
+
+
+def chosen_precisions(text: str | None, *, is_uncalibrated: bool) -> "tuple[Precision, ...]":
+    """Give the precisions that were asked for; without a wish all that can be made.
+
+    Raises:
+        typer.BadParameter: One is unknown.
+    """
+    if text is None:
+        return ("fp32", "fp16") if is_uncalibrated else PRECISIONS
+    return parse_choices(text, PRECISIONS, "--precisions")
+
+
+def from_zoo(checkpoint: Path) -> Path:
+    """Give the file of a published checkpoint that was named, fetched if need be; any other path as it is.
+
+    Raises:
+        ExportError: It cannot be fetched.
+    """
+    from rich.console import Console
+
+    from siamedge.export.zoo import ZOO, get_checkpoint
+
+    name = str(checkpoint)
+    if name not in ZOO or checkpoint.is_file():
+        return checkpoint
+    with Console(stderr=True).status(f"looking for {name}") as status:
+        return get_checkpoint(
+            name, lambda done, total: status.update(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        )
 
 
 def exit_code(manifest: "Manifest", *, is_strict: bool) -> int:

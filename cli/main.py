@@ -11,8 +11,10 @@ from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
     "export": "siamedge.cli.export:export",
+    "zoo": "siamedge.cli.zoo:zoo",
     "calibrate": "siamedge.cli.calibrate:calibrate",
     "inspect": "siamedge.cli.inspect:inspect",
+    "train": "siamedge.cli.train:train",
     "eval": "siamedge.cli.eval:evaluate",
     "track": "siamedge.cli.track:track",
     "tune": "siamedge.cli.tune:tune",

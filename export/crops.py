@@ -58,6 +58,12 @@ def choose_crops(
     return replace(chosen, calibration=chosen.calibration.joined(CalibrationSet.load(default_calibration())))
 
 
+def set_beside(checkpoint: Path | None) -> tuple[str, ...]:
+    """Give the calibration set that `siamedge train` left beside its weights, STEM.calibration.npz, if there is one."""
+    beside = () if checkpoint is None else (checkpoint.with_suffix(f".calibration{SUFFIX}"),)
+    return tuple(str(path) for path in beside if path.is_file())
+
+
 def _crops(crops: CalibrationSet, apart: CalibrationSet | None, count: int, origin: str, *, int8: bool) -> Crops:
     rest, own = (crops, crops) if apart else split(crops, count)
     verification = apart or own

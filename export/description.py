@@ -12,6 +12,7 @@ from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.packing import entry_of
 from siamedge.export.presence_fits import fit_of
 from siamedge.export.verification import Measured
+from siamedge.export.zoo import license_of
 from siamedge.runtime.backends import Format, Precision
 from siamedge.runtime.manifest import (
     SCHEMA,
@@ -85,14 +86,14 @@ def describe_export(
     Returns:
         The manifest, and the files that it lists by their path in the bundle.
     """
-    provenance = _provenance(origin, {format_name for format_name, _ in pairs})
+    sha256 = hashlib.sha256(origin.checkpoint.read_bytes()).hexdigest()
     artifacts: list[Artifact] = []
     files: dict[str, bytes] = {}
     roles: tuple[Role, ...] = ("template", "search")
     for kind, pair in pairs.items():
         for role, model in zip(roles, (pair.template, pair.search), strict=True):
             artifact, contents = _artifact(kind, role, model)
-            fit = fit_of(provenance.checkpoint_sha256, kind[1]) if role == "search" else None
+            fit = fit_of(sha256, kind[1]) if role == "search" else None
             artifacts.append(replace(artifact, presence=fit))
             files.update(contents)
     manifest = Manifest(
@@ -100,19 +101,19 @@ def describe_export(
         name=name,
         tracker=_tracker_entry(network),
         artifacts=tuple(artifacts),
-        provenance=provenance,
+        provenance=_provenance(origin, sha256, {format_name for format_name, _ in pairs}),
         verification=tuple(item.verification for item in measured),
         recommended=recommend(measured),
-        license="Apache-2.0" if origin.is_default else "that of the checkpoint",
+        license="Apache-2.0" if origin.is_default else license_of(sha256) or "that of the checkpoint",
     )
     return manifest, files
 
 
-def _provenance(origin: Origin, formats: set[Format]) -> Provenance:
+def _provenance(origin: Origin, sha256: str, formats: set[Format]) -> Provenance:
     names = {"siamedge", "torch", "numpy", *(library for name in formats for library in LIBRARIES[name])}
     return Provenance(
         checkpoint=origin.checkpoint.name,
-        checkpoint_sha256=hashlib.sha256(origin.checkpoint.read_bytes()).hexdigest(),
+        checkpoint_sha256=sha256,
         calibration=origin.calibration_source if origin.calibration else None,
         calibration_sha256=origin.calibration.sha256 if origin.calibration else None,
         tools={name: version(name) for name in sorted(names) if is_installed(name)},

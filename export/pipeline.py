@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from siamedge.export.checkpoints import default_weights, load_network
-from siamedge.export.crops import Crops, choose_crops
+from siamedge.export.crops import Crops, choose_crops, set_beside
 from siamedge.export.description import LIBRARIES, Origin, describe_export, is_installed
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import ConvertedPair, Converter, make_converter
@@ -36,7 +36,8 @@ class ExportRequest:
         arch: Architecture; None: recognised from the tensors.
         formats: None: all whose libraries are installed.
         precisions: Which to make of each.
-        calibration: Videos or folders to roll the tracker out on, or one set that was saved.
+        calibration: Videos or folders to roll the tracker out on, or one set that was saved; none: the set beside the
+            checkpoint, if there is one.
         out: NAME.siamedge, or a path that ends in .zip.
         verification: The same, of other clips, to verify on; none: other targets of the calibration's.
         effort: How long to look for an int8 recipe within budget.
@@ -124,6 +125,7 @@ def export_bundle(request: ExportRequest, progress: Progress = lambda step: None
 
 def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     check_replaceable(request.out)
+    request = replace(request, calibration=request.calibration or set_beside(request.checkpoint))
     formats, skipped = usable_formats(request.formats)
     path = request.checkpoint or default_weights()
     progress(f"loading {path.name}")

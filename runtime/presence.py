@@ -1,5 +1,6 @@
 """Knowing when the target is gone: the state of a target, a search that widens, and finding it again."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -55,7 +56,8 @@ class PresenceParams:
         lost_below: Mean evidence under which the target is lost, if what is in the box changed at once.
         patience: So many frames of such evidence are needed if it did not: a target that turns is weak for a while.
         sure_above: Evidence of a frame whose box is kept as the last certain place.
-        found_above: Evidence that a place must have to be taken for the target again.
+        found_above: Evidence that a place which looks like the first template must have to be the target again.
+        same_found_above: The same for a place that looks as the target did just before it went.
         looks_a_frame: Search crops a frame while lost, >= 2: the budget.
         widen_every: Frames after which the search gets one ring wider.
         max_rings: Widest search; a ring is one step_share of the search crop's side.
@@ -72,6 +74,7 @@ class PresenceParams:
     patience: int = 45
     sure_above: float = 1.0
     found_above: float = 0.5
+    same_found_above: float = -1.0
     looks_a_frame: int = 3
     widen_every: int = 20
     max_rings: int = 3
@@ -86,7 +89,8 @@ class PresenceTracker:
     """A tracker that says present, uncertain, lost and reacquired, and searches while the target is lost.
 
     While it is lost, the box stays where the target was seen last with certainty. No occluder can become the target:
-    what is found again must look like the first template, which is never replaced, or like the last sure frame.
+    what is found again must look like the first template, which is never replaced, or as the target did just before it
+    went.
 
     Args:
         tracker: Follows and looks.
@@ -165,11 +169,16 @@ class PresenceTracker:
         best = max((self._tracker.look(frame, place) for place in self._places(frame)), key=lambda seen: seen.score)
         found = self._evidence.of(best.score)
         self.probability = probability_of(found)
-        is_target = found >= self._params.found_above and self._look.is_target(frame, best.box)
+        is_target = found >= self._params.same_found_above and found >= self._needed(frame, best.box)
         if is_target and self._candidate and intersection_over_union(best.box, self._candidate) > 0:
             return self._find(frame, best)
         self._candidate = best.box if is_target else None
         return TrackResult(self._safe_box, best.score, lost=True)
+
+    def _needed(self, frame: Image, box: Box) -> float:
+        """The evidence that a place needs: less where it looks as the target did just before it went."""
+        kind = self._look.compare(frame, box)
+        return {"same": self._params.same_found_above, "alike": self._params.found_above, "other": math.inf}[kind]
 
     def _find(self, frame: Image, seen: Sighting) -> TrackResult:
         self._tracker.place(seen.box)
@@ -202,7 +211,7 @@ class PresenceTracker:
 
 
 class Look:
-    """What is in the box, as the network sees it: like the first template, like the last sure frame, or neither.
+    """What is in the box, as the network sees it: like the first template, like a frame ago, or neither.
 
     Args:
         tracker: Gives signatures.
@@ -215,13 +224,13 @@ class Look:
 
     def __init__(self, tracker: Searcher, fit: PresenceFit) -> None:
         self._tracker, self._fit, self._broken_for = tracker, fit, 0
-        self._first = self._last = self._sure = np.ones(1, np.float32)
+        self._first = self._last = self._gone = np.ones(1, np.float32)
         self._usual, self._previous = 0.1, (np.zeros((1, 1, 3), np.uint8), Box(0, 0, 1, 1))
         self._is_stale = False
 
     def init(self, frame: Image, box: Box) -> None:
         """Take the first template."""
-        self._first = self._last = self._sure = self._tracker.signature(frame, box)
+        self._first = self._last = self._gone = self._tracker.signature(frame, box)
         self._usual, self._previous = 0.1, (frame, box)
         self._broken_for, self._is_stale = 0, False
 
@@ -240,9 +249,11 @@ class Look:
             self._broken_for, self._is_stale = 0, True
         else:
             if self._is_stale:
-                self._last = self._sure = self._tracker.signature(*self._previous)
+                self._last = self._gone = self._tracker.signature(*self._previous)
             newest = self._tracker.signature(frame, box)
             is_break = float(newest @ self._last) < self._fit.same_above
+            if is_break and not self.is_broken:
+                self._gone = self._last
             self._broken_for = BREAK_FRAMES if is_break else max(0, self._broken_for - 1)
             self._last, self._is_stale = newest, False
         self._previous = frame, box
@@ -251,10 +262,9 @@ class Look:
         """Whether a box looks like the first template."""
         return float(self._tracker.signature(frame, box) @ self._first) >= self._fit.alike_above * self._usual
 
-    def is_target(self, frame: Image, box: Box) -> bool:
-        """Whether a box looks like the first template, or like the target in the last sure frame."""
+    def compare(self, frame: Image, box: Box) -> Literal["same", "alike", "other"]:
+        """How a box looks: as the target did just before it went, at least like the first template, or otherwise."""
         seen = self._tracker.signature(frame, box)
-        return (
-            float(seen @ self._first) >= self._fit.alike_above * self._usual
-            or float(seen @ self._sure) >= self._fit.same_above
-        )
+        if float(seen @ self._gone) >= self._fit.same_above:
+            return "same"
+        return "alike" if float(seen @ self._first) >= self._fit.alike_above * self._usual else "other"

@@ -148,7 +148,9 @@ def imported_by(*arguments: str) -> set[str]:
     return set(run.stdout.rpartition("loaded:")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("track", "--help"), ("export", "--help"), ("--version",)])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("track", "--help"), ("export", "--help"), ("train", "--help"), ("--version",)]
+)
 def test_help_imports_no_heavy_library(arguments: tuple[str, ...]) -> None:
     loaded = imported_by(*arguments)
     assert "siamedge" in loaded

@@ -56,6 +56,8 @@ def test_the_file_of_fits_is_as_the_script_writes_it() -> None:
 
 
 def test_a_target_that_goes_black_is_lost_and_is_followed_again(opened: tuple[Bundle, Candidate]) -> None:
+    if fit_of(opened[0].manifest.provenance.checkpoint_sha256, "fp32") is None:
+        pytest.skip("the default weights have no fit yet: run benchmarks/presence_fit.py")
     tracker = watch(open_tracker(*opened), *opened, "full-frame")
     source, images = scene(60)
     tracker.init(images[0], source.box_at(0))

@@ -1,100 +1,103 @@
-"""Crops cut from a user's own annotated recordings."""
+"""A user's own annotated recordings, and crops cut from them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from siamedge.export.evaluation import sequences
+from siamedge.export.evaluation.datasets import open_dataset, recognise
+from siamedge.export.evaluation.layouts import is_video_folder
 from siamedge.runtime.crops import context_side
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.training.crops import CONTEXT_PX, CROP_PX
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+class Recording(NamedTuple):
+    """A stretch of an annotated sequence.
+
+    Args:
+        sequence: Frames and boxes, read as `siamedge eval` reads them.
+        frames: Those of the stretch that have a box, rising; the first and the last bound it.
+    """
+
+    sequence: sequences.Sequence
+    frames: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The sequence's, with the frames where it is a part."""
+        whole = len(self.frames) == int(self.sequence.valid.sum())
+        return self.sequence.name if whole else f"{self.sequence.name} {self.frames[0]}-{self.frames[-1]}"
 
 
-def find_recordings(root: Path) -> list[Path]:
-    """List the annotated recordings at or below a folder.
+def find_recordings(path: Path) -> list[Recording]:
+    """Read the annotated recordings at a path.
 
-    A recording is a folder with `groundtruth.txt` and pictures in `img/` (or beside it), or a video with boxes in a
-    text file of the same name. A row of boxes is x, y, w, h in pixels, 0-based; nan where the target is absent.
+    Args:
+        path: A video with its boxes in a text file of the same name, a folder with `img/` and `groundtruth.txt`, a
+            folder of such videos and folders, or a data set in a layout that `siamedge eval` knows. A row of boxes is
+            x, y, w, h in pixels, 0-based unless the layout says otherwise; nan where the target is absent.
 
     Raises:
-        SourceError: There is none.
+        SourceError: There is none, or boxes and frames do not match.
     """
-    folders = [path.parent for path in sorted(root.rglob("groundtruth.txt"))]
-    videos = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in VIDEOS and _boxes_of(path).is_file()]
-    if not folders and not videos:
-        hint = "a folder with img/ and groundtruth.txt, or clip.mp4 with clip.txt, rows of x,y,w,h"
-        raise SourceError(f"{root}: no annotated recording", hint=hint)
-    return folders + videos
+    found = list(open_dataset(path))
+    if path.is_dir() and recognise(path) != "video" and is_video_folder(path):
+        found += open_dataset(path, "video")
+    return [Recording(item, tuple(np.flatnonzero(item.valid).tolist())) for item in found]
 
 
-def read_boxes(recording: Path) -> list[Box | None]:
-    """Read one box a frame, None where the target is absent.
-
-    Raises:
-        SourceError: A row is not four numbers.
-    """
-    path = _boxes_of(recording)
-    boxes: list[Box | None] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            boxes.append(_parse(line, f"{path}:{number}"))
-    return boxes
-
-
-def read_frames(recording: Path) -> Iterator[Image]:
-    """Read the frames in order.
-
-    Raises:
-        SourceError: A picture or the video cannot be read.
-    """
-    if recording.is_dir():
-        folder = recording / "img" if (recording / "img").is_dir() else recording
-        for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if picture is None:
-                raise SourceError(f"{path}: unreadable picture", hint="replace or remove it together with its box")
-            yield picture.astype(np.uint8, copy=False)
-        return
-    video = cv2.VideoCapture(str(recording))
-    try:
-        while (frame := video.read())[0]:
-            yield frame[1].astype(np.uint8, copy=False)
-    finally:
-        video.release()
-
-
-def cut_recordings(recordings: Sequence[Path], out: Path, *, crops_each: int = 60) -> Path:
+def cut_recordings(
+    recordings: Sequence[Recording],
+    out: Path,
+    *,
+    crops_each: int = 60,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Path:
     """Cut crops from recordings into the form that CropStore reads.
 
     Args:
         recordings: From find_recordings.
-        out: Folder to fill.
+        out: Folder to make. It is there only when complete; then it is taken as it is.
         crops_each: At most so many crops of each recording, spread over its length.
+        progress: Told which recording is being read.
 
     Returns:
         out.
+
+    Raises:
+        SourceError: A picture or video cannot be read.
     """
-    (out / "crops").mkdir(parents=True, exist_ok=True)
-    with (out / "annotations.jsonl").open("w", encoding="utf-8") as file:
-        for index, recording in enumerate(recordings):
-            boxes = read_boxes(recording)
-            step = max(1, len(boxes) // crops_each)
-            for number, (frame, box) in enumerate(zip(read_frames(recording), boxes, strict=False)):
-                if box is None or number % step:
-                    continue
-                name = f"crops/{index:03d}_{number:06d}.png"
-                crop, valid, box_in_crop = cut_crop(frame, box)
-                cv2.imwrite(str(out / name), crop)
-                labels = {"source": "own", "cls": recording.stem, "track": f"own_{index}", "frame": number}
-                row = {"image": name, **labels, "box": list(box_in_crop), "valid": valid}
-                file.write(json.dumps(row) + "\n")
+    if out.is_dir():
+        return out
+    part = out.with_name(out.name + ".part")
+    (part / "crops").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index, recording in enumerate(recordings):
+        progress(f"cutting crops of {recording.name} ({index + 1} of {len(recordings)})")
+        rows += _cut(recording, index, part, crops_each)
+    (part / "annotations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    part.rename(out)
     return out
+
+
+def _cut(recording: Recording, index: int, root: Path, most: int) -> list[dict[str, object]]:
+    places = np.unique(np.linspace(0, len(recording.frames) - 1, most).round().astype(int))
+    numbers = [recording.frames[place] for place in places]
+    rows: list[dict[str, object]] = []
+    for number, frame in zip(numbers, sequences.read_frames(recording.sequence, numbers), strict=True):
+        name = f"crops/{index:03d}_{number:06d}.png"
+        crop, valid, box = cut_crop(frame, recording.sequence.box(number))
+        if not cv2.imwrite(str(root / name), crop):
+            raise SourceError(f"{root / name}: cannot be written", hint="check the disk, or choose another --out")
+        labels = {"source": "own", "cls": recording.sequence.name, "track": f"own_{index:03d}", "frame": number}
+        rows.append({"image": name, **labels, "box": list(box), "valid": valid})
+    return rows
 
 
 def cut_crop(frame: Image, box: Box) -> tuple[Image, list[float], Box]:
@@ -114,20 +117,3 @@ def cut_crop(frame: Image, box: Box) -> tuple[Image, list[float], Box]:
     valid = [float(min(max(end, 0.0), CROP_PX)) for end in ends]
     box_in_crop = Box(scale * box.x + shift[0], scale * box.y + shift[1], scale * box.w, scale * box.h)
     return crop.astype(np.uint8, copy=False), valid, Box(*map(float, box_in_crop))
-
-
-def _boxes_of(recording: Path) -> Path:
-    return recording / "groundtruth.txt" if recording.is_dir() else recording.with_suffix(".txt")
-
-
-def _parse(line: str, where: str) -> Box | None:
-    parts = line.replace(",", " ").split()
-    try:
-        values = [float(part) for part in parts]
-    except ValueError as error:
-        raise SourceError(f"{where}: {line!r} is not x,y,w,h", hint="four numbers a row, or nan") from error
-    if values and all(np.isnan(values)):
-        return None
-    if len(values) != 4 or np.isnan(values).any() or min(values[2:]) <= 0:
-        raise SourceError(f"{where}: {line!r} is not x,y,w,h", hint="four numbers a row, w and h above 0, or nan")
-    return Box(*values)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 
 CROP_PX = 336
+KEYS = ("image", "source", "cls", "track", "box", "valid")
+"""Of a row; `frame` may be absent."""
 CONTEXT_PX = 96.0
 """Side of the SiamFC context square sqrt((w + p)(h + p)), p = (w + h) / 2, in a crop."""
 
@@ -55,8 +58,8 @@ class CropStore:
 
     Args:
         roots: Folders with annotations.jsonl.
-        holdout: Crops whose track or source starts with one of these are left out.
-        only: If given, only crops whose track or source starts with one of these are kept.
+        holdout: Crops whose track or source matches one of these are left out.
+        only: If given, only crops whose track or source matches one of these are kept.
     """
 
     def __init__(self, roots: Sequence[Path], *, holdout: Sequence[str] = (), only: Sequence[str] = ()) -> None:
@@ -84,7 +87,7 @@ class CropStore:
 
     def _add(self, root: Path, row: dict[str, object]) -> None:
         names = (str(row["track"] or ""), str(row["source"]))
-        if _starts(names, self._holdout) or (self._only and not _starts(names, self._only)):
+        if _any_matches(names, self._holdout) or (self._only and not _any_matches(names, self._only)):
             return
         crop = _read_crop(root, row)
         index = len(self.crops)
@@ -101,8 +104,33 @@ def _complete_lines(path: Path) -> list[str]:
     return text[: text.rfind("\n") + 1].splitlines()
 
 
-def _starts(names: Iterable[str], prefixes: tuple[str, ...]) -> bool:
-    return bool(prefixes) and any(name.startswith(prefixes) for name in names)
+def matches(name: str, wishes: tuple[str, ...]) -> bool:
+    """Tell whether a name starts with one of the wishes; one that ends in "$" wants the whole name."""
+    return any(f"{name}$" == wish or name.startswith(wish) for wish in wishes)
+
+
+def read_rows(root: Path) -> list[dict[str, Any]]:
+    """Read annotations.jsonl.
+
+    Raises:
+        SourceError: A row is no JSON object, or lacks one of the keys.
+    """
+    path = root / "annotations.jsonl"
+    rows = []
+    for number, line in enumerate(_complete_lines(path), start=1):
+        try:
+            row = json.loads(line)
+            missing = [key for key in KEYS if key not in row]
+        except (ValueError, TypeError) as error:
+            raise SourceError(f"{path}:{number}: no JSON object: {error}", hint="cut the crops again") from error
+        if missing:
+            raise SourceError(f"{path}:{number}: no {', '.join(missing)}", hint=f"a row has {', '.join(KEYS)}")
+        rows.append(row)
+    return rows
+
+
+def _any_matches(names: Iterable[str], wishes: tuple[str, ...]) -> bool:
+    return any(matches(name, wishes) for name in names)
 
 
 def _read_crop(root: Path, row: dict[str, object]) -> Crop:

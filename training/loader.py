@@ -1,5 +1,6 @@
 """Batches made ahead of time in other processes, in an order that does not depend on how many."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -57,5 +58,8 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _single_threaded(_: int) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the training process saves, then ends us
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

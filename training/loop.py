@@ -1,13 +1,15 @@
 """Running a recipe from crops to weights."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, load_dart
+from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.training.batchnorm import with_batch_norm
 from siamedge.training.crops import CropStore
 from siamedge.training.cutouts import Outlines
@@ -27,9 +29,9 @@ class TrainResult:
 
     Attributes:
         weights: safetensors, fp32, batch norm folded, config in the metadata.
-        log: CSV, a row every 50 steps.
+        log: CSV, a row every `log_every` steps.
         pairs: Seen, those before a resume included.
-        loss: Mean over the last 50 steps.
+        loss: Mean over the steps of the last row.
     """
 
     weights: Path
@@ -47,6 +49,8 @@ def train(
     teacher: Path | None = None,
     resume: bool = False,
     on_progress: ProgressHandler | None = None,
+    on_epoch: Callable[[TrainingRun], None] = lambda run: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Run a recipe.
 
@@ -57,7 +61,9 @@ def train(
         init: Weights to start from; what they lack (a new head) is drawn at random.
         teacher: The published nanotrackv3.pth, to learn from its features and scores too.
         resume: Go on from out/checkpoint.pt if it is there.
-        on_progress: Called every 50 steps.
+        on_progress: Called every `log_every` steps.
+        on_epoch: Called before the first pair of a new run and after each epoch.
+        should_stop: Asked after each step; the run is saved and ends early if it says so.
 
     Raises:
         SourceError: There are no crops, or one is damaged.
@@ -70,13 +76,18 @@ def train(
         roots.append(_draw(recipe, out / "drawn"))
     store = CropStore(roots, holdout=recipe.holdout)
     source = _Source(recipe, store, Outlines(out / "outlines.jsonl"), None if teacher is None else Teacher(teacher))
-    run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out)
+    run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out, notes=_tracker_notes(init))
     if not (resume and run.restore()):
         run.log.unlink(missing_ok=True)
-    while run.pairs < recipe.pairs:
+        on_epoch(run)
+    while run.pairs < recipe.pairs and not should_stop():
         source.refresh()
         for batch in source.epoch(run.pairs):
             run.step(batch, on_progress)
+            if should_stop():
+                break
+        else:
+            on_epoch(run)
     run.save()
     return TrainResult(run.weights, run.log, run.pairs, run.last_loss)
 
@@ -115,6 +126,12 @@ def _draw(recipe: Recipe, root: Path) -> Path:
     if not (root / "annotations.jsonl").is_file():
         write_synthetic(root, tracks=recipe.drawn_tracks, frames=4, seed=recipe.seed)
     return root
+
+
+def _tracker_notes(init: Path | None) -> dict[str, str]:
+    """The tuned tracker parameters of the weights that a run starts from; they stay with what it makes of them."""
+    metadata = {} if init is None else read_checkpoint(init).metadata
+    return {TRACKER_KEY: metadata[TRACKER_KEY]} if TRACKER_KEY in metadata else {}
 
 
 def _start_network(recipe: Recipe, init: Path | None, maker: PairMaker) -> Dart:

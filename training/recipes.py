@@ -35,9 +35,11 @@ class Recipe:
         losses: Weights of the losses.
         holdout: Tracks or sources whose name starts with one of these are not trained on.
         drawn_tracks: Draw so many objects (synthetic.py) in addition to the crops given.
+        needs_crops: Whether crops must be given.
         workers: Processes that make pairs; 0 makes them in the training process.
         threads: Of torch.
         checkpoint_s: Seconds between checkpoints.
+        log_every: Steps between the rows of the log.
     """
 
     name: str
@@ -61,9 +63,11 @@ class Recipe:
     losses: LossWeights = field(default_factory=LossWeights)
     holdout: tuple[str, ...] = ()
     drawn_tracks: int = 0
+    needs_crops: bool = True
     workers: int = 1
     threads: int = 1
     checkpoint_s: float = 120.0
+    log_every: int = 50
 
 
 _DEFAULT_NETWORK = DartConfig(has_quality=True)
@@ -109,7 +113,7 @@ RECIPES: Mapping[str, Recipe] = {
         "smoke",
         network=_SMOKE_NETWORK,
         pairs=16_000,
-        epoch_pairs=16_000,
+        epoch_pairs=4_000,
         batch=16,
         warmup_pairs=500,
         average=0.99,
@@ -117,19 +121,22 @@ RECIPES: Mapping[str, Recipe] = {
         still=_GENTLE,
         track=_GENTLE,
         drawn_tracks=300,
+        needs_crops=False,
     ),
     "finetune": Recipe(
         "finetune",
         network=_DEFAULT_NETWORK,
-        pairs=20_000,
-        epoch_pairs=20_000,
+        pairs=4_000,
+        epoch_pairs=1_000,
         learning_rate=2e-4,
-        warmup_pairs=1_000,
+        warmup_pairs=400,
         decay_from=0.2,
         average=0.99,
         batch_norm=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.9),
         track=_GENTLE,
+        drawn_tracks=60,
+        log_every=10,
     ),
 }

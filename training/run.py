@@ -3,7 +3,7 @@
 import copy
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +22,6 @@ from siamedge.training.pairs import Batch
 from siamedge.training.recipes import Recipe
 from siamedge.training.schedule import learning_rate
 from siamedge.training.targets import make_targets
-
-LOG_EVERY = 50
-"""Steps."""
 
 
 class Progress(NamedTuple):
@@ -52,9 +49,11 @@ class TrainingRun:
         recipe: What to do.
         network: To train, with or without batch norm; changed in place.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
+        notes: More metadata of the weights.
     """
 
-    def __init__(self, recipe: Recipe, network: Dart, out: Path) -> None:
+    def __init__(self, recipe: Recipe, network: Dart, out: Path, *, notes: Mapping[str, str] | None = None) -> None:
+        self._notes = dict(notes or {})
         self.recipe, self.out, self.pairs, self.last_loss = recipe, out, 0, float("nan")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -74,7 +73,7 @@ class TrainingRun:
 
     @property
     def log(self) -> Path:
-        """One row of Progress every 50 steps."""
+        """One row of Progress every `log_every` steps."""
         return self.out / "log.csv"
 
     def restore(self) -> bool:
@@ -103,7 +102,7 @@ class TrainingRun:
         _follow(self.average, self.network, self._decay())
         self._sums += torch.stack([loss.detach() for loss in losses])
         self._steps += 1
-        if self._steps == LOG_EVERY:
+        if self._steps == self.recipe.log_every:
             self._report(rate, on_progress)
         if time.monotonic() - self._saved > self.recipe.checkpoint_s:
             self.save()
@@ -129,7 +128,7 @@ class TrainingRun:
         network, average, optimizer, distiller = (part.state_dict() for part in parts)
         save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.out / "checkpoint.pt")
         notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-        save_dart(folded(self.average), self.weights, notes=notes)
+        save_dart(folded(self.average), self.weights, notes={**self._notes, **notes})
         self._saved = time.monotonic()
 
     def _decay(self) -> float:

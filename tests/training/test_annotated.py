@@ -9,7 +9,8 @@ import pytest
 from siamedge.export.families.dart import Dart, DartConfig, save_dart
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
-from siamedge.training.annotated import cut_crop, cut_recordings, find_recordings, read_boxes
+from siamedge.runtime.sources import quiet_opencv
+from siamedge.training.annotated import cut_crop, cut_recordings, find_recordings
 from siamedge.training.crops import CropStore
 from siamedge.training.evaluation import evaluate
 
@@ -22,6 +23,15 @@ def write_recording(folder: Path, rows: list[str]) -> Path:
         cv2.imwrite(str(folder / "img" / f"{index:04d}.png"), picture)
     (folder / "groundtruth.txt").write_text("\n".join(rows) + "\n")
     return folder
+
+
+def write_video(path: Path, rows: list[str]) -> None:
+    quiet_opencv()
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in rows:
+        writer.write(np.full((48, 64, 3), 60, np.uint8))
+    writer.release()
+    path.with_suffix(".txt").write_text("\n".join(rows) + "\n")
 
 
 def test_a_crop_is_centred_and_scaled_to_its_context() -> None:
@@ -47,14 +57,29 @@ def test_recordings_become_crops_and_absent_targets_are_skipped(tmp_path: Path) 
     assert first.image[round(y), round(x)].tolist() == [20, 200, 240]
 
 
+def test_crops_are_spread_over_a_recording_from_first_to_last(tmp_path: Path) -> None:
+    write_recording(tmp_path / "clip", ["40,50,20,20"] * 9)
+    store = CropStore([cut_recordings(find_recordings(tmp_path), tmp_path / "crops", crops_each=3)])
+    assert [crop.frame for crop in store.crops] == [0, 4, 8]
+
+
+def test_videos_beside_folders_are_found_too(tmp_path: Path) -> None:
+    write_recording(tmp_path / "clip", ["40,50,20,20"] * 3)
+    write_video(tmp_path / "film.avi", ["1,2,3,4", "nan,nan,nan,nan", "1,2,3,4"])
+    assert {recording.name: recording.frames for recording in find_recordings(tmp_path)} == {
+        "clip": (0, 1, 2),
+        "film": (0, 2),
+    }
+
+
 def test_a_row_that_is_no_box_is_named(tmp_path: Path) -> None:
-    recording = write_recording(tmp_path / "clip", ["40,50,20,20", "40,50,-1,20"])
-    with pytest.raises(SourceError, match=r"groundtruth\.txt:2"):
-        read_boxes(recording)
+    recording = write_recording(tmp_path / "clip", ["40,50,20,20", "40,50,20"])
+    with pytest.raises(SourceError, match=r"groundtruth\.txt:2: 3 numbers, expected 4 or 8"):
+        find_recordings(recording)
 
 
 def test_a_folder_without_recordings_is_a_source_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no annotated recording"):
+    with pytest.raises(SourceError, match="layout not recognised"):
         find_recordings(tmp_path)
 
 
@@ -62,6 +87,15 @@ def test_weights_are_scored_on_recordings(tmp_path: Path) -> None:
     config = DartConfig(layers=((4, 2), (8, 2), (8, 2), (8, 2)), channels=8, head=8, tower=1)
     save_dart(Dart(config), tmp_path / "a.safetensors")
     recording = write_recording(tmp_path / "clip", ["40,50,20,20", "44,50,20,20"])
-    (score,) = evaluate(tmp_path / "a.safetensors", [recording])
+    (score,) = evaluate(tmp_path / "a.safetensors", find_recordings(recording))
     assert score.name == "clip"
     assert 20 / 21 / 2 <= score.area <= 20 / 21
+
+
+def test_a_tracker_is_judged_on_the_stretch_alone(tmp_path: Path) -> None:
+    config = DartConfig(layers=((4, 2), (8, 2), (8, 2), (8, 2)), channels=8, head=8, tower=1)
+    save_dart(Dart(config), tmp_path / "a.safetensors")
+    (whole,) = find_recordings(write_recording(tmp_path / "clip", ["40,50,20,20"] * 4))
+    last = whole._replace(frames=(3,))
+    assert last.name == "clip 3-3"
+    assert evaluate(tmp_path / "a.safetensors", [last])[0].area == pytest.approx(20 / 21)

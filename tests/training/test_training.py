@@ -1,4 +1,4 @@
-"""Training: batch norm and back, learning, resuming, and the smoke recipe end to end."""
+"""Training: batch norm and back, learning, stopping and going on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,20 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
-from siamedge.export.families.dart_source import build
-from siamedge.export.torch_session import TorchSession
-from siamedge.runtime.anchor_free import AnchorFreeTracker
-from siamedge.runtime.geometry import intersection_over_union
-from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.synthetic import SyntheticSource
 from siamedge.training.batchnorm import folded, with_batch_norm
 from siamedge.training.loop import train
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import RECIPES, Recipe
-from siamedge.training.run import TrainingRun
+from siamedge.training.run import Progress, TrainingRun
 from siamedge.training.schedule import learning_rate
+from siamedge.training.tensorboard_log import open_log
 
 TINY_NETWORK = DartConfig(
     layers=((8, 2), (16, 2), (24, 2), (24, 2)), channels=16, head=16, tower=1, template_px=64, search_px=128
@@ -103,13 +97,33 @@ def test_weights_start_from_others_and_new_heads_are_drawn(tmp_path: Path) -> No
     assert "quality.weight" in new
 
 
-@pytest.mark.slow
-def test_smoke_recipe_tracks_a_synthetic_clip(tmp_path: Path) -> None:
-    result = train(RECIPES["smoke"], dataset_root=[], out=tmp_path)
-    source = build(read_checkpoint(result.weights))
-    assert isinstance(source.params, AnchorFreeParams)
-    tracker = AnchorFreeTracker(TorchSession(source, "template"), TorchSession(source, "search"), source.params)
-    clip = SyntheticSource(frames=60)
-    tracker.init(clip.image_at(0), clip.box_at(0))
-    overlaps = [intersection_over_union(tracker.update(clip.image_at(i)).box, clip.box_at(i)) for i in range(1, 30)]
-    assert np.mean(overlaps) > 0.5
+def test_a_run_that_is_told_to_stop_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    recipe = replace(TINY, drawn_tracks=3)
+    whole = train(recipe, dataset_root=[], out=tmp_path / "whole")
+    stops = iter([False, False, True, True])
+    early = train(recipe, dataset_root=[], out=tmp_path / "two", should_stop=lambda: next(stops))
+    assert early.pairs == 16
+    late = train(recipe, dataset_root=[], out=tmp_path / "two", resume=True)
+    one, two = load_dart(whole.weights).state_dict(), load_dart(late.weights).state_dict()
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_epochs_are_told_with_the_start(tmp_path: Path) -> None:
+    seen: list[int] = []
+    train(replace(TINY, drawn_tracks=3), dataset_root=[], out=tmp_path, on_epoch=lambda run: seen.append(run.pairs))
+    assert seen == [0, 32, 64]
+
+
+def test_tensorboard_gets_the_losses_of_the_log(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with open_log(tmp_path) as log:
+        assert log is not None
+        log.add(Progress(**{**dict.fromkeys(Progress._fields, 0), "pairs": 320, "loss": 2.5}))
+    written = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in written.Scalars("train/loss")] == [(320, 2.5)]
+    assert "train/quality" in written.Tags()["scalars"]
+
+
+def test_without_a_wish_there_is_no_tensorboard() -> None:
+    with open_log(None) as log:
+        assert log is None

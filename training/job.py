@@ -1,0 +1,213 @@
+"""A run from a user's recordings to judged weights: prepare, train, evaluate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from siamedge.export.calibration import CalibrationSet
+from siamedge.export.checkpoints import default_weights
+from siamedge.export.families.dart import load_dart
+from siamedge.runtime.errors import SourceError
+from siamedge.training.annotated import cut_recordings
+from siamedge.training.crops import CropStore, read_rows
+from siamedge.training.evaluation import Score, evaluate
+from siamedge.training.fixed_pairs import (
+    FixedPairs,
+    Judgement,
+    append_judgements,
+    drawn_pairs,
+    fixed_pairs,
+    read_judgements,
+)
+from siamedge.training.loop import TrainResult, train
+from siamedge.training.material import Material, gather, held_out_crops
+from siamedge.training.recipes import RECIPES, Recipe
+from siamedge.training.run import ProgressHandler, TrainingRun
+from siamedge.training.settings import DEFAULT, Settings
+
+DRAWN_SHARE = 0.25
+"""Of the pairs from tracks, where a recipe mixes drawn objects with the user's: what keeps the network general."""
+DRAWN_FRAMES = 4
+"""Crops of a drawn track."""
+LOOKS = 4
+"""How often a run is judged on the fixed pairs, at least."""
+
+
+class Watch(NamedTuple):
+    """How a job speaks to whoever started it."""
+
+    say: Callable[[str], None]
+    on_progress: ProgressHandler
+    should_stop: Callable[[], bool]
+
+
+class Change(NamedTuple):
+    """A recording's score before and after."""
+
+    before: Score
+    after: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out.
+
+    Attributes:
+        result: Weights, log, pairs seen.
+        is_complete: False: stopped early, can be resumed.
+        fixed: Judgements on fixed pairs, in time.
+        changes: Of held-out recordings, if the run started from weights.
+    """
+
+    result: TrainResult
+    is_complete: bool
+    fixed: tuple[Judgement, ...]
+    changes: tuple[Change, ...]
+
+    def first_and_last(self) -> list[tuple[Judgement, Judgement]]:
+        """Give the first and the last judgement on each fixed set."""
+        names = dict.fromkeys(item.name for item in self.fixed)
+        looks = ([item for item in self.fixed if item.name == name] for name in names)
+        return [(each[0], each[-1]) for each in looks]
+
+    def overlap_changes(self) -> dict[str, float]:
+        """Give by how much the overlap rose on each fixed set."""
+        return {first.name: last.overlap - first.overlap for first, last in self.first_and_last()}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that is ready to start.
+
+    Attributes:
+        recipe: Made fit for the weights and the user's crops.
+        init: Weights to start from.
+        material: The user's.
+        out: Folder of everything.
+    """
+
+    recipe: Recipe
+    init: Path | None
+    material: Material
+    out: Path
+
+
+def prepare(settings: Settings, out: Path) -> Job:
+    """Check settings and find the user's material; nothing is written.
+
+    Raises:
+        SourceError: Data are missing, unusable, or given to a recipe that draws its own.
+        ExportError: The weights to start from cannot be read.
+    """
+    recipe = RECIPES[settings.recipe]
+    if recipe.needs_crops and not settings.data:
+        raise SourceError(f"recipe {recipe.name!r} needs data", hint="siamedge train VIDEO_OR_FOLDER... --out FOLDER")
+    if settings.data and not recipe.needs_crops:
+        raise SourceError(f"recipe {recipe.name!r} draws its own data", hint="--recipe finetune trains on yours")
+    init = default_weights() if settings.init == DEFAULT else Path(settings.init) if settings.init else None
+    if init is None and recipe.frozen_layers:
+        raise SourceError(
+            f"recipe {recipe.name!r} keeps its first {recipe.frozen_layers} layers as they are: it needs weights",
+            hint="--init default, or --init WEIGHTS",
+        )
+    if init is not None:
+        recipe = replace(recipe, network=load_dart(init).config)
+    material = gather([Path(path) for path in settings.data], settings.holdout, recipe.holdout)
+    held = material.held_tracks
+    return Job(replace(_timed(recipe, settings.pairs), holdout=held), init, material, out)
+
+
+def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
+    """Cut crops, train, and judge the result.
+
+    Raises:
+        SourceError: A recording cannot be read.
+        ExportError: The checkpoint is damaged.
+    """
+    job.out.mkdir(parents=True, exist_ok=True)
+    roots = _training_roots(job, watch.say)
+    recipe = _mixed(job.recipe, roots)
+    judges = _judges(job, recipe, watch.say)
+    fixed = job.out / "fixed.csv"
+    if not resume:
+        fixed.unlink(missing_ok=True)
+
+    def judge(run: TrainingRun) -> None:
+        append_judgements(fixed, [pairs.judge(run.average, recipe, run.pairs) for pairs in judges])
+
+    watch.say("reading crops")
+    result = train(
+        recipe,
+        dataset_root=roots,
+        out=job.out,
+        init=job.init,
+        resume=resume,
+        on_progress=watch.on_progress,
+        on_epoch=judge,
+        should_stop=watch.should_stop,
+    )
+    is_complete = result.pairs >= recipe.pairs
+    if is_complete:
+        write_calibration(judges, result.weights.with_suffix(".calibration.npz"))
+    changes = _changes(job, result.weights, watch.say) if is_complete else ()
+    return Outcome(result, is_complete, tuple(read_judgements(fixed)), changes)
+
+
+def write_calibration(judges: tuple[FixedPairs, ...], path: Path) -> None:
+    """Save crops of fixed pairs as a calibration set; `siamedge export` takes one that lies beside the weights."""
+    chosen = [batch for pairs in judges for batch in pairs.batches[:2]]
+    templates = np.concatenate([batch.templates for batch in chosen])
+    searches = np.concatenate([batch.searches for batch in chosen])
+    CalibrationSet(templates, searches, np.arange(len(searches), dtype=np.int64)).save(path)
+
+
+def _timed(recipe: Recipe, pairs: int | None) -> Recipe:
+    """Give a recipe its length; a shorter run warms up for a shorter time."""
+    length = pairs or recipe.pairs
+    warmup = min(recipe.warmup_pairs, max(1, length // 10))
+    return replace(recipe, pairs=length, warmup_pairs=warmup, epoch_pairs=min(recipe.epoch_pairs, -(-length // LOOKS)))
+
+
+def _training_roots(job: Job, say: Callable[[str], None]) -> list[Path]:
+    roots = list(job.material.crop_roots)
+    if job.material.trained:
+        roots.append(cut_recordings(job.material.trained, job.out / "crops", progress=say))
+    return roots
+
+
+def _mixed(recipe: Recipe, roots: list[Path]) -> Recipe:
+    """Weigh drawn tracks so that they make up their share beside the user's, however many crops those have."""
+    if not recipe.drawn_tracks or not roots:
+        return recipe
+    lengths: dict[str, int] = {}
+    for row in (row for root in roots for row in read_rows(root) if row["track"]):
+        lengths[row["track"]] = lengths.get(row["track"], 0) + 1
+    own = sum(np.sqrt(length) for length in lengths.values() if length > 1)
+    if own == 0:
+        raise SourceError("no track has two crops", hint="give recordings with more than one box")
+    drawn = recipe.drawn_tracks * np.sqrt(DRAWN_FRAMES)
+    weight = float(DRAWN_SHARE / (1 - DRAWN_SHARE) * own / drawn)
+    return replace(recipe, mixture=replace(recipe.mixture, track_weights=(("synthetic_", weight),)))
+
+
+def _judges(job: Job, recipe: Recipe, say: Callable[[str], None]) -> tuple[FixedPairs, ...]:
+    judges = [drawn_pairs(job.out / "drawn_fixed", recipe)]
+    if job.material.held_out:
+        root = cut_recordings(job.material.held_out, job.out / "held_out", progress=say)
+        judges.append(fixed_pairs("held-out recordings", CropStore([root]), recipe))
+    if job.material.held_tracks:
+        store = held_out_crops(job.material.crop_roots, job.material.held_tracks)
+        judges.append(fixed_pairs("held-out crops", store, recipe))
+    return tuple(judges)
+
+
+def _changes(job: Job, weights: Path, say: Callable[[str], None]) -> tuple[Change, ...]:
+    if job.init is None or not job.material.held_out:
+        return ()
+    say("tracking the held-out recordings with the weights before")
+    before = evaluate(job.init, job.material.held_out)
+    say("tracking the held-out recordings with the weights after")
+    return tuple(map(Change, before, evaluate(weights, job.material.held_out)))
