@@ -29,9 +29,9 @@ def calibrate(
     has_checkpoint = sources[0].endswith(WEIGHTS)
     videos = sources[1:] if has_checkpoint else sources
     if not videos:
-        raise typer.BadParameter("no video or folder given", param_hint="SOURCE")
+        raise typer.BadParameter("no video or folder given", param_hint="'SOURCE'")
     if out.suffix != ".npz":
-        raise typer.BadParameter(f"{out.name}: the set's name must end in .npz", param_hint="--out")
+        raise typer.BadParameter(f"{out.name}: the set's name must end in .npz", param_hint="'--out'")
     with one_torch_thread():
         network = load_network(Path(sources[0]) if has_checkpoint else default_weights(), arch)
         crops = collect_crops(network, videos, count, seed)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 BUDGET_MISSED = 3
-"""Exit code where an int8 model was wanted and none is within its budget."""
+"""Exit code where a precision was asked for and a model of it is not within its budget."""
 
 
 def export(
@@ -34,7 +35,11 @@ def export(
         str | None, typer.Option(help="Of onnx,tflite,openvino; default: all whose libraries are installed.")
     ] = None,
     precisions: Annotated[
-        str | None, typer.Option(help="Of fp32,fp16,int8; default: all, of the zoo without --calibration no int8.")
+        str | None,
+        typer.Option(
+            help="Of fp32,fp16,int8; default: all, of the zoo without --calibration no int8. "
+            "One that is named and misses its budget: exit code 3."
+        ),
     ] = None,
     calibration: Annotated[
         list[str] | None,
@@ -56,8 +61,14 @@ def export(
         float | None, typer.Option(min=0.0, help="Minutes after which no further int8 recipe is tried, a format.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 3 if int8 misses its budget, as --max-drop does.")
+        bool,
+        typer.Option(
+            "--strict", help="End with exit code 3 if int8 misses its budget, as --max-drop and --precisions int8 do."
+        ),
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="FILE.html to write: every int8 recipe that was tried, and why one was chosen.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="NAME.siamedge (a folder) or NAME.siamedge.zip.")
     ] = None,
@@ -67,6 +78,8 @@ def export(
     from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    if report is not None:
+        check_report(report)
     weights = None if checkpoint is None else from_zoo(checkpoint)
     is_uncalibrated = weights != checkpoint and not calibration
     request = ExportRequest(
@@ -86,7 +99,10 @@ def export(
     print_result(result, request.out)
     if is_uncalibrated and precisions is None:
         typer.echo("int8 left out: it needs crops that this tracker really sees, --calibration VIDEO")
-    raise typer.Exit(exit_code(result.manifest, is_strict=strict or max_drop is not None))
+    if report is not None:
+        write_report(result, report)
+    named = request.precisions if precisions is not None else ()
+    raise typer.Exit(exit_code(result.manifest, (*named, *(("int8",) if strict or max_drop is not None else ()))))
 
 
 def chosen_precisions(text: str | None, *, is_uncalibrated: bool) -> "tuple[Precision, ...]":
@@ -119,10 +135,32 @@ def from_zoo(checkpoint: Path) -> Path:
         )
 
 
-def exit_code(manifest: "Manifest", *, is_strict: bool) -> int:
-    """Give BUDGET_MISSED where that matters and an int8 model is beyond its budget, else 0."""
-    is_missed = any(item.precision == "int8" and item.verdict != "pass" for item in manifest.verification)
-    return BUDGET_MISSED if is_strict and is_missed else 0
+def check_report(path: Path) -> None:
+    """Refuse, before minutes are spent, a report that could not be written.
+
+    Raises:
+        ExportError: Its name does not end in .html, or its folder is missing.
+    """
+    from siamedge.runtime.errors import ExportError
+
+    if path.suffix != ".html":
+        raise ExportError(f"{path.name}: the report's name must end in .html", hint="--report FILE.html")
+    if not path.parent.is_dir():
+        raise ExportError(f"{path.parent}: no such folder", hint="make it first, or choose another --report")
+
+
+def write_report(result: "ExportResult", path: Path) -> None:
+    """Write the page about int8, and say so."""
+    from siamedge.export.quantization_page import to_html
+
+    path.write_text(to_html(result.manifest, result.measured), encoding="utf-8")
+    typer.echo(f"wrote {path}")
+
+
+def exit_code(manifest: "Manifest", wanted: Collection[str]) -> int:
+    """Give BUDGET_MISSED where a model of a wanted precision is beyond its budget, else 0."""
+    is_missed = any(item.precision in wanted and item.verdict != "pass" for item in manifest.verification)
+    return BUDGET_MISSED if is_missed else 0
 
 
 def run_with_progress(request: "ExportRequest") -> "ExportResult":

@@ -1,5 +1,6 @@
 """Puts the two graphs of a conversion together, the same way for every format."""
 
+from dataclasses import replace
 from typing import Protocol
 
 from siamedge.export.calibration import CalibrationSet, require_calibration
@@ -36,6 +37,8 @@ def convert_pair(
         return ConvertedPair(converter.as_float(0, precision), converter.as_float(1, precision))
     templates, searches = make_feeds(*graphs, require_calibration(calibration))
     search = converter.as_int8(1, searches, recipe)
+    if recipe.template_precision == "int8 weights":
+        return ConvertedPair(converter.as_int8(0, templates, replace(recipe, activations="float")), search)
     if recipe.template_precision == "int8":
         return ConvertedPair(converter.as_int8(0, templates, recipe), search)
     return ConvertedPair(converter.as_float(0, recipe.template_precision), search)

@@ -126,7 +126,9 @@ def _artifact(kind: tuple[Format, Precision], role: Role, model: Converted) -> t
     contents = dict(zip(paths, (model.content, model.weights), strict=False))
     entries: tuple[FileEntry, ...] = tuple(entry_of(name, content) for name, content in contents.items())
     requires, notes = REQUIRES[format_name], "; ".join(model.notes)
-    artifact = Artifact(role, format_name, precision, entries, model.inputs, model.outputs, requires, notes)
+    artifact = Artifact(
+        role, format_name, precision, entries, model.inputs, model.outputs, requires, notes, lost_below=model.lost_below
+    )
     return artifact, contents
 
 

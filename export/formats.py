@@ -22,6 +22,7 @@ class Converted:
         inputs: Its inputs.
         outputs: Its outputs.
         notes: What a reader of the manifest should know, such as operators left in float.
+        lost_below: As in runtime.manifest.Artifact.
     """
 
     content: bytes
@@ -29,6 +30,7 @@ class Converted:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     notes: tuple[str, ...] = ()
+    lost_below: float | None = None
 
     def as_model(self, name: str, precision: Precision) -> Model:
         """The same, ready for a backend."""

@@ -14,9 +14,10 @@ from siamedge.export.gate import Effort
 from siamedge.export.int8_search import Bench, records, search_int8
 from siamedge.export.opened import opened
 from siamedge.export.packing import check_replaceable, write_bundle
+from siamedge.export.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.tracking_check import TrackingCheck, make_check
-from siamedge.export.verification import Measured, Reference, reference_of, verify_pair
+from siamedge.export.verification import Measured, Reference, compute, reference_of, verify_pair
 from siamedge.runtime.backends import FORMATS, PRECISIONS, Format, Precision
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.manifest import Manifest, QuantizationTrial
@@ -100,6 +101,7 @@ class Job:
     formats: tuple[Format, ...]
     crops: Crops
     source: Reference
+    threshold: Reference | None
     check: TrackingCheck | None
     progress: Progress
 
@@ -107,6 +109,15 @@ class Job:
         """Load a pair and compare it with the source network."""
         with opened(pair, kind) as (template, search):
             return verify_pair(template, search, self.network, self.source, kind)
+
+    def with_threshold(self, pair: ConvertedPair, kind: Kind) -> ConvertedPair:
+        """Move the score threshold by what quantization did to the scores; a tracker without one stays as it is."""
+        below = self.network.params.lost_below
+        if below is None or self.threshold is None:
+            return pair
+        with opened(pair, kind) as (template, search):
+            ours = compute(template, search, self.threshold.crops)
+        return replace(pair, search=replace(pair.search, lost_below=moved_threshold(below, self.threshold, ours)))
 
 
 def export_bundle(request: ExportRequest, progress: Progress = lambda step: None) -> ExportResult:
@@ -134,7 +145,9 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     has_int8 = "int8" in request.precisions
     check = make_check(request.validation, request.metric) if request.validation and has_int8 else None
     crops = choose_crops(network, request.calibration, request.verification, progress, int8=has_int8)
-    job = Job(request, network, formats, crops, reference_of(network, crops.verification), check, progress)
+    source = reference_of(network, crops.verification)
+    threshold = reference_of(network, threshold_crops(crops.verification)) if has_int8 else None
+    job = Job(request, network, formats, crops, source, threshold, check, progress)
     made = []
     for item in _convert(job):
         made.append(item)
@@ -228,7 +241,8 @@ def _search_int8(job: Job, converter: Converter, kind: Kind) -> Made:
         progress=job.progress,
     )
     found = search_int8(bench, job.request.effort)
-    return Made(kind, found.chosen.pair, found.chosen.measured, records(found, kind[0]))
+    pair = job.with_threshold(found.chosen.pair, kind)
+    return Made(kind, pair, found.chosen.measured, records(found, kind[0]))
 
 
 def bundle_name(out: Path) -> str:

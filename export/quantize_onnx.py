@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamedge.export.calibration_feeds import FeedReader, Feeds
+from siamedge.export.channel_steps import channel_steps
 from siamedge.export.onnx_crop import CropChain, feed_integers, find_crop_chain
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import CalibrationMethod, Recipe
@@ -58,8 +59,12 @@ def store_half(model: "ModelProto") -> "ModelProto":
 
 
 def store_int8(model: "ModelProto") -> "ModelProto":
-    """Store the weights of convolutions and products in int8 a channel, each followed by a DequantizeLinear."""
-    from onnx import ModelProto, helper, numpy_helper
+    """Store the float weights of convolutions and products in int8 a channel, each followed by a Cast and a Mul.
+
+    ONNX Runtime computes these when it loads the model, so that a frame costs what it does in float; it would run a
+    DequantizeLinear every time. Weights that are quantized already stay as they are.
+    """
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
 
     result = ModelProto()
     result.CopyFrom(model)
@@ -67,18 +72,16 @@ def store_int8(model: "ModelProto") -> "ModelProto":
     stored = []
     for node in result.graph.node:
         tensor = initializers.pop(node.input[1], None) if node.op_type in PRODUCTS else None
-        if tensor is None or len(tensor.dims) < 2:
+        if tensor is None or tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
             continue
-        axis = channel_axis(node)
-        values, name = numpy_helper.to_array(tensor), tensor.name
-        others = tuple(i for i in range(values.ndim) if i != axis)
-        scale = np.maximum(np.abs(values).max(others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
-        shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-        steps = np.rint(values / scale.reshape(shape)).astype(np.int8)
+        name = tensor.name
+        steps, scale = channel_steps(numpy_helper.to_array(tensor), (channel_axis(node),))
         tensor.CopyFrom(numpy_helper.from_array(steps, f"{name}_int8"))
         result.graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
-        inputs = [f"{name}_int8", f"{name}_scale"]
-        stored.append(helper.make_node("DequantizeLinear", inputs, [name], f"{name}_dequantize", axis=axis))
+        stored.append(
+            helper.make_node("Cast", [f"{name}_int8"], [f"{name}_steps"], f"{name}_cast", to=TensorProto.FLOAT)
+        )
+        stored.append(helper.make_node("Mul", [f"{name}_steps", f"{name}_scale"], [name], f"{name}_scaled"))
     nodes = [*stored, *result.graph.node]
     del result.graph.node[:]
     result.graph.node.extend(nodes)
@@ -96,7 +99,7 @@ def channel_axis(node: "NodeProto") -> int:
 def quantize(
     model: "ModelProto", feeds: list[Feeds], crop: str, recipe: Recipe, ranges: bytes | None = None
 ) -> "tuple[ModelProto, bytes]":
-    """Quantize statically: QDQ, int8 weights a channel, activations a tensor.
+    """Quantize statically: QDQ, int8 weights a channel, also of what stays float, activations a tensor.
 
     Args:
         model: fp32; not changed.
@@ -134,7 +137,7 @@ def quantize(
         observed = cache.read_bytes()
     if chain is not None:
         feed_integers(result, crop, chain)
-    return result, observed
+    return store_int8(result), observed
 
 
 def options(

@@ -15,6 +15,8 @@ from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
 
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
+STORABLE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""Operators that stay float and still have their weights stored in int8."""
 SIGNATURE = "serving_default"
 METHODS: Mapping[CalibrationMethod, str] = {"minmax": "min_max_update", "moving_average": "moving_average_update"}
 """Name of the function in ai_edge_quantizer.utils.qsv_utils that updates ranges."""
@@ -130,6 +132,10 @@ def make_rules(aeq: Any, recipe: Recipe, ends: list[str]) -> list[dict[str, Any]
         manager.add_quantization_config(".*", operation[name], algorithm_key=none)
     for pattern in (*recipe.exclude, *(f"{re.escape(name)}(;|$)" for name in ends)):
         manager.add_quantization_config(f"^(?:{pattern})", operation.ALL_SUPPORTED, algorithm_key=none)
+        for name in STORABLE:
+            manager.add_weight_only_config(
+                f"^(?:{pattern})", operation[name], 8, aeq.qtyping.QuantGranularity.CHANNELWISE
+            )
     rules: list[dict[str, Any]] = manager.get_quantization_recipe()
     return rules
 

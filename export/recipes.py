@@ -16,7 +16,8 @@ class Recipe:
     Attributes:
         name: As it is written into the manifest.
         template_precision: Precision of the template graph of an int8 pair. It runs once a target, so its cost does
-            not count, while an error of the kernels spoils every frame.
+            not count, while an error of the kernels spoils every frame. "int8 weights": they are stored in int8, and
+            all is computed in float.
         calibration: How ranges of activations are taken from what was observed; "default" leaves it to the library,
             which may treat operators differently (NNCF does, and loses a quarter of what one rule for all loses).
         float_ops: Types of operators that stay float, in the names of the format.
@@ -24,11 +25,12 @@ class Recipe:
             neighbouring cells often get the same score, and chance decides which of them wins.
         exclude: Regular expressions; an operator whose name matches one from its start stays float.
         weights: Type of the weights.
-        activations: Type of the activations; float: only the weights are stored in int8, and all computes in float.
+        activations: Type of the activations; NNCF's are symmetric in int8 and may begin anywhere in uint8. float: only
+            the weights are stored in int8, and all computes in float.
     """
 
     name: str
-    template_precision: Precision = "fp16"
+    template_precision: Precision | Literal["int8 weights"] = "fp16"
     calibration: CalibrationMethod = "minmax"
     float_ops: tuple[str, ...] = ()
     float_ends: bool = True
@@ -58,23 +60,47 @@ NNCF = Recipe("nncf_static_i8", calibration="default")
 RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF}
 """The default of each format."""
 
+
+def first_convolutions(count: int) -> str:
+    """Give the pattern of the first convolutions, as torch numbers them and OpenVINO takes their names over."""
+    numbers = "|".join(str(i) for i in range(1, count))
+    return rf"node_conv2d(_({numbers}))?(/WithoutBiases)?$"
+
+
+NANOTRACK_ORT = replace(
+    ORT,
+    name="ort_static_qdq_u8s8_float_backbone",
+    template_precision="int8 weights",
+    float_ops=("Gemm", "Mul", "Add", "Pad", "Slice", "HardSwish", "HardSigmoid", "Sigmoid", "ReduceMean", "Concat"),
+    exclude=(first_convolutions(24),),
+)
+NANOTRACK_NNCF = replace(
+    NNCF,
+    name="nncf_static_i8_minmax_float_backbone",
+    template_precision="int8 weights",
+    calibration="minmax",
+    float_ops=("GroupConvolution", "MatMul", "Multiply", "Add", "ReduceMean", "Sigmoid"),
+    exclude=(first_convolutions(24),),
+    activations="uint8",
+)
 FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
-    ("onnx", "nanotrack"): replace(
-        ORT, name="ort_static_qdq_u8s8_float_stem", calibration="moving_average", exclude=(r"node_conv2d(_[1-5])?$",)
-    ),
+    ("onnx", "nanotrack"): NANOTRACK_ORT,
+    ("onnx", "nanotrack-v3"): replace(NANOTRACK_ORT, exclude=(first_convolutions(27),)),
     ("tflite", "nanotrack"): replace(
         AEQ,
-        name="aeq_static_wi8_ai8_float_stem",
-        calibration="moving_average",
-        exclude=(r".*Sequential_features/[\w.]+_0/", r".*InvertedResidual_1[/;]"),
+        name="aeq_static_wi8_ai8_float_backbone",
+        template_precision="int8 weights",
+        exclude=(r".*Sequential_features/",),
     ),
-    ("openvino", "nanotrack"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
+    ("openvino", "nanotrack"): NANOTRACK_NNCF,
+    ("openvino", "nanotrack-v3"): replace(NANOTRACK_NNCF, exclude=(first_convolutions(27),)),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
 }
-"""What does better for one family of architectures, by the first word of their name.
+"""What does better for one architecture, or for a family of them by the first word of their name.
 
-NanoTrack's first layers have few channels, large maps and depth-wise convolutions with very different ranges: in float
-they cost no time and most of the error is gone. SiamFC's features have long tails that averaged ranges clip.
+NanoTrack's backbone (depth-wise convolutions, hard-swish, squeeze-excite) has channels of very different ranges: it
+computes in float, its weights stored in int8, and the head in int8. So do the sums and products between the head's
+convolutions: each would be rounded once more. SiamFC's features have long tails that averaged ranges clip.
 """
 
 
@@ -88,4 +114,5 @@ OTHER_CALIBRATIONS: Mapping[Format, tuple[CalibrationMethod, ...]] = {
 
 def recipe_for(format_name: Format, arch: str) -> Recipe:
     """Give the default recipe of a format for an architecture."""
-    return FAMILY_RECIPES.get((format_name, arch.partition("-")[0]), RECIPES[format_name])
+    family = FAMILY_RECIPES.get((format_name, arch.partition("-")[0]), RECIPES[format_name])
+    return FAMILY_RECIPES.get((format_name, arch), family)

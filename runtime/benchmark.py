@@ -18,7 +18,7 @@ from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.measuring import Contention, ContentionMeter, Spread, spread_of
-from siamedge.runtime.picking import Candidate, load_sessions
+from siamedge.runtime.picking import Candidate, load_sessions, params_of
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import as_text
@@ -150,7 +150,7 @@ def bench(bundle: Bundle, choice: Candidate, plan: Plan) -> Row:
     template, search = load_sessions(bundle, choice)
     load_ms = 1000 * (time.perf_counter() - begin_s)
     timed, entry = TimedSession(search), bundle.manifest.tracker
-    tracker = make_tracker(entry.family, template, timed, entry.params)
+    tracker = make_tracker(entry.family, template, timed, params_of(bundle, choice))
     begin_s = time.perf_counter()
     tracker.init(plan.frames[0], plan.start)
     init_ms = 1000 * (time.perf_counter() - begin_s)

@@ -35,6 +35,7 @@ class Artifact:
         outputs: All outputs.
         requires: Library to version range that can run it.
         notes: What stayed in another precision, and why.
+        lost_below: Raw score under which the target is lost with this search graph; None: the tracker's own.
         presence: What the scores of a search graph say about the presence of the target; null: not measured.
     """
 
@@ -47,6 +48,7 @@ class Artifact:
     requires: Mapping[str, str]
     notes: str = ""
     presence: PresenceFit | None = None
+    lost_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

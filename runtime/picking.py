@@ -7,6 +7,7 @@ from siamedge.runtime.backends import BACKENDS, PRECISIONS, Mode, Precision, Ses
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.cache import CachingBackend, CompiledCache
 from siamedge.runtime.errors import BackendError
+from siamedge.runtime.params import TrackerParams
 from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import Tracker
 
@@ -133,10 +134,15 @@ def open_tracker(
         BackendError: The library refuses a model, or the mode cannot run this network.
         BundleError: A model file changed since the bundle was opened.
     """
-    entry = bundle.manifest.tracker
-    return make_tracker(
-        "opencv" if mode == "opencv" else entry.family, *load_sessions(bundle, choice, cache), entry.params
-    )
+    family = "opencv" if mode == "opencv" else bundle.manifest.tracker.family
+    return make_tracker(family, *load_sessions(bundle, choice, cache), params_of(bundle, choice))
+
+
+def params_of(bundle: Bundle, choice: Candidate) -> TrackerParams:
+    """Give the tracker's parameters, with the score threshold of the artifact that is chosen where it has its own."""
+    found = bundle.find("search", get_backend(choice.backend).format, choice.precision).lost_below
+    params = bundle.manifest.tracker.params
+    return params if found is None else replace(params, lost_below=found)
 
 
 class TrackerMaker:
@@ -164,5 +170,5 @@ class TrackerMaker:
         if template is None or search is None:
             template, search = load_sessions(self._bundle, self._choice)
             self._loaded = weakref.ref(template), weakref.ref(search)
-        entry = self._bundle.manifest.tracker
-        return make_tracker(entry.family, template, search, entry.params)
+        family = self._bundle.manifest.tracker.family
+        return make_tracker(family, template, search, params_of(self._bundle, self._choice))

@@ -84,7 +84,7 @@ def _scores(reports: Rows[Report], convention: Convention) -> str:
         timing = latency(report)
         cells = [_estimate(report.scores[key]) for key in convention.metrics]
         rows.append([_key(index, report.label), *cells, _number(timing["median_ms"], 2), _number(timing["p95_ms"], 2)])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _comparison(against: Mapping[str, Mapping[str, Estimate]], convention: Convention) -> list[str]:
@@ -98,7 +98,7 @@ def _comparison(against: Mapping[str, Mapping[str, Estimate]], convention: Conve
         "<h2>Paired differences</h2>",
         "<p>Both runs saw the same sequences, so their differences vary less than their scores. An interval that holds "
         "0 means that these sequences do not tell which one is better.</p>",
-        _table(["difference", *(metric.label for metric in convention.metrics.values())], rows),
+        table(["difference", *(metric.label for metric in convention.metrics.values())], rows),
     ]
 
 
@@ -112,7 +112,7 @@ def _sequences(reports: Rows[Report], convention: Convention) -> str:
         rows.append([escape(reports[0].names[index]), *(_number(value, 3) for value in values), *gaps, bar])
     labels = [escape(report.label) for report in reports]
     head = ["sequence", *labels, *(f"minus {label}" for label in labels[1:]), escape(metric.label)]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def report_value(report: Report, key: str, index: int) -> float:
@@ -130,7 +130,8 @@ def _bar(values: list[float]) -> str:
     return f'<svg width="200" height="{height}"><rect width="200" height="{height}" fill="#f0f0f0"/>{bars}</svg>'
 
 
-def _table(head: Rows[str], rows: Rows[Rows[str]]) -> str:
+def table(head: Rows[str], rows: Rows[Rows[str]]) -> str:
+    """Give a table that scrolls sideways where it is too wide; cells are HTML already."""
     first = "".join(f"<th>{cell}</th>" for cell in head)
     body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table>\n<tr>{first}</tr>\n{body}\n</table></div>'

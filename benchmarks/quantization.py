@@ -1,0 +1,151 @@
+"""How near int8 is to its source network on sequences that it was not calibrated on: docs/results/quantization.md.
+
+    python benchmarks/quantization.py --shared ../shared [--network nanotrack-v2 ...] [--format onnx ...]
+
+Calibrated on 150 crops of two clips; measured on 56 crops of each of the ten annotated sequences, all different,
+teacher-forced. The default recipe of each format is measured, without a search. Crops are kept in --work, and each
+network and format is written when it is done, so that the table can be made in parts.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from siamedge.export.calibration import CalibrationSet
+from siamedge.export.census import take_census
+from siamedge.export.checkpoints import default_weights, load_network
+from siamedge.export.evaluation.datasets import open_dataset
+from siamedge.export.evaluation.sequences import Sequence, read_frames
+from siamedge.export.families.source import SourceNetwork
+from siamedge.export.formats import ConvertedPair, make_converter
+from siamedge.export.opened import opened
+from siamedge.export.recipes import recipe_for
+from siamedge.export.rollout import FRAMES_PER_CLIP, FRAMES_PER_TARGET, CropRecorder, choose_evenly, collect_crops
+from siamedge.export.score_threshold import moved_threshold, threshold_crops
+from siamedge.export.torch_session import one_torch_thread
+from siamedge.export.verification import Reference, compute, reference_of, score_map, verify_pair
+from siamedge.runtime.backends import FORMATS, Format
+from siamedge.runtime.tracker_table import make_tracker
+
+CHECKPOINTS = {
+    "dart": None,
+    "nanotrack-v2": "models/nanotrack/nanotrackv2.pth",
+    "nanotrack-v3": "models/nanotrack/nanotrackv3.pth",
+    "siamfc-alexnet": "models/siamfc/siamfc_alexnet_untrained.pth",
+}
+CLIPS = ("videos/bottle-detection.mp4", "videos/one-by-one-person-detection.mp4")
+CROPS_A_SEQUENCE = 56
+HEADING = """# int8 on sequences that it was not calibrated on
+
+Made by `python benchmarks/quantization.py`: the default recipe of each format, calibrated on 150 crops of two clips of
+`videos`, measured teacher-forced on crops of the ten `sequences`. `peak` counts cells that the source ranks alike to
+0.05 logits as one; `strict` does not. `size` is that of both graphs against fp32. `ms` is CPU time of the search graph,
+one thread, while other work ran: it tells an order of magnitude. `lost below` is the score threshold of the artifact
+(source network: 0.3).
+
+| network | format | int8 products | crops | peak | strict | box px | size | ms fp32 | ms int8 | lost below | budget |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def sequence_crops(network: SourceNetwork, sequence: Sequence) -> CalibrationSet:
+    """What the tracker sees in a sequence when it begins anew every FRAMES_PER_TARGET frames."""
+    recorder = CropRecorder(network)
+    tracker = make_tracker(network.family, *recorder.sessions(), network.params)
+    has_target = False
+    for index, image in enumerate(read_frames(sequence, range(min(len(sequence), FRAMES_PER_CLIP)))):
+        if index % FRAMES_PER_TARGET == 0 and sequence.valid[index]:
+            tracker.init(image, sequence.box(index))
+            has_target = True
+        elif has_target:
+            tracker.update(image)
+    return choose_evenly(recorder, CROPS_A_SEQUENCE)
+
+
+def crops_of(name: str, network: SourceNetwork, shared: Path, work: Path) -> tuple[CalibrationSet, CalibrationSet]:
+    """Calibration and measuring crops, from --work where they were made before."""
+    paths = [work / f"{name}-{kind}.npz" for kind in ("calibration", "measuring")]
+    if not all(path.exists() for path in paths):
+        work.mkdir(parents=True, exist_ok=True)
+        collect_crops(network, [str(shared / clip) for clip in CLIPS], 150).save(paths[0])
+        first, *rest = (sequence_crops(network, item) for item in open_dataset(shared / "sequences"))
+        for item in rest:
+            first = first.joined(item)
+        first.save(paths[1])
+    return CalibrationSet.load(paths[0]), CalibrationSet.load(paths[1])
+
+
+def size_of(pair: ConvertedPair) -> int:
+    return sum(len(graph.content) + len(graph.weights) for graph in (pair.template, pair.search))
+
+
+def strict_agreement(ours: Reference, source: Reference) -> float:
+    pairs = zip(ours.outputs, source.outputs, strict=True)
+    return float(np.mean([score_map(a).argmax() == score_map(b).argmax() for a, b in pairs]))
+
+
+def measure(name: Format, network: SourceNetwork, calibration: CalibrationSet, source: Reference) -> dict[str, object]:
+    """One row."""
+    converter = make_converter(name, network)
+    whole, pair = converter.convert("fp32"), converter.convert("int8", calibration)
+    with opened(whole, (name, "fp32")) as sessions:
+        fp32 = verify_pair(*sessions, network, source, (name, "fp32"))
+    threshold = reference_of(network, threshold_crops(source.crops))
+    with opened(pair, (name, "int8")) as sessions:
+        int8 = verify_pair(*sessions, network, source, (name, "int8"))
+        strict = strict_agreement(compute(*sessions, source.crops), source)
+        below = network.params.lost_below
+        moved = None if below is None else moved_threshold(below, threshold, compute(*sessions, threshold.crops))
+    census = take_census(name, pair.search)
+    return {
+        "recipe": recipe_for(name, network.arch).name,
+        "verification": asdict(int8.verification),
+        "strict": strict,
+        "int8": len(census.int8),
+        "products": len(census.int8) + len(census.floating),
+        "size": size_of(pair) / size_of(whole),
+        "ms": [fp32.latency_ms, int8.latency_ms],
+        "lost_below": moved,
+    }
+
+
+def row(network: str, name: str, found: dict) -> str:
+    checked, (fp32, int8) = found["verification"], found["ms"]
+    box = "-" if checked["box_px"] is None else f"{checked['box_px']:.2f}"
+    below = "-" if found["lost_below"] is None else f"{found['lost_below']:.3f}"
+    return (
+        f"| {network} | {name} | {found['int8']} of {found['products']} | {checked['crops']} "
+        f"| {checked['peak_agreement']:.1%} | {found['strict']:.1%} | {box} | {found['size']:.1%} | {fp32:.2f} "
+        f"| {int8:.2f} | {below} | {checked['reason']} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, required=True)
+    parser.add_argument("--network", action="append", choices=list(CHECKPOINTS))
+    parser.add_argument("--format", action="append", choices=FORMATS)
+    parser.add_argument("--work", type=Path, default=Path("out/quantization"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    given = parser.parse_args()
+    kept = given.out / "quantization.json"
+    for network_name in given.network or CHECKPOINTS:
+        relative = CHECKPOINTS[network_name]
+        network = load_network(given.shared / relative if relative else default_weights())
+        with one_torch_thread():
+            calibration, measuring = crops_of(network_name, network, given.shared, given.work)
+            source = reference_of(network, measuring)
+            for name in given.format or FORMATS:
+                found = measure(name, network, calibration, source)
+                table = json.loads(kept.read_text()) if kept.exists() else {}
+                table.setdefault(network_name, {})[name] = found
+                kept.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+                lines = [row(net, form, item) for net, forms in table.items() for form, item in forms.items()]
+                (given.out / "quantization.md").write_text(HEADING + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
