@@ -109,6 +109,8 @@ class AnchorFreeTracker:
     def _move(self, frame: Image, peak: Peak, image_px_per_crop_px: float) -> TrackResult:
         params, ratio = self._params, image_px_per_crop_px
         (x, y), (w, h), (height, width) = self._center, self._size, frame.shape[:2]
+        if peak.score < params.hold_below:
+            return TrackResult(Box.around(self._center, *self._size), peak.score, peak.score < params.lost_below)
         rate = peak.penalty * peak.score * params.lr
         self._center = Point(
             min(max(x + peak.dx * ratio, 0.0), float(width)), min(max(y + peak.dy * ratio, 0.0), float(height))

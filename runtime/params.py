@@ -24,6 +24,8 @@ class AnchorFreeParams:
         penalty_k: Strength of the penalty on change of size and aspect, >= 0.
         lr: Share of the new size that is taken over, 0..1, times penalty and score.
         lost_below: A raw score under this means that the target is lost, 0..1.
+        hold_below: With a raw score under this the box stays where it is, 0..1; 0 is the published algorithm, which
+            wanders while the target is out of sight.
 
     Source: Li et al. 2018 (SiamRPN) for the penalties; parameter values from each model's publication.
     """
@@ -43,6 +45,7 @@ class AnchorFreeParams:
     max_log_distance: float = 6.0
     window: Literal["hann", "hann_inner"] = "hann"
     lost_below: float = 0.3
+    hold_below: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

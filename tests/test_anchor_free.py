@@ -121,8 +121,8 @@ BOX = Box(100, 80, 40, 40)
 SAME_SIZE = [math.log(40 / 2.5 / 2 / PARAMS.distance_scale)] * 4
 
 
-def after_one_update(maps: Maps) -> tuple[Box, float, bool]:
-    tracker = tracker_seeing(PARAMS, [maps])
+def after_one_update(maps: Maps, params: AnchorFreeParams = PARAMS) -> tuple[Box, float, bool]:
+    tracker = tracker_seeing(params, [maps])
     tracker.init(GRAY, BOX)
     return tuple(tracker.update(GRAY))  # type: ignore[return-value]
 
@@ -150,6 +150,14 @@ def test_a_longer_right_distance_moves_and_widens_by_the_learning_rate() -> None
 @pytest.mark.parametrize(("score", "is_lost"), [(0.31, False), (0.29, True)])
 def test_a_score_under_the_threshold_is_lost(score: float, is_lost: bool) -> None:
     assert after_one_update(response(PARAMS, (3, 3), score, SAME_SIZE))[2] is is_lost
+
+
+@pytest.mark.parametrize(("score", "shift_px"), [(0.06, 20), (0.04, 0)])
+def test_a_score_under_hold_below_moves_nothing(score: float, shift_px: int) -> None:
+    held = replace(PARAMS, hold_below=0.05, window_influence=0.0)
+    box, found, is_lost = after_one_update(response(PARAMS, (4, 3), score, SAME_SIZE), held)
+    assert box.center == pytest.approx((120 + shift_px, 100), abs=1e-3)
+    assert (found, is_lost) == (pytest.approx(score, abs=1e-6), True)
 
 
 def test_the_window_prefers_the_middle_of_two_equal_peaks() -> None:

@@ -48,6 +48,7 @@ SCENE = ("--source", "synthetic:?frames=3&size=320x240")
         (("--reacquire", "far"), "'far'"),
         (("--rotate", "45"), "'45'"),
         (("--fps", "0"), "0"),
+        (("--update-template",), "only with --reacquire near or full-frame"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(

@@ -77,8 +77,8 @@ class Watched:
         return int(self.show("NRestarts"))
 
     def tracked(self) -> tuple[int, Box] | None:
-        """Frames so far and the last box told; None while the service is not tracking."""
-        found = re.fullmatch(r"present at ([-\d.,]+), (\d+) frames, .*", self.show("StatusText"))
+        """Frames so far and the last box told, whatever the state; None where there was no frame yet."""
+        found = re.fullmatch(r"\w+ at ([-\d.,]+), (\d+) frames, .*", self.show("StatusText"))
         return (int(found[2]), Box(*map(float, found[1].split(",")))) if found else None
 
     def go_to(self, index: int) -> None:
@@ -95,18 +95,16 @@ class Watched:
 
     def wait_for_frames(self, count: int) -> Box:
         """The box that is told after so many frames more."""
-        before = self.tracked()
         wait_for(lambda: self.tracked() is not None, "a tracked frame", LIMIT_S)
-        first = before[0] if before else 0
+        first, seen = self.tracked() or (0, None), list[tuple[int, Box]]()
 
         def has_gone_on() -> bool:
-            now = self.tracked()
-            return now is not None and now[0] >= first + count
+            if now := self.tracked():
+                seen.append(now)
+            return bool(now and now[0] >= first[0] + count)
 
         wait_for(has_gone_on, f"{count} more frames", LIMIT_S)
-        now = self.tracked()
-        assert now is not None
-        return now[1]
+        return seen[-1][1]
 
     def is_active(self) -> bool:
         return self.show("ActiveState") == "active"
@@ -192,7 +190,7 @@ def new_release_and_back(seen: Watched, diary: Diary, shell: Shell, bundle: Path
     assert re.search(r"^state +active$", told, re.M), told
     assert re.search(r"^tracking +present at ", told, re.M), told
     diary.note("status: " + " | ".join(" ".join(line.split()) for line in told.splitlines()))
-    assert "tflite" in shell("logs", shell.target, "-n", "30").stdout
+    assert "Started siamedge.service" in shell("logs", shell.target, "-n", "30").stdout
     seen.go_to(0)
     back = shell("flash", "--rollback", shell.target)
     assert back.returncode == 0, back.stderr

@@ -26,7 +26,7 @@ class Listener:
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         self.address = str(path)
 
     def next(self) -> str:
@@ -84,18 +84,29 @@ def start(listener: Listener, program: str, *words: str) -> "subprocess.Popen[by
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_tracker_without_frames_is_never_ready_and_stops_with_the_service(listener: Listener) -> None:
-    process = start(listener, "import time; time.sleep(60)")
-    time.sleep(1)
+def wait_for_file(path: Path) -> None:
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, path
+        time.sleep(0.05)
+
+
+def test_tracker_without_frames_is_never_ready_and_stops_with_the_service(listener: Listener, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    process = start(
+        listener, "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)", str(begun)
+    )
+    wait_for_file(begun)
+    time.sleep(0.5)
     assert listener.rest() == []
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_exit_status_of_the_tracker_is_that_of_the_service(listener: Listener) -> None:
     with start(listener, f"print('{LINE}'); raise SystemExit(3)") as process:
         assert listener.next() == "READY=1"
-        assert process.wait(timeout=10) == 3
+        assert process.wait(timeout=60) == 3
 
 
 def test_a_listener_that_does_not_read_does_not_stop_the_tracker(listener: Listener, notifier: Notifier) -> None:
@@ -112,26 +123,32 @@ def test_events_of_the_source_are_told_and_count_as_life(listener: Listener, not
 
 
 PAGE = """
-import http.server, threading, sys, time
+import http.server, pathlib, sys, threading, time
+folder = pathlib.Path(sys.argv[1])
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(403); self.end_headers()
     def log_message(self, *words): pass
-server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[2].split(":")[1])), Page)
-threading.Timer(1.5, server.shutdown).start()
-server.serve_forever(); server.server_close(); time.sleep(2)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[3].split(":")[1])), Page)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+while not (folder / "close").exists(): time.sleep(0.02)
+server.shutdown(); server.server_close(); (folder / "closed").touch()
+while not (folder / "end").exists(): time.sleep(0.02)
 """
 
 
-def test_a_page_that_answers_is_alive_and_one_that_stops_is_not(listener: Listener) -> None:
-    with start(listener, PAGE, "--web", f"127.0.0.1:{free_port()}") as process:
+def test_a_page_that_answers_is_alive_and_one_that_stops_is_not(listener: Listener, tmp_path: Path) -> None:
+    with start(listener, PAGE, str(tmp_path), "--web", f"127.0.0.1:{free_port()}") as process:
         assert listener.next().startswith("READY=1")
         assert listener.next() == "WATCHDOG=1"
-        time.sleep(2.0)
+        (tmp_path / "close").touch()
+        wait_for_file(tmp_path / "closed")
+        time.sleep(2.0)  # an answer from before may still be on its way
         listener.rest()
         time.sleep(0.7)
-        assert listener.rest() == []
-        assert process.wait(timeout=10) == 0
+        assert listener.rest() == [], "seven looks at a page that is gone"
+        (tmp_path / "end").touch()
+        assert process.wait(timeout=60) == 0
     assert web_address(["track", "--web=0.0.0.0:80"]) == "0.0.0.0:80"
 
 
