@@ -86,13 +86,19 @@ def logistic(inputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def fit(rows: np.ndarray) -> np.ndarray:
-    """Offset, level, change; frames on which the tracker had lost a target that was there are left out."""
+    """Offset, level, change; frames on which the tracker had lost a target that was there are left out.
+
+    Where a loss of score would count for presence, the score alone is fitted.
+    """
     here, away = rows[:, 5] > ON_TARGET, np.isnan(rows[:, 5])
     used = rows[here | away]
     truth = ~np.isnan(used[:, 5])
     weights = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum()) * len(used)
     inputs = np.column_stack([used[:, 2], used[:, 2] - used[:, 3]])
-    return logistic(inputs, truth.astype(float), weights)
+    found = logistic(inputs, truth.astype(float), weights)
+    if found[2] >= 0:
+        return found
+    return logistic(inputs * (1, 0), truth.astype(float), weights)  # the ridge holds the second weight at zero
 
 
 def evidence(rows: np.ndarray, found: np.ndarray) -> np.ndarray:

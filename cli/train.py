@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
@@ -48,6 +48,9 @@ def train(
             "repeatable; default: every fifth, or the last fifth of a single recording."
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="nanotrackv3.pth as published, to learn from its features and scores too.")
+    ] = None,
     pairs: Annotated[int | None, typer.Option(min=1, help="Length of the run; default: the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, as it was started.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
@@ -57,7 +60,8 @@ def train(
         from siamedge.training.job import prepare
     except ImportError as error:
         raise ExportError(f"training needs {error.name}", hint="pip install 'siamedge[export]'") from error
-    settings = settings_for(out, recipe, tuple(data or ()), init, tuple(holdout or ()), pairs, resume=resume)
+    wishes = Wishes(recipe, tuple(data or ()), init, tuple(holdout or ()), pairs, teacher)
+    settings = settings_for(out, wishes, resume=resume)
     job = prepare(settings, out)
     for line in job.material.describe():
         say(line + "\n")
@@ -69,16 +73,18 @@ def train(
     print_outcome(outcome, job)
 
 
-def settings_for(
-    out: Path,
-    recipe: str | None,
-    data: tuple[Path, ...],
-    init: str | None,
-    holdout: tuple[str, ...],
-    pairs: int | None,
-    *,
-    resume: bool,
-) -> "Settings":
+class Wishes(NamedTuple):
+    """What the command line asked for; the names are those of Settings."""
+
+    recipe: str | None
+    data: tuple[Path, ...]
+    init: str | None
+    holdout: tuple[str, ...]
+    pairs: int | None
+    teacher: Path | None
+
+
+def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
     """Give the settings of a new run, or those of the run that is resumed.
 
     Raises:
@@ -89,12 +95,13 @@ def settings_for(
     from siamedge.training.recipes import RECIPES
     from siamedge.training.settings import DEFAULT, Settings, load_settings
 
-    chosen = parse_choice(recipe or "finetune", list(RECIPES), "--recipe")
-    usual = DEFAULT if chosen == "finetune" else None
+    chosen = parse_choice(wishes.recipe or "finetune", list(RECIPES), "--recipe")
+    usual, init = DEFAULT if chosen == "finetune" else None, wishes.init
     start = str(Path(init).resolve()) if init and init != DEFAULT else init or usual
-    paths = tuple(str(path.resolve()) for path in data)
-    wishes = tuple(str(Path(wish).resolve()) if Path(wish).exists() else wish for wish in holdout)
-    asked = Settings(chosen, paths, start, wishes, pairs)
+    paths = tuple(str(path.resolve()) for path in wishes.data)
+    holdout = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in wishes.holdout)
+    teacher = str(wishes.teacher.resolve()) if wishes.teacher else None
+    asked = Settings(chosen, paths, start, holdout, wishes.pairs, teacher)
     if not resume:
         if (out / "checkpoint.pt").exists():
             raise typer.BadParameter(
@@ -102,8 +109,7 @@ def settings_for(
             )
         return asked
     kept = load_settings(out)
-    given = {"recipe": recipe, "data": data, "init": init, "holdout": holdout, "pairs": pairs}
-    for name, value in given.items():
+    for name, value in wishes._asdict().items():
         if value and getattr(asked, name) != getattr(kept, name):
             raise typer.BadParameter(
                 f"{name} differs from that of the run in {out}: {getattr(kept, name)!r}", param_hint="'--resume'"

@@ -27,6 +27,7 @@ from siamedge.training.material import Material, gather, held_out_crops
 from siamedge.training.recipes import RECIPES, Recipe
 from siamedge.training.run import ProgressHandler, TrainingRun
 from siamedge.training.settings import DEFAULT, Settings
+from siamedge.training.teacher import check_teacher
 
 DRAWN_SHARE = 0.25
 """Of the pairs from tracks, where a recipe mixes drawn objects with the user's: what keeps the network general."""
@@ -87,12 +88,14 @@ class Job:
         init: Weights to start from.
         material: The user's.
         out: Folder of everything.
+        teacher: A checkpoint to learn from too.
     """
 
     recipe: Recipe
     init: Path | None
     material: Material
     out: Path
+    teacher: Path | None = None
 
 
 def prepare(settings: Settings, out: Path) -> Job:
@@ -117,7 +120,10 @@ def prepare(settings: Settings, out: Path) -> Job:
         recipe = replace(recipe, network=load_dart(init).config)
     material = gather([Path(path) for path in settings.data], settings.holdout, recipe.holdout)
     held = material.held_tracks
-    return Job(replace(_timed(recipe, settings.pairs), holdout=held), init, material, out)
+    teacher = Path(settings.teacher) if settings.teacher else None
+    if teacher is not None:
+        check_teacher(teacher, recipe.network)
+    return Job(replace(_timed(recipe, settings.pairs), holdout=held), init, material, out, teacher)
 
 
 def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
@@ -144,6 +150,7 @@ def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
         dataset_root=roots,
         out=job.out,
         init=job.init,
+        teacher=job.teacher,
         resume=resume,
         on_progress=watch.on_progress,
         on_epoch=judge,

@@ -1,7 +1,7 @@
 """Recipes: every number of a training run, as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from siamedge.export.families.dart import DartConfig
 from siamedge.training.augmentation import Appearance, Geometry
@@ -90,6 +90,7 @@ _VALIDATION = (
     "UAVDT_S1301",
     "val_",
 )
+_FAR = Geometry(shift_px=70.0, far_shift_px=105.0, far=0.3)
 _GENTLE = Geometry(far=0.1, scale=0.2, wild=0.1, bend=0.0)
 _TRACK_WEIGHTS = (("fod", 0.15), ("cone_cube", 0.2), ("fencing", 0.3), ("OTB", 3.0), ("TLD", 3.0), ("UAV", 2.0))
 
@@ -97,16 +98,18 @@ RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         "default",
         network=_DEFAULT_NETWORK,
-        pairs=356_000,
-        epoch_pairs=30_000,
+        pairs=600_000,
+        epoch_pairs=60_000,
         learning_rate=1e-3,
-        decay_from=0.3,
+        warmup_pairs=3_000,
+        decay_from=0.42,
         batch_norm=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
-        still=Geometry(wild=0.3, wild_rotation_deg=80.0, bend=0.25),
-        track=Geometry(scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=70.0, bend=0.15),
-        appearance=Appearance(low_resolution=0.35, motion_blur=0.25),
+        still=replace(_FAR, wild=0.3, wild_rotation_deg=80.0, bend=0.25),
+        track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=70.0, bend=0.15),
+        appearance=Appearance(low_resolution=0.4, motion_blur=0.25),
+        losses=LossWeights(features=0.5),
         holdout=_VALIDATION,
     ),
     "smoke": Recipe(

@@ -21,6 +21,7 @@ class Settings:
         init: Weights to start from: a path, absolute, "default" for those that come with siamedge, or None.
         holdout: What judges instead of training.
         pairs: Length of the run; None: the recipe's.
+        teacher: The published nanotrackv3.pth, absolute, to learn from too, or None.
     """
 
     recipe: str
@@ -28,6 +29,7 @@ class Settings:
     init: str | None = None
     holdout: tuple[str, ...] = ()
     pairs: int | None = None
+    teacher: str | None = None
 
     def save(self, out: Path) -> None:
         """Write run.json into a folder."""

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from siamedge.export.checkpoints import read_checkpoint
-from siamedge.export.families.nanotrack import V3, NanoTrack, build
+from siamedge.export.families.dart import DartConfig
+from siamedge.export.families.nanotrack import V3, NanoTrack
+from siamedge.export.families.source import load_weights
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
 
@@ -38,6 +40,21 @@ class View(NamedTuple):
     template: NDArray[np.float16]
     search: NDArray[np.float16]
     score: NDArray[np.float32]
+
+
+def check_teacher(checkpoint: Path, config: DartConfig) -> None:
+    """Make sure that a teacher can teach a network.
+
+    Raises:
+        ExportError: The checkpoint is not NanoTrack v3, or the network's crops are not those that it can see.
+    """
+    Teacher(checkpoint)
+    found, needed = (config.template_px, config.search_px, config.stride), (TEMPLATE_PX + 1, SEARCH_PX + 1, STRIDE)
+    if found != needed:
+        raise ExportError(
+            f"the network's template, search and stride are {found} px, the teacher needs {needed}",
+            hint="train it without --teacher",
+        )
 
 
 class _Graph(nn.Module):
@@ -65,10 +82,11 @@ class Teacher:
     """
 
     def __init__(self, checkpoint: Path) -> None:
-        found = read_checkpoint(checkpoint)
-        network = getattr(build(found, V3).template, "network", None)
-        if not isinstance(network, NanoTrack):
-            raise ExportError(f"{checkpoint}: no NanoTrack v3", hint="the teacher is the published nanotrackv3.pth")
+        network = NanoTrack(V3)
+        try:
+            load_weights(network, read_checkpoint(checkpoint).state, V3.arch, ignored=("neck.",))
+        except ExportError as error:
+            raise ExportError(f"{checkpoint}: {error}", hint="the teacher is nanotrackv3.pth as published") from error
         self._graph = _Graph(network).eval()
         self._request: Any = None
 

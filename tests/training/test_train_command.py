@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from shared import shared_path
 
 from siamedge.cli.main import main
 from siamedge.export.calibration import CalibrationSet
@@ -246,6 +247,18 @@ def test_what_cannot_be_trained_is_told_in_one_line(
 ) -> None:
     assert siamedge("train", *arguments) == refused(message, hint, code)
     assert not Path("new").exists()
+
+
+def test_a_teacher_that_cannot_teach_is_told(siamedge: Run, recordings: Path, weights: Path) -> None:
+    asked = ("train", recordings, "--init", weights, "--out", "new", "--teacher")
+    assert siamedge(*asked, weights) == refused(
+        f"{weights.resolve()}: not a nanotrack-v3 checkpoint: backbone.features.0.0.weight is missing",
+        "the teacher is nanotrackv3.pth as published",
+    )
+    assert siamedge(*asked, shared_path("models/nanotrack/nanotrackv3.pth")) == refused(
+        "the network's template, search and stride are (64, 128, 16) px, the teacher needs (128, 256, 16)",
+        "train it without --teacher",
+    )
 
 
 def test_a_path_without_recordings_is_told(siamedge: Run) -> None:
