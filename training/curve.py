@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _WIDTH, _HEIGHT, _MARGIN = 720, 300, 48
-_COLORS = {"loss": "#333333", "cls": "#c0392b", "box": "#2471a3", "quality": "#b7950b"}
+_COLORS = {
+    "loss": "#333333",
+    "cls": "#c0392b",
+    "box": "#2471a3",
+    "quality": "#b7950b",
+    "features": "#1e8449",
+    "score": "#7d3c98",
+}
 _WINDOW = 15
 """Rows in the running mean."""
 
@@ -18,7 +25,7 @@ def read_log(path: Path) -> dict[str, list[float]]:
 
 
 def draw_curve(log: Path, out: Path) -> None:
-    """Draw total loss and its parts over the pairs seen, as running means.
+    """Draw total loss and those of its parts that the run had, over the pairs seen, as running means.
 
     Args:
         log: From a training run.
@@ -26,9 +33,10 @@ def draw_curve(log: Path, out: Path) -> None:
     """
     columns = read_log(log)
     pairs = columns["pairs"]
-    highest = max(max(_smooth(columns[name])) for name in _COLORS)
-    lines = [_line(pairs, _smooth(columns[name]), highest, color) for name, color in _COLORS.items()]
-    labels = [_label(name, color, row) for row, (name, color) in enumerate(_COLORS.items())]
+    colors = {name: color for name, color in _COLORS.items() if any(columns.get(name, ()))}
+    highest = max(max(_smooth(columns[name])) for name in colors)
+    lines = [_line(pairs, _smooth(columns[name]), highest, color) for name, color in colors.items()]
+    labels = [_label(name, color, row) for row, (name, color) in enumerate(colors.items())]
     frame = f'<rect x="{_MARGIN}" y="10" width="{_WIDTH - _MARGIN - 10}" height="{_HEIGHT - _MARGIN}" fill="none"/>'
     ends = [
         _text(_MARGIN, _HEIGHT - 18, f"{pairs[0]:,.0f} pairs"),
