@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("out/quantization"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "quantization.json"
     for network_name in given.network or CHECKPOINTS:
         relative = CHECKPOINTS[network_name]
