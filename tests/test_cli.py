@@ -418,9 +418,13 @@ sys.meta_path.insert(0, Block())
 
 
 def script(*arguments: str | Path, before: str = "") -> list[str]:
-    """A Python process that runs the command line after some lines of preparation."""
+    """A Python process that runs the command line after some lines of preparation.
+
+    It heeds Ctrl-C also where the tests run in the background of a shell, which makes its children ignore it.
+    """
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
     lines = f"import sys\nsys.argv = {['siamedge', *map(str, arguments)]!r}\nfrom siamedge.cli.main import main\nmain()"
-    return [sys.executable, "-c", f"{before}\n{lines}"]
+    return [sys.executable, "-c", f"{heed}\n{before}\n{lines}"]
 
 
 def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: Path) -> None:
