@@ -107,11 +107,13 @@ class AnchorFreeTracker:
         return runner.run(runner.picture)
 
     def _move(self, frame: Image, peak: Peak, image_px_per_crop_px: float) -> TrackResult:
-        params, ratio = self._params, image_px_per_crop_px
+        if not peak.score < self._params.hold_below:
+            self._go_to(peak, image_px_per_crop_px, frame)
+        return TrackResult(Box.around(self._center, *self._size), peak.score, peak.score < self._params.lost_below)
+
+    def _go_to(self, peak: Peak, ratio: float, frame: Image) -> None:
         (x, y), (w, h), (height, width) = self._center, self._size, frame.shape[:2]
-        if peak.score < params.hold_below:
-            return TrackResult(Box.around(self._center, *self._size), peak.score, peak.score < params.lost_below)
-        rate = peak.penalty * peak.score * params.lr
+        rate = peak.penalty * peak.score * self._params.lr
         self._center = Point(
             min(max(x + peak.dx * ratio, 0.0), float(width)), min(max(y + peak.dy * ratio, 0.0), float(height))
         )
@@ -119,4 +121,3 @@ class AnchorFreeTracker:
             min(max(w * (1 - rate) + peak.w * ratio * rate, MIN_SIDE_PX), float(width)),
             min(max(h * (1 - rate) + peak.h * ratio * rate, MIN_SIDE_PX), float(height)),
         )
-        return TrackResult(Box.around(self._center, *self._size), peak.score, peak.score < params.lost_below)

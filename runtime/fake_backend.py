@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 
 from siamedge.runtime.backends import Format, Model
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.feeds import by_name, check_declared, check_feeds
-from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.tensors import Array
 
 Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
-class FakeSession:
+class FakeSession(DeclaredTensors):
     """Feeds a function; feeds and results are checked against the model's tensors as a real session does.
 
     Args:
@@ -19,21 +19,10 @@ class FakeSession:
     """
 
     def __init__(self, model: Model, compute: Compute) -> None:
+        super().__init__(model)
         self._model = model
         self._compute = compute
-        self._inputs = by_name(model.inputs)
-        self._outputs = by_name(model.outputs)
         self._closed = False
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """Inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """Outputs by name."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Call the function.

@@ -1,10 +1,10 @@
 """The page about the search for int8: every attempt, what each group costs, what is recommended and why."""
 
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from bundles import make_manifest
+from html_cells import Cells
 
 from siamedge.export.description import recommend
 from siamedge.export.quantization_page import NO_SENSITIVITY, to_html
@@ -12,32 +12,6 @@ from siamedge.export.verification import Measured
 from siamedge.runtime.manifest import Manifest, QuantizationTrial, Verification
 
 EXCLUDED = (("conv0", "conv1"), ("conv<2>", "conv3"))
-
-
-class Cells(HTMLParser):
-    """The words of every row of every table, and of everything else."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.is_cell = False
-        self.words = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-            self.is_cell = True
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-        if self.is_cell:
-            self.rows[-1][-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self.is_cell = self.is_cell and tag not in ("td", "th")
 
 
 def trial(purpose: str, excluded: tuple[str, ...], box_px: float, *, is_chosen: bool = False) -> QuantizationTrial:

@@ -49,6 +49,16 @@ def refusal(shell: Shell, *words: str) -> list[str]:
     return done.stderr.splitlines()
 
 
+def flash_refusal(shell: Shell, folder: Path) -> list[str]:
+    """The lines of a flash of another bundle that fails."""
+    return refusal(shell, "flash", str(tiny_bundle(folder)), shell.target, *OPTIONS)
+
+
+def name_of(shell: Shell) -> str:
+    """The device as messages name it."""
+    return shell.target.removeprefix("ssh://")
+
+
 def stand_in(device: LoopbackDevice, name: str, text: str) -> None:
     program = device.root / "bin" / name
     program.write_text(f"#!/bin/sh\n{text}\n")
@@ -59,8 +69,8 @@ def test_wrong_architecture(shell: Shell, device: LoopbackDevice, tmp_path: Path
     run_old_release(device, tmp_path)
     stand_in(device, "uname", 'case $1 in -m) echo riscv64 ;; *) exec /bin/uname "$@" ;; esac')
     with untouched(device):
-        lines = refusal(shell, "flash", str(tiny_bundle(tmp_path)), shell.target, *OPTIONS)
-    name = shell.target.removeprefix("ssh://")
+        lines = flash_refusal(shell, tmp_path)
+    name = name_of(shell)
     assert lines == [
         f"siamedge: {name}: processor riscv64, 64 bit; aarch64 or x86_64, 64 bit needed",
         "  try: install a 64-bit system",
@@ -73,8 +83,8 @@ def test_python_too_old(shell: Shell, device: LoopbackDevice, tmp_path: Path) ->
     for minor in range(10, 15):
         stand_in(device, f"python3.{minor}", "exit 1")
     with untouched(device):
-        lines = refusal(shell, "flash", str(tiny_bundle(tmp_path)), shell.target, *OPTIONS)
-    name = shell.target.removeprefix("ssh://")
+        lines = flash_refusal(shell, tmp_path)
+    name = name_of(shell)
     assert lines == [
         f"siamedge: {name}: Python 3.8 found, 3.10 or newer needed",
         "  try: a newer system release",
@@ -89,7 +99,7 @@ def test_too_little_space_is_told_before_anything_is_sent(tmp_path: Path) -> Non
         with device.transport() as ssh:
             before = device.remote(ssh).call("state")
             pid = device.service_pid()
-            lines = refusal(shell, "flash", str(tiny_bundle(tmp_path)), shell.target, *OPTIONS)
+            lines = flash_refusal(shell, tmp_path)
             assert (device.remote(ssh).call("state"), device.service_pid()) == (before, pid)
     told = [line for line in lines if line.startswith("siamedge: ")]
     assert [line.split(": ", 2)[2].split(" in ")[0] for line in told] == ["48 MiB free"]
@@ -104,8 +114,8 @@ def test_wrong_host_key(shell: Shell, device: LoopbackDevice, tmp_path: Path) ->
     host, kind = known.read_text().split("\n")[0].split(" ")[:2]
     known.write_text(f"{host} {kind} {other}\n")
     with untouched(device):
-        lines = refusal(shell, "flash", str(tiny_bundle(tmp_path)), shell.target, *OPTIONS)
-    name = shell.target.removeprefix("ssh://")
+        lines = flash_refusal(shell, tmp_path)
+    name = name_of(shell)
     assert lines == [
         f"siamedge: {name}: Host key verification failed.",
         "  try: compare the key with the device's own; then `ssh-keygen -R HOST`",
@@ -115,8 +125,8 @@ def test_wrong_host_key(shell: Shell, device: LoopbackDevice, tmp_path: Path) ->
 def test_second_flasher(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:
     run_old_release(device, tmp_path)
     with untouched(device), device.transport() as first, device.remote(first).lock():
-        lines = refusal(shell, "flash", str(tiny_bundle(tmp_path)), shell.target, *OPTIONS)
-    name = shell.target.removeprefix("ssh://")
+        lines = flash_refusal(shell, tmp_path)
+    name = name_of(shell)
     assert lines[-2:] == [
         f"siamedge: {name}: another flash of this device is under way",
         "  try: wait for it; the lock ends with its connection",
@@ -130,7 +140,7 @@ def test_a_bit_that_flips_on_the_wire(device: LoopbackDevice, tmp_path: Path) ->
     shell = Shell(device, tmp_path, proxy.port)
     before = (device.service_pid(), (device.base / "current").readlink(), sorted((device.base / "releases").iterdir()))
     proxy.flip_after(150_000)
-    lines = refusal(shell, "flash", str(tiny_bundle(tmp_path)), shell.target, *OPTIONS)
+    lines = flash_refusal(shell, tmp_path)
     device.wait_for_commands()
     after = (device.service_pid(), (device.base / "current").readlink(), sorted((device.base / "releases").iterdir()))
     assert after == before

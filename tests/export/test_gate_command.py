@@ -4,13 +4,13 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import pytest
 import torch
+from html_cells import Cells
 
 from siamedge.cli.main import main
 from siamedge.export.calibration import CalibrationSet
@@ -80,29 +80,6 @@ def make_network(steepness: float) -> Dart:
     return network
 
 
-class Cells(HTMLParser):
-    """The words of every row of every table."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.is_cell = False
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-            self.is_cell = True
-
-    def handle_data(self, data: str) -> None:
-        if self.is_cell:
-            self.rows[-1][-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self.is_cell = self.is_cell and tag not in ("td", "th")
-
-
 def test_what_int8_costs_in_tracking_is_printed_kept_and_reported(siamedge: Run) -> None:
     gate = ("--validation", "annotated", "--max-drop", "1", "--report", "gate.html")
     found = siamedge("export", "sound.safetensors", *EXPORT, *gate, "-o", "sound.siamedge")
@@ -116,8 +93,7 @@ def test_what_int8_costs_in_tracking_is_printed_kept_and_reported(siamedge: Run)
     line = f"auc {drop['int8']:.4f}, drop {drop['drop']:+.4f} (95 %: {drop['low']:+.4f} to {drop['high']:+.4f})"
     assert f"{line} on 2 sequences" in " ".join(found.stdout.split())
     assert found.stdout.endswith("wrote gate.html\n")
-    page = Cells()
-    page.feed(Path("gate.html").read_text())
+    page = Cells(Path("gate.html").read_text())
     assert [row[0] for row in page.rows[1:4]] == ["onnx fp32", "onnx fp16", "onnx int8"]
     (tried,) = [row for row in page.rows if row[0] == f"{trial['recipe']} (chosen)"]
     assert tried[6:9] == [
