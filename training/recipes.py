@@ -25,7 +25,8 @@ class Recipe:
         weight_decay: Of AdamW.
         clip: Largest gradient norm.
         average: Decay of the weight average, which is what is evaluated and saved.
-        batch_norm: Train with batch norm; it is folded into the convolutions in what is saved.
+        branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
+        settle_from: Share of the run after which the norms' statistics stay as they are.
         frozen_layers: So many convolutions of the backbone, from the input, stay as they are.
         seed: Of weights and pairs.
         mixture: Kinds of pairs.
@@ -53,7 +54,8 @@ class Recipe:
     weight_decay: float = 1e-4
     clip: float = 5.0
     average: float = 0.998
-    batch_norm: bool = True
+    branches: bool = True
+    settle_from: float = 0.5
     frozen_layers: int = 0
     seed: int = 1
     mixture: Mixture = field(default_factory=Mixture)
@@ -103,7 +105,7 @@ RECIPES: Mapping[str, Recipe] = {
         learning_rate=1e-3,
         warmup_pairs=3_000,
         decay_from=0.42,
-        batch_norm=False,
+        branches=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
         still=replace(_FAR, wild=0.3, wild_rotation_deg=80.0, bend=0.25),
@@ -135,7 +137,7 @@ RECIPES: Mapping[str, Recipe] = {
         warmup_pairs=400,
         decay_from=0.2,
         average=0.99,
-        batch_norm=False,
+        branches=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.9),
         track=_GENTLE,
