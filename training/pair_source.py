@@ -7,7 +7,8 @@ from siamedge.training.crops import CropStore
 from siamedge.training.cutouts import Outlines
 from siamedge.training.loader import batches
 from siamedge.training.pairs import Batch, PairMaker
-from siamedge.training.recipes import Recipe, RunRecipe
+from siamedge.training.recipes import RunRecipe
+from siamedge.training.siamfc_recipe import AnyRecipe
 from siamedge.training.synthetic import write_synthetic
 from siamedge.training.teacher import Teacher
 
@@ -34,7 +35,7 @@ class PairSource:
         teacher: Adds its view to every batch.
     """
 
-    def __init__(self, recipe: Recipe, store: CropStore, out: Path, teacher: Teacher | None = None) -> None:
+    def __init__(self, recipe: AnyRecipe, store: CropStore, out: Path, teacher: Teacher | None = None) -> None:
         self._recipe, self._store, self._teacher = recipe, store, teacher
         self._outlines = Outlines(out / "outlines.jsonl")
 

@@ -25,6 +25,7 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
+from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, save_siamfc
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
 from siamedge.runtime.synthetic import SyntheticSource
@@ -212,7 +213,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
         (("a",), "missing option '-o' / '--out'", "siamedge train --help", 2),
         (
             ("--out", "new", "--recipe", "quick"),
-            "invalid value for '--recipe': 'quick' is unknown; choose one of default, smoke, finetune",
+            "invalid value for '--recipe': 'quick' is unknown; choose one of default, smoke, finetune, siamfc-narrow",
             "siamedge train --help",
             2,
         ),
@@ -232,6 +233,18 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
             ("a", "--out", "new", "--recipe", "default"),
             "recipe 'default' keeps its first 3 layers as they are: it needs weights",
             "--init default, or --init WEIGHTS",
+            1,
+        ),
+        (
+            ("--out", "new", "--recipe", "siamfc-narrow"),
+            "recipe 'siamfc-narrow' needs data",
+            "siamedge train VIDEO_OR_FOLDER... --out FOLDER",
+            1,
+        ),
+        (
+            ("a", "--out", "new", "--recipe", "siamfc-narrow", "--teacher", "t.pth"),
+            "recipe 'siamfc-narrow' learns from no teacher",
+            "train it without --teacher",
             1,
         ),
         (
@@ -258,6 +271,20 @@ def test_a_teacher_that_cannot_teach_is_told(siamedge: Run, recordings: Path, we
     assert siamedge(*asked, shared_path("models/nanotrack/nanotrackv3.pth")) == refused(
         "the network's template, search and stride are (64, 128, 16) px, the teacher needs (128, 256, 16)",
         "train it without --teacher",
+    )
+
+
+def test_weights_of_the_other_family_are_told(siamedge: Run, recordings: Path, weights: Path) -> None:
+    save_siamfc(SiamFC(SiamFCConfig(widths=(4, 8, 8, 12, 6))), Path("narrow.safetensors"))
+    here = Path.cwd()
+    asked = ("train", recordings, "--out", "new")
+    assert siamedge(*asked, "--recipe", "siamfc-narrow", "--init", weights) == refused(
+        f"{here}/{weights}: not a siamfc-alexnet checkpoint: backbone.conv1.0.weight is missing",
+        "recipe 'siamfc-narrow' starts from SiamFC weights, or from none",
+    )
+    assert siamedge(*asked, "--init", "narrow.safetensors") == refused(
+        f"{here}/narrow.safetensors: SiamFC weights, and recipe 'finetune' trains Dart",
+        "--recipe siamfc-narrow goes on from them",
     )
 
 
