@@ -255,9 +255,10 @@ def test_a_short_training_exports_and_tracks_a_clip(tmp_path: Path) -> None:
     bundle = tmp_path / "small.siamedge"
     write_calibration((fixed,), result.weights.with_suffix(".calibration.npz"))
     export_bundle(ExportRequest(bundle, checkpoint=result.weights, formats=("onnx",), precisions=("fp32", "int8")))
+    # Fresh weights get .67 to .76 here (four seeds), so this shows that what was trained still tracks when exported;
+    # that it learned is what the pairs above show.
     clip = SyntheticSource(frames=60)
     for precision in ("fp32", "int8"):
         steps = follow(bundle, "synthetic:?frames=60", clip.box_at(0), precision=precision)
         overlaps = [intersection_over_union(step.result.box, clip.box_at(step.frame.index)) for step in steps]
-        print(np.round(overlaps, 2), np.mean(overlaps))
-        assert np.mean(overlaps[1:30]) > 0.5
+        assert np.mean(overlaps) > 0.6
