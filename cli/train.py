@@ -50,7 +50,10 @@ def train(
         ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="nanotrackv3.pth as published, to learn from its features and scores too.")
+        Path | None,
+        typer.Option(
+            help="nanotrackv3.pth as published, to learn from its features and scores too; not for siamfc-narrow."
+        ),
     ] = None,
     pairs: Annotated[int | None, typer.Option(min=1, help="Length of the run; default: the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, as it was started.")] = False,

@@ -27,8 +27,8 @@ from siamedge.training.loop import TrainResult, train
 from siamedge.training.material import Material, gather, held_out_crops
 from siamedge.training.run import Progress, TrainingRun
 from siamedge.training.settings import DEFAULT, Settings
-from siamedge.training.siamfc_judge import fit_siamfc, judge_siamfc
-from siamedge.training.siamfc_loop import train_siamfc
+from siamedge.training.siamfc_judge import judge_siamfc
+from siamedge.training.siamfc_loop import fit_siamfc, train_siamfc
 from siamedge.training.siamfc_recipe import ALL_RECIPES, AnyRecipe, SiamFCRecipe
 from siamedge.training.siamfc_run import SiamFCProgress, SiamFCRun
 from siamedge.training.teacher import check_teacher

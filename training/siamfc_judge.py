@@ -1,15 +1,10 @@
-"""What a SiamFC makes of fixed pairs, and whether a run can start from some weights."""
-
-from dataclasses import replace
-from pathlib import Path
+"""What a SiamFC makes of fixed pairs."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siamedge.export.checkpoints import read_checkpoint
-from siamedge.export.families.siamfc import SiamFC, read_siamfc
-from siamedge.runtime.errors import ExportError, SourceError
+from siamedge.export.families.siamfc import SiamFC
 from siamedge.runtime.params import SiamFCParams
 from siamedge.training.fixed_pairs import FixedPairs, Judgement
 from siamedge.training.losses import overlap
@@ -57,21 +52,3 @@ def overlap_at_peak(response: Tensor, boxes: Tensor) -> Tensor:
     found = PARAMS.search_px / 2 + peak * PARAMS.stride / PARAMS.response_up
     error, half = found - boxes[:, :2], boxes[:, 2:] / 2
     return overlap(torch.cat([half - error, half + error], 1), torch.cat([half, half], 1))[0]
-
-
-def fit_siamfc(recipe: SiamFCRecipe, init: Path | None, teacher: Path | None) -> SiamFCRecipe:
-    """Make a recipe fit for the weights that it starts from: their widths are kept and the classes are skipped.
-
-    Raises:
-        SourceError: There is a teacher, which this recipe cannot learn from.
-        ExportError: The weights are not SiamFC's.
-    """
-    if teacher is not None:
-        raise SourceError(f"recipe {recipe.name!r} learns from no teacher", hint="train it without --teacher")
-    if init is None:
-        return recipe
-    try:
-        return replace(recipe, network=read_siamfc(read_checkpoint(init)).config, class_share=0.0)
-    except ExportError as error:
-        hint = f"recipe {recipe.name!r} starts from SiamFC weights, or from none"
-        raise ExportError(f"{init}: {error}", hint=hint) from error

@@ -1,12 +1,14 @@
 """Running the SiamFC recipe from crops to weights."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.siamfc import SiamFC, read_siamfc
+from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.training.classification import ClassBatch, ClassMaker
 from siamedge.training.loader import batches
 from siamedge.training.loop import TrainResult
@@ -14,6 +16,24 @@ from siamedge.training.pair_source import PairSource, open_store
 from siamedge.training.pairs import Batch
 from siamedge.training.siamfc_recipe import SiamFCRecipe
 from siamedge.training.siamfc_run import SiamFCProgress, SiamFCRun
+
+
+def fit_siamfc(recipe: SiamFCRecipe, init: Path | None, teacher: Path | None) -> SiamFCRecipe:
+    """Make a recipe fit for the weights that it starts from: their widths are kept and the classes are skipped.
+
+    Raises:
+        SourceError: There is a teacher, which this recipe cannot learn from.
+        ExportError: The weights are not SiamFC's.
+    """
+    if teacher is not None:
+        raise SourceError(f"recipe {recipe.name!r} learns from no teacher", hint="train it without --teacher")
+    if init is None:
+        return recipe
+    try:
+        return replace(recipe, network=read_siamfc(read_checkpoint(init)).config, class_share=0.0)
+    except ExportError as error:
+        hint = f"recipe {recipe.name!r} starts from SiamFC weights, or from none"
+        raise ExportError(f"{init}: {error}", hint=hint) from error
 
 
 def train_siamfc(

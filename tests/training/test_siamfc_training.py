@@ -25,8 +25,8 @@ from siamedge.training.fixed_pairs import drawn_pairs
 from siamedge.training.job import write_calibration
 from siamedge.training.loop import TrainResult
 from siamedge.training.pairs import Batch
-from siamedge.training.siamfc_judge import fit_siamfc, judge_siamfc, overlap_at_peak
-from siamedge.training.siamfc_loop import train_siamfc
+from siamedge.training.siamfc_judge import judge_siamfc, overlap_at_peak
+from siamedge.training.siamfc_loop import fit_siamfc, train_siamfc
 from siamedge.training.siamfc_loss import balanced_logistic, make_labels, share_found
 from siamedge.training.siamfc_recipe import ALL_RECIPES, SiamFCRecipe
 from siamedge.training.siamfc_run import SiamFCRun

@@ -25,7 +25,7 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
-from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, save_siamfc
+from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, read_siamfc, save_siamfc
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
 from siamedge.runtime.synthetic import SyntheticSource
@@ -285,6 +285,28 @@ def test_weights_of_the_other_family_are_told(siamedge: Run, recordings: Path, w
     assert siamedge(*asked, "--init", "narrow.safetensors") == refused(
         f"{here}/narrow.safetensors: SiamFC weights, and recipe 'finetune' trains Dart",
         "--recipe siamfc-narrow goes on from them",
+    )
+
+
+def test_siamfc_goes_on_from_siamfc_weights(siamedge: Run, recordings: Path) -> None:
+    config = SiamFCConfig(widths=(4, 8, 8, 12, 6), response_scale=0.01)
+    save_siamfc(SiamFC(config), Path("old.safetensors"))
+    asked = ("--recipe", "siamfc-narrow", "--init", "old.safetensors", "--out", "siamfc", "--pairs", "64")
+    trained = siamedge("train", recordings, *asked)
+    assert (trained.code, trained.stderr) == (0, "recordings: first; held out: second\n")
+    assert re.search(r"second +[\d.]+ +[\d.]+ +[+-][\d.]+", trained.stdout)
+    assert {look.name for look in read_judgements(Path("siamfc/fixed.csv"))} == {"drawn", "held-out recordings"}
+    assert read_siamfc(read_checkpoint(Path("siamfc/weights.safetensors"))).config == config
+    assert CalibrationSet.load(Path("siamfc/weights.calibration.npz")).searches.shape[1:] == (255, 255, 3)
+
+
+def test_recordings_that_are_too_few_to_be_classes_are_told(siamedge: Run, recordings: Path) -> None:
+    assert siamedge("train", recordings, "--recipe", "siamfc-narrow", "--out", "few") == Outcome(
+        1,
+        "",
+        "recordings: first; held out: second\n"
+        "siamedge: 0 class(es) with at least 20 crops, 2 are needed to learn from\n"
+        "  try: give more data, or --init SIAMFC_WEIGHTS, which skips the classes\n",
     )
 
 
