@@ -70,12 +70,14 @@ class Recipe(RunRecipe):
 
     Args:
         network: The network to train.
-        batch_norm: Train with batch norm; it is folded into the convolutions in what is saved.
+        branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
+        settle_from: Share of the run after which the norms' statistics stay as they are.
         losses: Weights of the losses.
     """
 
     network: DartConfig = field(default_factory=DartConfig)
-    batch_norm: bool = True
+    branches: bool = True
+    settle_from: float = 0.5
     losses: LossWeights = field(default_factory=LossWeights)
 
 
@@ -112,7 +114,7 @@ RECIPES: Mapping[str, Recipe] = {
         learning_rate=1e-3,
         warmup_pairs=3_000,
         decay_from=0.42,
-        batch_norm=False,
+        branches=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
         still=replace(_FAR, wild=0.3, wild_rotation_deg=80.0, bend=0.25),
@@ -144,7 +146,7 @@ RECIPES: Mapping[str, Recipe] = {
         warmup_pairs=400,
         decay_from=0.2,
         average=0.99,
-        batch_norm=False,
+        branches=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.9),
         track=_GENTLE,
