@@ -40,7 +40,7 @@ class RunRecipe:
     """
 
     name: str
-    pairs: int = 600_000
+    pairs: int = 400_000
     epoch_pairs: int = 40_000
     batch: int = 32
     learning_rate: float = 2e-3
@@ -109,16 +109,14 @@ RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         "default",
         network=_DEFAULT_NETWORK,
-        pairs=600_000,
-        epoch_pairs=60_000,
-        learning_rate=1e-3,
+        pairs=400_000,
+        epoch_pairs=400_000,
+        learning_rate=2e-3,
         warmup_pairs=3_000,
-        decay_from=0.42,
-        branches=False,
-        frozen_layers=3,
+        decay_from=0.2,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
-        still=replace(_FAR, wild=0.3, wild_rotation_deg=80.0, bend=0.25),
-        track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=70.0, bend=0.15),
+        still=replace(_FAR, wild=0.3, wild_rotation_deg=150.0, bend=0.25),
+        track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=150.0, bend=0.15),
         appearance=Appearance(low_resolution=0.4, motion_blur=0.25),
         losses=LossWeights(features=0.5),
         holdout=_VALIDATION,
