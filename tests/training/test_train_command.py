@@ -26,10 +26,13 @@ from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, read_siamfc, save_siamfc
+from siamedge.runtime.errors import SourceError
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
 from siamedge.runtime.synthetic import SyntheticSource
 from siamedge.training.fixed_pairs import read_judgements
+from siamedge.training.job import prepare
+from siamedge.training.settings import Settings
 
 TINY = DartConfig(
     layers=((8, 2), (16, 2), (24, 2), (24, 2)),
@@ -230,12 +233,6 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
             1,
         ),
         (
-            ("a", "--out", "new", "--recipe", "default"),
-            "recipe 'default' keeps its first 3 layers as they are: it needs weights",
-            "--init default, or --init WEIGHTS",
-            1,
-        ),
-        (
             ("--out", "new", "--recipe", "siamfc-narrow"),
             "recipe 'siamfc-narrow' needs data",
             "siamedge train VIDEO_OR_FOLDER... --out FOLDER",
@@ -260,6 +257,12 @@ def test_what_cannot_be_trained_is_told_in_one_line(
 ) -> None:
     assert siamedge("train", *arguments) == refused(message, hint, code)
     assert not Path("new").exists()
+
+
+def test_a_recipe_that_keeps_layers_needs_weights() -> None:
+    message = r"^recipe 'finetune' keeps its first 3 layers as they are: it needs weights$"
+    with pytest.raises(SourceError, match=message):
+        prepare(Settings("finetune", data=("a",)), Path("new"))
 
 
 def test_a_teacher_that_cannot_teach_is_told(siamedge: Run, recordings: Path, weights: Path) -> None:
