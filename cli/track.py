@@ -20,7 +20,7 @@ from siamedge.cli.live import (
     watched,
 )
 from siamedge.cli.progress import Status
-from siamedge.runtime.backends import BACKENDS, MODES, PRECISIONS
+from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS, MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,13 @@ def track(
         str | None, typer.Option(help="The target in the first frame: x,y,w,h in pixels; synthetic: knows its own.")
     ] = None,
     backend: Annotated[str | None, typer.Option(help="onnxruntime, tflite or openvino; default: chosen.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8; default: what the bundle says.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, int8 or bf16; default: what the bundle says.")
+    ] = None,
     device: Annotated[str, typer.Option(help="The backend's name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the backend; default: 1, or as tuned.")] = None,
     mode: Annotated[
         str, typer.Option(help="reference: as published; opencv: what cv2.TrackerNano computes (NanoTrack v1, v2).")
@@ -75,7 +80,7 @@ def track(
 ) -> None:
     """Follow a target and say where it is in every frame."""
     box = parse_box(init) if init is not None else None
-    wanted = parse_choice(precision, PRECISIONS, "--precision") if precision is not None else None
+    wanted = parse_choice(precision, ALL_PRECISIONS, "--precision") if precision is not None else None
     if backend is not None:
         parse_choice(backend, list(BACKENDS), "--backend")
     in_mode = parse_choice(mode, MODES, "--mode")
@@ -97,7 +102,7 @@ def track(
     from siamedge.runtime.sources import open_source
 
     opened = Bundle.open(bundle)
-    picked = choose(opened, Wanted(backend, wanted, device, threads), is_explained=explain)
+    picked = choose(opened, Wanted(backend, wanted, device, threads, allow_fallback), is_explained=explain)
     if web is not None:
         serve_page(
             opened, picked, source=source, options=options, address=web, reacquire=reacquire, is_updated=update_template

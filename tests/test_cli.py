@@ -98,7 +98,7 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
         ),
         (
             ("track", "a.siamedge", "--source", "0", "--precision", "fp32,int8"),
-            "invalid value for '--precision': 'fp32,int8' is unknown; choose one of fp32, fp16, int8",
+            "invalid value for '--precision': 'fp32,int8' is unknown; choose one of fp32, fp16, int8, bf16",
             "siamedge track",
         ),
         (
@@ -108,7 +108,7 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
         ),
         (
             ("export", "--precisions", ","),
-            "invalid value for '--precisions': the list is empty; choose from fp32, fp16, int8",
+            "invalid value for '--precisions': the list is empty; choose from fp32, fp16, int8, bf16",
             "siamedge export",
         ),
     ],
