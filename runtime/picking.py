@@ -181,10 +181,11 @@ class TrackerMaker:
     Args:
         bundle: Opened.
         choice: What to load; at the first call, not here.
+        cache: See load_sessions.
     """
 
-    def __init__(self, bundle: Bundle, choice: Candidate) -> None:
-        self._bundle, self._choice = bundle, choice
+    def __init__(self, bundle: Bundle, choice: Candidate, cache: CompiledCache | None = None) -> None:
+        self._bundle, self._choice, self._cache = bundle, choice, cache
         self._loaded: tuple[weakref.ref[Session], weakref.ref[Session]] | None = None
 
     def __call__(self) -> Tracker:
@@ -196,7 +197,7 @@ class TrackerMaker:
         """
         template, search = (held() for held in self._loaded) if self._loaded else (None, None)
         if template is None or search is None:
-            template, search = load_sessions(self._bundle, self._choice)
+            template, search = load_sessions(self._bundle, self._choice, self._cache)
             self._loaded = weakref.ref(template), weakref.ref(search)
         family = self._bundle.manifest.tracker.family
         return make_tracker(family, template, search, params_of(self._bundle, self._choice))

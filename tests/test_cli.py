@@ -262,6 +262,34 @@ def test_json_lines_have_the_promised_keys_from_the_first_frame_on(siamedge: Run
     )
 
 
+def test_several_targets_are_numbered_and_followed_as_if_each_were_alone(
+    siamedge: Run, default_bundle: Path, tmp_path: Path
+) -> None:
+    inits = ("50.25,100.125,54,40", "180,60,40,60")
+    together = siamedge(
+        "track", default_bundle, "--source", SCENE, "--json", "--output", "a.mp4",
+        *(word for init in inits for word in ("--init", init)),
+    )  # fmt: skip
+    assert together.code == 0
+    lines = [json.loads(line) for line in together.stdout.splitlines()]
+    assert [line["target"] for line in lines] == [1, 2] * 4
+    assert re.match(r"4 frames.* on CPU, [\d.]+ ms a frame \(median in the tracker\)\nwrote a.mp4\n", together.stderr)
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    for number, init in enumerate(inits, start=1):
+        alone = siamedge("track", default_bundle, "--source", SCENE, "--json", "--init", init)
+        expected = [json.loads(line) for line in alone.stdout.splitlines()]
+        found = [line for line in lines if line["target"] == number]
+        for key in ("frame", "box", "score", "state"):
+            assert [line[key] for line in found] == [line[key] for line in expected]
+
+
+def test_what_knows_one_target_refuses_several(siamedge: Run, default_bundle: Path) -> None:
+    two = ("--init", "1,2,30,40", "--init", "100,80,30,40")
+    found = siamedge("track", default_bundle, "--source", SCENE, *two, "--mqtt", "mqtt://127.0.0.1/boxes")
+    assert (found.code, found.stdout) == (2, "")
+    assert "--mqtt is for one target" in found.stderr
+
+
 def test_without_json_standard_output_stays_empty(siamedge: Run, default_bundle: Path, tmp_path: Path) -> None:
     found = siamedge("track", default_bundle, "--source", SCENE, "--output", "a.mp4", "--explain")
     assert (found.code, found.stdout) == (0, "")
