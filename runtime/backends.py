@@ -14,7 +14,7 @@ FORMATS: tuple[Format, ...] = ("onnx", "tflite", "openvino")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 """Those that files are written in."""
 ALL_PRECISIONS: tuple[Precision, ...] = (*PRECISIONS, "bf16")
-"""bf16: the fp32 file, whose float operators OpenVINO computes in bfloat16 on a processor that has it."""
+"""bf16: the fp32 file, whose search graph OpenVINO computes in bfloat16 on a processor that has it."""
 Mode = Literal["reference", "opencv"]
 MODES: tuple[Mode, ...] = ("reference", "opencv")
 """Whose tracker runs on the network: the published one, or cv2.TrackerNano's."""
@@ -110,6 +110,11 @@ def reason_against(backend: Backend, precision: Precision, device: str) -> str |
     if reason := backend.unavailable(device):
         return reason
     return backend.lacks(precision, device) if isinstance(backend, SelectiveBackend) else None
+
+
+def template_precision(precision: Precision) -> Precision:
+    """What the template graph computes in; it runs once a target, and bf16 would cost it accuracy for nothing."""
+    return "fp32" if precision == "bf16" else precision
 
 
 def get_backend(name: str) -> Backend:

@@ -3,7 +3,16 @@
 import weakref
 from dataclasses import dataclass, replace
 
-from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS, Mode, Precision, Session, get_backend, reason_against
+from siamedge.runtime.backends import (
+    ALL_PRECISIONS,
+    BACKENDS,
+    Mode,
+    Precision,
+    Session,
+    get_backend,
+    reason_against,
+    template_precision,
+)
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.cache import CachingBackend, CompiledCache
 from siamedge.runtime.errors import BackendError
@@ -139,7 +148,10 @@ def load_sessions(bundle: Bundle, choice: Candidate, cache: CompiledCache | None
     backend = get_backend(choice.backend)
     if cache is not None and isinstance(backend, CachingBackend):
         backend = backend.with_cache(cache)
-    template = bundle.load(bundle.find("template", backend.format, choice.precision))
+    template = replace(
+        bundle.load(bundle.find("template", backend.format, choice.precision)),
+        precision=template_precision(choice.precision),
+    )
     search = bundle.load(bundle.find("search", backend.format, choice.precision))
     return (
         backend.load(template, device=choice.device, threads=choice.threads),
