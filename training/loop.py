@@ -1,6 +1,5 @@
 """Running a recipe from crops to weights."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ import torch
 from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, load_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
-from siamedge.training.batchnorm import with_batch_norm
+from siamedge.training.branches import with_branches
 from siamedge.training.crops import CropStore
 from siamedge.training.cutouts import Outlines
+from siamedge.training.growing import grown
 from siamedge.training.loader import batches
 from siamedge.training.pairs import Batch, PairMaker
 from siamedge.training.recipes import Recipe
@@ -20,15 +20,13 @@ from siamedge.training.run import ProgressHandler, TrainingRun, as_input
 from siamedge.training.synthetic import write_synthetic
 from siamedge.training.teacher import Teacher
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
     """What a run left behind.
 
     Attributes:
-        weights: safetensors, fp32, batch norm folded, config in the metadata.
+        weights: safetensors, fp32, branches folded, config in the metadata.
         log: CSV, a row every `log_every` steps.
         pairs: Seen, those before a resume included.
         loss: Mean over the steps of the last row.
@@ -58,7 +56,7 @@ def train(
         recipe: What to do.
         dataset_root: One or more folders of crops (crops.py says in which form); none for a recipe that draws its own.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
-        init: Weights to start from; what they lack (a new head) is drawn at random.
+        init: Weights to start from; what they lack (a new head, more channels) is drawn at random.
         teacher: The published nanotrackv3.pth, to learn from its features and scores too.
         resume: Go on from out/checkpoint.pt if it is there.
         on_progress: Called every `log_every` steps.
@@ -136,11 +134,8 @@ def _tracker_notes(init: Path | None) -> dict[str, str]:
 
 def _start_network(recipe: Recipe, init: Path | None, maker: PairMaker) -> Dart:
     torch.manual_seed(recipe.seed)
-    network = Dart(recipe.network)
-    if init is not None:
-        missing, unexpected = network.load_state_dict(load_dart(init).state_dict(), strict=False)
-        _log.info("from %s: drawn at random: %s; unused: %s", init, missing, unexpected)
-    if not recipe.batch_norm:
+    network = Dart(recipe.network) if init is None else grown(load_dart(init), recipe.network)
+    if not recipe.branches:
         return network.train()
     batch = maker.batch(0, 32)
-    return with_batch_norm(network, as_input(batch.templates), as_input(batch.searches))
+    return with_branches(network, as_input(batch.templates), as_input(batch.searches))

@@ -25,7 +25,8 @@ class Recipe:
         weight_decay: Of AdamW.
         clip: Largest gradient norm.
         average: Decay of the weight average, which is what is evaluated and saved.
-        batch_norm: Train with batch norm; it is folded into the convolutions in what is saved.
+        branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
+        settle_from: Share of the run after which the norms' statistics stay as they are.
         frozen_layers: So many convolutions of the backbone, from the input, stay as they are.
         seed: Of weights and pairs.
         mixture: Kinds of pairs.
@@ -44,7 +45,7 @@ class Recipe:
 
     name: str
     network: DartConfig = field(default_factory=DartConfig)
-    pairs: int = 600_000
+    pairs: int = 400_000
     epoch_pairs: int = 40_000
     batch: int = 32
     learning_rate: float = 2e-3
@@ -53,7 +54,8 @@ class Recipe:
     weight_decay: float = 1e-4
     clip: float = 5.0
     average: float = 0.998
-    batch_norm: bool = True
+    branches: bool = True
+    settle_from: float = 0.5
     frozen_layers: int = 0
     seed: int = 1
     mixture: Mixture = field(default_factory=Mixture)
@@ -98,16 +100,14 @@ RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         "default",
         network=_DEFAULT_NETWORK,
-        pairs=600_000,
-        epoch_pairs=60_000,
-        learning_rate=1e-3,
+        pairs=400_000,
+        epoch_pairs=400_000,
+        learning_rate=2e-3,
         warmup_pairs=3_000,
-        decay_from=0.42,
-        batch_norm=False,
-        frozen_layers=3,
+        decay_from=0.2,
         mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
-        still=replace(_FAR, wild=0.3, wild_rotation_deg=80.0, bend=0.25),
-        track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=70.0, bend=0.15),
+        still=replace(_FAR, wild=0.3, wild_rotation_deg=150.0, bend=0.25),
+        track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=150.0, bend=0.15),
         appearance=Appearance(low_resolution=0.4, motion_blur=0.25),
         losses=LossWeights(features=0.5),
         holdout=_VALIDATION,
@@ -135,7 +135,7 @@ RECIPES: Mapping[str, Recipe] = {
         warmup_pairs=400,
         decay_from=0.2,
         average=0.99,
-        batch_norm=False,
+        branches=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.9),
         track=_GENTLE,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from siamedge.export.families.dart import Dart, save_dart
-from siamedge.training.batchnorm import folded
+from siamedge.training.branches import folded, settle
 from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from siamedge.training.distillation import Distiller, score_loss
 from siamedge.training.losses import Losses, dart_losses
@@ -68,7 +68,7 @@ class TrainingRun:
 
     @property
     def weights(self) -> Path:
-        """The averaged weights, batch norm folded."""
+        """The averaged weights, branches folded."""
         return self.out / "weights.safetensors"
 
     @property
@@ -93,6 +93,8 @@ class TrainingRun:
         rate = learning_rate(self.recipe, self.pairs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self.pairs >= self.recipe.settle_from * self.recipe.pairs:
+            settle(self.network)
         losses = self.losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
