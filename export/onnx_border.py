@@ -94,12 +94,15 @@ def attributes(node: "NodeProto") -> dict[str, Any]:
 
 
 def is_groupable(stem: Stem, crop: TensorSpec) -> bool:
-    """Whether groups of pixels fit the crop and the convolution's stride."""
-    found = attributes(stem.convolution)
+    """Whether groups of pixels fit the crop, and the convolution gives a pixel for each step of its stride."""
+    found, width = attributes(stem.convolution), crop.shape[2]
     is_plain = found.get("group", 1) == 1 and set(found.get("dilations", (1,))) == {1}
     is_plain = is_plain and found.get("auto_pad", b"NOTSET") == b"NOTSET"
-    has_strides = PIXELS % found.get("strides", (1, 1))[1] == 0
-    return is_plain and has_strides and "pads" in found and crop.shape[2] % PIXELS == 0
+    if not is_plain or not {"kernel_shape", "strides", "pads"} <= found.keys():
+        return False
+    (_, left, _, right), across = found["pads"], found["strides"][1]
+    pixels = (width + left + right - found["kernel_shape"][1]) // across + 1
+    return bool(width % PIXELS == PIXELS % across == 0 and pixels == width // across)
 
 
 def group_pixels(model: "ModelProto", stem: Stem, crop: TensorSpec) -> None:

@@ -20,7 +20,7 @@ def constant(name: str, values: Any, dtype: type) -> Any:
     return onnx.numpy_helper.from_array(np.asarray(values, dtype), name)
 
 
-def stem_model(side: int = SIDE, stride: int = 2) -> Any:
+def stem_model(side: int = SIDE, stride: int = 2, pad: int = 1) -> Any:
     """One quantized convolution and its ReLU on a uint8 crop, as ONNX Runtime's quantizer writes them."""
     make, rng = onnx.helper.make_node, np.random.default_rng(0)
     nodes = [
@@ -28,7 +28,9 @@ def stem_model(side: int = SIDE, stride: int = 2) -> Any:
         make("DequantizeLinear", ["planes", "in_scale", "in_zero"], ["x"], name="dx"),
         make("DequantizeLinear", ["w", "w_scale", "w_zero"], ["wf"], name="dw", axis=0),
         make("DequantizeLinear", ["b", "b_scale", "b_zero"], ["bf"], name="db", axis=0),
-        make("Conv", ["x", "wf", "bf"], ["y"], name="conv", kernel_shape=(3, 3), pads=(1,) * 4, strides=(stride,) * 2),
+        make(
+            "Conv", ["x", "wf", "bf"], ["y"], name="conv", kernel_shape=(3, 3), pads=(pad,) * 4, strides=(stride,) * 2
+        ),
         make("Relu", ["y"], ["r"], name="r"),
         make("QuantizeLinear", ["r", "out_scale", "out_zero"], ["q"], name="q"),
         make("DequantizeLinear", ["q", "out_scale", "out_zero"], ["out"], name="dq"),
@@ -43,7 +45,8 @@ def stem_model(side: int = SIDE, stride: int = 2) -> Any:
         constant("out_scale", 0.05, np.float32), constant("out_zero", 3, np.uint8),
     ]  # fmt: skip
     crop = onnx.helper.make_tensor_value_info("search", onnx.TensorProto.UINT8, (1, side, side, 3))
-    output = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, (1, 5, side // stride, side // stride))
+    pixels = (side + 2 * pad - 3) // stride + 1
+    output = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, (1, 5, pixels, pixels))
     graph = onnx.helper.make_graph(nodes, "stem", [crop], [output], constants)
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
 
@@ -65,8 +68,10 @@ def test_a_quantized_stem_reads_groups_of_pixels_and_gives_the_same(stride: int)
     assert len(np.unique(found)) > 10
 
 
-def test_a_crop_that_is_no_multiple_of_four_wide_stays() -> None:
-    model, crop = stem_model(side=18), TensorSpec("search", (1, 18, 18, 3), "uint8", "NHWC")
+@pytest.mark.parametrize(("side", "pad"), [(18, 1), (16, 0)])
+def test_a_crop_that_groups_do_not_fit_stays(side: int, pad: int) -> None:
+    """Its width is no multiple of four, or the convolution gives fewer pixels than steps."""
+    model, crop = stem_model(side=side, pad=pad), TensorSpec("search", (1, side, side, 3), "uint8", "NHWC")
     before = model.SerializeToString()
     assert fit_border(model, crop) == crop
     assert model.SerializeToString() == before
