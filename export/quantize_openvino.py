@@ -16,6 +16,7 @@ METHODS: Mapping[CalibrationMethod, str | None] = {
     "default": None,
     "minmax": "MINMAX",
     "mean_minmax": "MEAN_MINMAX",
+    "percentile": "MEAN_QUANTILE",
 }
 """Name in NNCF's RangeEstimatorParametersSet; None: NNCF chooses by operator."""
 MIN_ELEMENTS = 1024
