@@ -16,11 +16,14 @@ METHODS: Mapping[CalibrationMethod, str | None] = {
     "default": None,
     "minmax": "MINMAX",
     "mean_minmax": "MEAN_MINMAX",
+    "percentile": "MEAN_QUANTILE",
 }
 """Name in NNCF's RangeEstimatorParametersSet; None: NNCF chooses by operator."""
 MIN_ELEMENTS = 1024
 """In a mixed model smaller weights stay float: the layers that widen them take more bytes of XML than are saved."""
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
+BORDER_OPS = ("Convert", "Transpose", "Subtract", "Multiply")
+"""Between a crop and the first operator of a network."""
 
 
 def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
@@ -100,6 +103,19 @@ def channel_axes(operator: Any) -> tuple[int, ...]:
     if kind == "MatMul":
         return (0,) if operator.get_attributes()["transpose_b"] else (1,)
     return (0, 1) if kind == "GroupConvolution" else (0,)
+
+
+def is_quantized_at(model: Any, name: str) -> bool:
+    """Whether an input of an OpenVINO model is quantized before anything but layout and standardisation happens."""
+    readers = model.input(name).get_target_inputs()
+    while len(readers) == 1:
+        operator = next(iter(readers)).get_node()
+        if operator.get_type_name() == "FakeQuantize":
+            return True
+        if operator.get_type_name() not in BORDER_OPS:
+            return False
+        readers = operator.output(0).get_target_inputs()
+    return False
 
 
 def end_operators(model: Any) -> list[str]:
