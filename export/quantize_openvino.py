@@ -29,9 +29,6 @@ BORDER_OPS = ("Convert", "Transpose", "Subtract", "Multiply")
 def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
     """Quantize statically: int8 weights a channel, activations as OpenVINO's CPU wants them.
 
-    Weights take 7 of the 8 bits (NNCF's overflow fix): a processor without VNNI adds two products of 8 bits in 16,
-    where 8-bit weights saturate, so that it computed other outputs than one that has it.
-
     Raises:
         ExportError: NNCF is missing or cannot quantize the model.
     """
@@ -55,6 +52,8 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         patterns=[f"{pattern}.*" for pattern in recipe.exclude],
         validate=False,
     )
+    # Compensated weights lie on the steps of 8 bits.
+    is_narrow = recipe.weight_bits == 7 and recipe.rounding == "nearest"
     preset = nncf.QuantizationPreset.MIXED if recipe.activations == "uint8" else nncf.QuantizationPreset.PERFORMANCE
     with quiet():
         quantized = nncf.quantize(
@@ -65,7 +64,8 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             ignored_scope=ignored,
             fast_bias_correction=True,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                activations_range_estimator_params=activations, overflow_fix=nncf.OverflowFix.ENABLE
+                activations_range_estimator_params=activations,
+                overflow_fix=nncf.OverflowFix.ENABLE if is_narrow else None,
             ),
         )
     return store_int8(quantized, MIN_ELEMENTS)

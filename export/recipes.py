@@ -28,6 +28,8 @@ class Recipe:
             other on the calibration crops (siamedge.export.weight_rounding).
         is_equalised: Neighbouring layers share their scale out before anything else (siamedge.export.equalisation).
         weights: Type of the weights.
+        weight_bits: Of OpenVINO's weights; with 7, sums of two products fit 16 bits, which is all that a processor
+            without VNNI has for them, so that every x86-64 computes the same. 8 where that was not measured.
         activations: Type of the activations; NNCF's are symmetric in int8 and may begin anywhere in uint8. float: only
             the weights are stored in int8, and all computes in float.
     """
@@ -41,6 +43,7 @@ class Recipe:
     rounding: Literal["nearest", "compensated"] = "nearest"
     is_equalised: bool = False
     weights: Literal["int8"] = "int8"
+    weight_bits: Literal[7, 8] = 8
     activations: Literal["int8", "uint8", "float"] = "int8"
 
     @property
@@ -94,7 +97,7 @@ class Operator(NamedTuple):
 
 ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
 AEQ = Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL"))
-NNCF = Recipe("nncf_static_i8", calibration="default")
+NNCF = Recipe("nncf_static_i8", calibration="default", weight_bits=7)
 
 RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF}
 """The default of each format."""
@@ -123,6 +126,7 @@ NANOTRACK_NNCF = replace(
     float_ops=("GroupConvolution", "MatMul", "Multiply", "Add", "ReduceMean", "Sigmoid"),
     exclude=(first_convolutions(24),),
     activations="uint8",
+    weight_bits=8,
 )
 FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ("onnx", "nanotrack"): NANOTRACK_ORT,
@@ -136,7 +140,7 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ),
     ("openvino", "nanotrack"): NANOTRACK_NNCF,
     ("openvino", "nanotrack-v3"): replace(NANOTRACK_NNCF, exclude=(first_convolutions(27),)),
-    ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
+    ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax", weight_bits=8),
 }
 """What does better for one architecture, or for a family of them by the first word of their name.
 
