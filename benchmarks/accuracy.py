@@ -3,6 +3,8 @@
 python benchmarks/accuracy.py ../shared/sequences --bundle NAME.siamedge --checkpoint NAME.pth \
     --backends onnxruntime,tflite,openvino --precisions fp32,int8 \
     --opencv-nano backbone.onnx,head.onnx --output docs/results/accuracy
+
+Rows that stand in --output already, of the same data set and of other trackers, backends or precisions, are kept.
 """
 
 import argparse
@@ -50,7 +52,7 @@ def main() -> None:
     options = parse()
     sequences = open_dataset(options.dataset, options.layout)
     measured = [measure(spec, sequences) for spec in specs(options)]
-    rows = [row(item, measured, sequences, OTB) for item in measured]
+    rows = merged([row(item, measured, sequences, OTB) for item in measured], options)
     frames = sum(len(item) for item in sequences)
     heading = (
         "Made by `python benchmarks/accuracy.py`. "
@@ -65,6 +67,18 @@ def main() -> None:
         content = json.dumps({"dataset": options.dataset.name, "rows": rows}, indent=2, sort_keys=True)
         options.output.with_suffix(".json").write_text(content + "\n")
         options.output.with_suffix(".md").write_text(f"# Tracking accuracy\n\n{table}\n")
+
+
+def merged(rows: list[dict[str, object]], options: argparse.Namespace) -> list[dict[str, object]]:
+    """Put new rows where the same tracker, backend and precision stood, else at the end."""
+    kept = options.output.with_suffix(".json") if options.output else None
+    if kept is None or not kept.exists():
+        return rows
+    before = json.loads(kept.read_text())
+    if before["dataset"] != options.dataset.name:
+        return rows
+    table = {tuple(item[key] for key in HEADER[:3]): item for item in (*before["rows"], *rows)}
+    return list(table.values())
 
 
 def parse() -> argparse.Namespace:

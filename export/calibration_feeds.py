@@ -66,7 +66,16 @@ class FeedReader:
     """Hands out feeds one by one, as ONNX Runtime's calibrator asks for them."""
 
     def __init__(self, feeds: list[Feeds]) -> None:
+        self._all = feeds
         self._feeds: Iterator[Feeds] = iter(feeds)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._all)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Hand out these only."""
+        self._feeds = iter(self._all[start_index:end_index])
 
     def get_next(self) -> Feeds | None:
         """The next feeds, None at the end."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
-from siamedge.export.calibration import CalibrationSet
+from siamedge.export.calibration import CalibrationSet, require_calibration
 from siamedge.export.families.source import SourceNetwork
-from siamedge.export.recipes import Operator, Recipe
+from siamedge.export.preparation import Preparation
+from siamedge.export.recipes import Operator, Recipe, recipe_for
 from siamedge.runtime.backends import Format, Model, Precision
 from siamedge.runtime.tensors import TensorSpec
 
@@ -77,7 +78,50 @@ CONVERTERS: Mapping[Format, str] = {
 }
 
 
-def make_converter(format_name: Format, network: SourceNetwork) -> Converter:
-    """Give the converter of a network to a format; libraries are imported when it converts."""
-    module, attribute = CONVERTERS[format_name].split(":")
-    return cast(Converter, getattr(import_module(module), attribute)(network))
+def make_converter(format_name: Format, network: SourceNetwork, preparation: Preparation | None = None) -> Converter:
+    """Give the converter of a network to a format; libraries are imported when it converts.
+
+    Args:
+        format_name: Which.
+        network: Trained.
+        preparation: Of this network, to share with other formats.
+    """
+    return PreparingConverter(format_name, preparation or Preparation(network))
+
+
+class PreparingConverter:
+    """Converts one network to one format; for int8 in the form that the recipe asks for.
+
+    Args:
+        format_name: Which.
+        preparation: Of the network.
+    """
+
+    def __init__(self, format_name: Format, preparation: Preparation) -> None:
+        self._format: Format = format_name
+        self._preparation = preparation
+        self._by_network: dict[int, Converter] = {}
+
+    def convert(
+        self, precision: Precision, calibration: CalibrationSet | None = None, recipe: Recipe | None = None
+    ) -> ConvertedPair:
+        """Convert both graphs.
+
+        Raises:
+            ExportError: A library is missing, int8 lacks its calibration set, or the conversion fails.
+        """
+        network = self._preparation.network
+        if precision == "int8":
+            recipe = recipe or recipe_for(self._format, network.arch)
+            network = self._preparation.prepare(require_calibration(calibration), recipe)
+        return self._converter(network).convert(precision, calibration, recipe)
+
+    def operators(self) -> tuple[Operator, ...]:
+        """Give the operators of the float search graph in order of execution; preparing renames none."""
+        return self._converter(self._preparation.network).operators()
+
+    def _converter(self, network: SourceNetwork) -> Converter:
+        if id(network) not in self._by_network:
+            module, attribute = CONVERTERS[self._format].split(":")
+            self._by_network[id(network)] = cast(Converter, getattr(import_module(module), attribute)(network))
+        return self._by_network[id(network)]

@@ -1,9 +1,9 @@
 """Looks for an int8 recipe within budget, cheapest first; only what costs accuracy goes back to float.
 
-The order is fixed: the default recipe, the other ways to take ranges, then each of a few groups of operators put back
-to float alone (the sensitivity of each), then the most sensitive groups together, then each of them given back to int8
-where the others suffice, and at last weights in int8 with all arithmetic in float. It stops at the first recipe that
-is within budget.
+The order is fixed: the default recipe, the options of the format (rounding, ranges, equalisation, the template graph
+in fp16; what helps is kept), then each of a few groups of operators put back to float alone (the sensitivity of each),
+then the most sensitive groups together, then each of them given back to int8 where the others suffice, and at last
+weights in int8 with all arithmetic in float. It stops at the first recipe that is within budget.
 """
 
 import re
@@ -15,12 +15,15 @@ from typing import Literal
 
 from siamedge.export.census import Census
 from siamedge.export.formats import ConvertedPair
-from siamedge.export.recipes import CalibrationMethod, Operator, Recipe
+from siamedge.export.recipes import Operator, Option, Recipe
 from siamedge.export.verification import BUDGETS, Budget, Measured
 from siamedge.runtime.manifest import TrackingDrop
 
-Purpose = Literal["default", "calibration", "sensitivity", "exclusion", "return to int8", "weights only"]
-ATTEMPTS = 15
+Purpose = Literal[
+    "default", "rounding", "calibration", "equalisation", "template in fp16", "sensitivity", "exclusion",
+    "return to int8", "weights only",
+]  # fmt: skip
+ATTEMPTS = 18
 QUICK_ATTEMPTS = 5
 GROUPS = 8
 
@@ -130,7 +133,7 @@ def find_int8(
     attempt: Attempt,
     operators: Callable[[], Sequence[Operator]],
     recipe: Recipe,
-    calibrations: Sequence[CalibrationMethod],
+    options: Sequence[Option],
     effort: Effort,
 ) -> Found:
     """Find a recipe within budget.
@@ -139,14 +142,11 @@ def find_int8(
         attempt: Quantizes by a recipe and measures.
         operators: Gives those of the float search graph; asked only if they are needed.
         recipe: To begin with.
-        calibrations: Ways to take ranges that the format has.
+        options: Of the format; a third of the attempts at most go to them.
         effort: How long to look.
     """
     search = Search(attempt, (), effort)
-    first = search.run(recipe, "default")
-    for method in calibrations:
-        if not first.is_within and method != recipe.calibration and search.left > 0:
-            first = min(first, search.run(replace(recipe, calibration=method), "calibration"), key=rank)
+    first = try_options(search, search.run(recipe, "default"), options)
     if first.is_within or search.left < 3:
         return Found(first, tuple(search.trials))
     search.operators = operators()
@@ -157,6 +157,17 @@ def find_int8(
         stored = replace(recipe, activations="float", exclude=())
         chosen = min(chosen, search.run(stored, "weights only"), key=rank)
     return Found(chosen, tuple(search.trials))
+
+
+def try_options(search: Search, first: Trial, options: Sequence[Option]) -> Trial:
+    """Try each option on top of those that helped, until within budget."""
+    most = 1 + max(1, search.effort.attempts // 3)
+    for option in options:
+        if first.is_within or search.left == 0 or len(search.trials) == most:
+            break
+        if (changed := option.apply(first.recipe)) not in [trial.recipe for trial in search.trials]:
+            first = min(first, search.run(changed, option.purpose), key=rank)
+    return first
 
 
 def rank(trial: Trial) -> tuple[bool, float]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.census import take_census
+from siamedge.export.equalisation import equalise_network
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import ConvertedPair, Converter
 from siamedge.export.gate import Effort, Found, Purpose, Trial, find_int8
-from siamedge.export.recipes import OTHER_CALIBRATIONS, Recipe, recipe_for
+from siamedge.export.recipes import OPTIONS, Recipe, recipe_for
 from siamedge.export.verification import Measured
 from siamedge.runtime.backends import Format
 from siamedge.runtime.manifest import QuantizationTrial, TrackingDrop
@@ -71,7 +72,9 @@ def marked(trial: Trial, reason: str) -> Trial:
 def search_int8(bench: Bench, effort: Effort) -> Found:
     """Find the int8 pair of a format."""
     recipe = recipe_for(bench.format, bench.network.arch)
-    return find_int8(bench.attempt, bench.converter.operators, recipe, OTHER_CALIBRATIONS[bench.format], effort)
+    has_pairs = equalise_network(bench.network) is not None
+    options = [item for item in OPTIONS[bench.format] if has_pairs or not item.is_equalised]
+    return find_int8(bench.attempt, bench.converter.operators, recipe, options, effort)
 
 
 def records(found: Found, format_name: Format) -> tuple[QuantizationTrial, ...]:
@@ -83,7 +86,7 @@ def _record(trial: Trial, format_name: Format, *, is_chosen: bool) -> Quantizati
     verification = trial.measured.verification
     return QuantizationTrial(
         format=format_name,
-        recipe=trial.recipe.name,
+        recipe=trial.recipe.label,
         calibration=trial.recipe.calibration,
         purpose=trial.purpose,
         excluded=trial.excluded,

@@ -14,6 +14,7 @@ from siamedge.export.gate import Effort
 from siamedge.export.int8_search import Bench, records, search_int8
 from siamedge.export.opened import opened
 from siamedge.export.packing import check_replaceable, write_bundle
+from siamedge.export.preparation import Preparation
 from siamedge.export.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.tracking_check import TrackingCheck, make_check
@@ -226,8 +227,9 @@ def check_request(request: ExportRequest) -> None:
 
 def _convert(job: Job) -> Iterator[Made]:
     """Make every format and precision, each compared with the source network."""
+    preparation = Preparation(job.network)
     for format_name in job.formats:
-        converter = make_converter(format_name, job.network)
+        converter = make_converter(format_name, job.network, preparation)
         for precision in ALL_PRECISIONS:
             if precision in job.request.precisions and (precision != "bf16" or format_name == "openvino"):
                 job.progress(f"converting to {format_name} {precision}")

@@ -11,8 +11,12 @@ from siamedge.runtime.manifest import Manifest, QuantizationTrial, Verification
 Latencies = Mapping[tuple[Format, Precision], float]
 FLOAT_MARK = "in float: "
 """Precedes the names in the note of an artifact that is partly float."""
-LAST_CELL = "td:last-child, th:last-child { text-align: left; white-space: normal; min-width: 16em; }\n"
-"""The one with the reasons is long: let it have several lines."""
+CELLS = """
+th, td { vertical-align: top; padding: 5px 9px; } th { white-space: normal; vertical-align: bottom; }
+td:first-child { white-space: normal; min-width: 9em; }
+.reasons td:last-child, .reasons th:last-child { text-align: left; white-space: normal; min-width: 13em; }
+"""
+"""Names and reasons are long: they have several lines, so that a table fits a screen."""
 NO_SENSITIVITY = (
     "<p>No operator had to be tried in float: an earlier recipe is within budget, or no more were allowed.</p>"
 )
@@ -37,13 +41,13 @@ def to_html(manifest: Manifest, measured: tuple[Measured, ...]) -> str:
         "<h2>What was made</h2>",
         "<p>Time is CPU time of the search graph on one thread of the machine that exported. A precision that is not "
         "at least 10&nbsp;% faster than a more precise one is not recommended.</p>",
-        table(
+        _with_reasons(
             ["model", "KiB", "of fp32", "peak", "box px", "ms", "lost below", "verdict", "recommended"],
             list(_models(manifest, times)),
         ),
         *(part for name in FORMATS for part in _search(manifest, name)),
     ]
-    return PAGE.format(title=escape(title), style=STYLE + LAST_CELL, body="\n".join(parts))
+    return PAGE.format(title=escape(title), style=STYLE + CELLS, body="\n".join(parts))
 
 
 def _models(manifest: Manifest, times: Latencies) -> Iterator[list[str]]:
@@ -98,7 +102,7 @@ def _search(manifest: Manifest, name: Format) -> Iterator[str]:
         "tracking",
         "verdict",
     ]
-    yield table(head, [_trial(item) for item in trials])
+    yield _with_reasons(head, [_trial(item) for item in trials])
     yield f"<h2>{name}: sensitivity</h2>"
     yield from _sensitivity(trials)
     chosen = next(item for item in trials if item.chosen)
@@ -111,8 +115,13 @@ def _search(manifest: Manifest, name: Format) -> Iterator[str]:
     yield f"{names or 'see the note of the artifact: ' + escape(note)}.</p>"
 
 
+def _with_reasons(head: list[str], rows: list[list[str]]) -> str:
+    return f'<div class="reasons">{table(head, rows)}</div>'
+
+
 def _trial(item: QuantizationTrial) -> list[str]:
-    name = f"<b>{escape(item.recipe)}</b> (chosen)" if item.chosen else escape(item.recipe)
+    recipe = escape(item.recipe).replace("_", "_<wbr>").replace("+", "<wbr>+")
+    name = f"<b>{recipe}</b> (chosen)" if item.chosen else recipe
     drop = "-" if item.tracking is None else f"{item.tracking.metric} {item.tracking.int8 - item.tracking.fp32:+.4f}"
     return [
         name,

@@ -26,6 +26,8 @@ METHODS: Mapping[CalibrationMethod, str] = {
     "entropy": "Entropy",
 }
 """Name in onnxruntime.quantization.CalibrationMethod."""
+HISTOGRAMS = ("percentile", "entropy")
+"""They are fed one crop at a time: ONNX Runtime otherwise keeps all tensors of all crops, which takes gigabytes."""
 HALF_MAX = float(np.finfo(np.float16).max)
 PRODUCTS = ("Conv", "MatMul", "Gemm")
 MIN_HALF_ELEMENTS = 16
@@ -156,6 +158,7 @@ def options(
         "extra_options": {
             "CalibMovingAverage": recipe.calibration == "moving_average",
             "TensorQuantOverrides": chain.override(quantization) if chain else {},
+            **({"CalibStridedMinMax": 1} if recipe.calibration in HISTOGRAMS else {}),
         },
     }
 

@@ -24,6 +24,9 @@ class Recipe:
         float_ends: The last convolution or product before each output stays float. It costs next to nothing; without it
             neighbouring cells often get the same score, and chance decides which of them wins.
         exclude: Regular expressions; an operator whose name matches one from its start stays float.
+        rounding: How weights become int8: each to the nearest step, or so that the errors of a layer make up for each
+            other on the calibration crops (siamedge.export.weight_rounding).
+        is_equalised: Neighbouring layers share their scale out before anything else (siamedge.export.equalisation).
         weights: Type of the weights.
         activations: Type of the activations; NNCF's are symmetric in int8 and may begin anywhere in uint8. float: only
             the weights are stored in int8, and all computes in float.
@@ -35,8 +38,44 @@ class Recipe:
     float_ops: tuple[str, ...] = ()
     float_ends: bool = True
     exclude: tuple[str, ...] = ()
+    rounding: Literal["nearest", "compensated"] = "nearest"
+    is_equalised: bool = False
     weights: Literal["int8"] = "int8"
     activations: Literal["int8", "uint8", "float"] = "int8"
+
+    @property
+    def label(self) -> str:
+        """The name, and what was done to the network before."""
+        rounded = "+compensated" if self.rounding == "compensated" else ""
+        return f"{self.name}{rounded}{'+equalised' if self.is_equalised else ''}"
+
+    @property
+    def rounds_template(self) -> bool:
+        """Whether the template graph of an int8 pair has int8 weights too."""
+        return self.template_precision in ("int8", "int8 weights")
+
+
+class Option(NamedTuple):
+    """A change of a recipe that an accuracy gate can try; None: as it was.
+
+    Attributes:
+        purpose: Why it is tried.
+        calibration: As in Recipe.
+        rounding: As in Recipe.
+        is_equalised: As in Recipe.
+        template_precision: As in Recipe.
+    """
+
+    purpose: Literal["calibration", "rounding", "equalisation", "template in fp16"]
+    calibration: CalibrationMethod | None = None
+    rounding: Literal["compensated"] | None = None
+    is_equalised: Literal[True] | None = None
+    template_precision: Literal["fp16"] | None = None
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """Give the changed recipe."""
+        changes = {name: value for name, value in self._asdict().items() if name != "purpose" and value is not None}
+        return replace(recipe, **changes)
 
 
 class Operator(NamedTuple):
@@ -70,6 +109,7 @@ def first_convolutions(count: int) -> str:
 NANOTRACK_ORT = replace(
     ORT,
     name="ort_static_qdq_u8s8_float_backbone",
+    rounding="compensated",
     template_precision="int8 weights",
     float_ops=("Gemm", "Mul", "Add", "Pad", "Slice", "HardSwish", "HardSigmoid", "Sigmoid", "ReduceMean", "Concat"),
     exclude=(first_convolutions(24),),
@@ -77,6 +117,7 @@ NANOTRACK_ORT = replace(
 NANOTRACK_NNCF = replace(
     NNCF,
     name="nncf_static_i8_minmax_float_backbone",
+    rounding="compensated",
     template_precision="int8 weights",
     calibration="minmax",
     float_ops=("GroupConvolution", "MatMul", "Multiply", "Add", "ReduceMean", "Sigmoid"),
@@ -89,6 +130,7 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ("tflite", "nanotrack"): replace(
         AEQ,
         name="aeq_static_wi8_ai8_float_backbone",
+        rounding="compensated",
         template_precision="int8 weights",
         exclude=(r".*Sequential_features/",),
     ),
@@ -104,12 +146,32 @@ convolutions: each would be rounded once more. SiamFC's features have long tails
 """
 
 
-OTHER_CALIBRATIONS: Mapping[Format, tuple[CalibrationMethod, ...]] = {
-    "onnx": ("minmax", "moving_average"),
-    "tflite": ("minmax", "moving_average"),
-    "openvino": ("mean_minmax", "minmax"),
+ROUNDING = Option("rounding", rounding="compensated")
+EQUALISATION = Option("equalisation", is_equalised=True)
+HALF_TEMPLATE = Option("template in fp16", template_precision="fp16")
+
+
+def ranges(*methods: CalibrationMethod) -> tuple[Option, ...]:
+    """Give the options of taking ranges in these ways."""
+    return tuple(Option("calibration", calibration=method) for method in methods)
+
+
+OPTIONS: Mapping[Format, tuple[Option, ...]] = {
+    "onnx": (
+        ROUNDING,
+        *ranges("minmax", "moving_average"),
+        EQUALISATION,
+        HALF_TEMPLATE,
+        *ranges("percentile", "entropy"),
+    ),
+    "tflite": (ROUNDING, *ranges("minmax", "moving_average"), EQUALISATION, HALF_TEMPLATE),
+    "openvino": (ROUNDING, *ranges("mean_minmax", "minmax"), EQUALISATION, HALF_TEMPLATE, *ranges("percentile")),
 }
-"""Ways to take ranges that are as cheap as the default."""
+"""What is tried before anything goes back to float, in this order: the cheapest, and those that help most, first.
+
+ai-edge-quantizer has neither percentiles nor entropy; NNCF's percentile is the mean over the crops of each one's
+quantile, and it has no entropy.
+"""
 
 
 def recipe_for(format_name: Format, arch: str) -> Recipe:

@@ -12,7 +12,7 @@ from siamedge.export.census import Census
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.gate import Effort, Found, Purpose, Trial, find_int8, split_by_products
 from siamedge.export.int8_search import records
-from siamedge.export.recipes import Operator, Recipe
+from siamedge.export.recipes import EQUALISATION, HALF_TEMPLATE, ROUNDING, Operator, Recipe, ranges
 from siamedge.export.verification import BUDGETS, Measured
 from siamedge.runtime.manifest import Verification
 
@@ -50,7 +50,7 @@ def find(
     calibrations: Sequence[str] = ("minmax", "moving_average"),
     effort: Effort = Effort(),  # noqa: B008
 ) -> Found:
-    return find_int8(attempt, lambda: make_operators(count), RECIPE, calibrations, effort)
+    return find_int8(attempt, lambda: make_operators(count), RECIPE, ranges(*calibrations), effort)
 
 
 def purposes(found: Found) -> list[str]:
@@ -67,6 +67,29 @@ def test_another_calibration_is_tried_before_anything_goes_back_to_float() -> No
     found = find(tally({"conv0": 0.8}))
     assert purposes(found) == ["default", "calibration"]
     assert found.chosen.recipe == replace(RECIPE, calibration="moving_average")
+
+
+def test_options_are_tried_on_top_of_those_that_helped_and_of_no_others() -> None:
+    def attempt(recipe: Recipe, purpose: Purpose, excluded: tuple[str, ...]) -> Trial:
+        gain = 0.5 * (recipe.rounding == "compensated") - 0.1 * recipe.is_equalised
+        return tally({"conv0": 2.4 - gain})(recipe, purpose, excluded)
+
+    options = (ROUNDING, EQUALISATION, *ranges("minmax", "moving_average"))
+    found = find_int8(attempt, lambda: make_operators(4), RECIPE, options, Effort(attempts=12))
+    assert purposes(found)[:5] == ["default", "rounding", "equalisation", "calibration", "sensitivity"]
+    tried = [(item.recipe.rounding, item.recipe.is_equalised, item.recipe.calibration) for item in found.trials[:5]]
+    assert tried == [
+        ("nearest", False, "minmax"), ("compensated", False, "minmax"), ("compensated", True, "minmax"),
+        ("compensated", False, "moving_average"), ("compensated", False, "moving_average"),
+    ]  # fmt: skip
+
+
+def test_no_more_than_a_third_of_the_attempts_go_to_options() -> None:
+    options = (ROUNDING, EQUALISATION, HALF_TEMPLATE, *ranges("percentile", "entropy"))
+    found = find_int8(
+        tally({f"conv{i}": 1.0 for i in range(8)}), lambda: make_operators(8), RECIPE, options, Effort(attempts=9)
+    )
+    assert purposes(found)[:5] == ["default", "rounding", "equalisation", "calibration", "sensitivity"]
 
 
 def test_one_culprit_is_put_back_to_float_with_its_group_and_nothing_else() -> None:

@@ -1,6 +1,6 @@
 """Running a recipe from crops to weights."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,11 @@ from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, load_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.training.branches import with_branches
-from siamedge.training.crops import CropStore
-from siamedge.training.cutouts import Outlines
 from siamedge.training.growing import grown
-from siamedge.training.loader import batches
-from siamedge.training.pairs import Batch, PairMaker
+from siamedge.training.pair_source import PairSource, open_store
+from siamedge.training.pairs import PairMaker
 from siamedge.training.recipes import Recipe
 from siamedge.training.run import ProgressHandler, TrainingRun, as_input
-from siamedge.training.synthetic import write_synthetic
 from siamedge.training.teacher import Teacher
 
 
@@ -70,10 +67,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     roots = [dataset_root] if isinstance(dataset_root, Path) else list(dataset_root)
-    if recipe.drawn_tracks:
-        roots.append(_draw(recipe, out / "drawn"))
-    store = CropStore(roots, holdout=recipe.holdout)
-    source = _Source(recipe, store, Outlines(out / "outlines.jsonl"), None if teacher is None else Teacher(teacher))
+    source = PairSource(recipe, open_store(recipe, roots, out), out, None if teacher is None else Teacher(teacher))
     run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out, notes=_tracker_notes(init))
     if not (resume and run.restore()):
         run.log.unlink(missing_ok=True)
@@ -88,42 +82,6 @@ def train(
             on_epoch(run)
     run.save()
     return TrainResult(run.weights, run.log, run.pairs, run.last_loss)
-
-
-class _Source:
-    """Batches, epoch by epoch, from a store that may grow."""
-
-    def __init__(self, recipe: Recipe, store: CropStore, outlines: Outlines, teacher: Teacher | None) -> None:
-        self._recipe, self._store, self._outlines, self._teacher = recipe, store, outlines, teacher
-
-    def maker(self) -> PairMaker:
-        recipe = self._recipe
-        return PairMaker(
-            self._store,
-            recipe.mixture,
-            recipe.still,
-            recipe.track,
-            recipe.appearance,
-            outlines=self._outlines,
-            template_px=recipe.network.template_px,
-            search_px=recipe.network.search_px,
-            seed=recipe.seed,
-        )
-
-    def refresh(self) -> None:
-        self._store.refresh()
-        self._outlines.refresh()
-
-    def epoch(self, start: int) -> Iterator[Batch]:
-        recipe = self._recipe
-        end = min(start + recipe.epoch_pairs, recipe.pairs)
-        return batches(self.maker(), range(start, end, recipe.batch), recipe.batch, recipe.workers, self._teacher)
-
-
-def _draw(recipe: Recipe, root: Path) -> Path:
-    if not (root / "annotations.jsonl").is_file():
-        write_synthetic(root, tracks=recipe.drawn_tracks, frames=4, seed=recipe.seed)
-    return root
 
 
 def _tracker_notes(init: Path | None) -> dict[str, str]:

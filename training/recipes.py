@@ -10,12 +10,11 @@ from siamedge.training.pairs import Mixture
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """One training run of Dart.
+class RunRecipe:
+    """What the training runs of all families have in common.
 
     Args:
         name: For logs and the weights' metadata.
-        network: The network to train.
         pairs: Length of the run.
         epoch_pairs: Roots are read again after so many pairs.
         batch: Pairs a step.
@@ -25,15 +24,12 @@ class Recipe:
         weight_decay: Of AdamW.
         clip: Largest gradient norm.
         average: Decay of the weight average, which is what is evaluated and saved.
-        branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
-        settle_from: Share of the run after which the norms' statistics stay as they are.
         frozen_layers: So many convolutions of the backbone, from the input, stay as they are.
         seed: Of weights and pairs.
         mixture: Kinds of pairs.
         still: Geometric change between two views of one crop.
         track: Geometric change on top of what a track shows.
         appearance: Changes of appearance.
-        losses: Weights of the losses.
         holdout: Tracks or sources whose name starts with one of these are not trained on.
         drawn_tracks: Draw so many objects (synthetic.py) in addition to the crops given.
         needs_crops: Whether crops must be given.
@@ -44,7 +40,6 @@ class Recipe:
     """
 
     name: str
-    network: DartConfig = field(default_factory=DartConfig)
     pairs: int = 400_000
     epoch_pairs: int = 40_000
     batch: int = 32
@@ -54,15 +49,12 @@ class Recipe:
     weight_decay: float = 1e-4
     clip: float = 5.0
     average: float = 0.998
-    branches: bool = True
-    settle_from: float = 0.5
     frozen_layers: int = 0
     seed: int = 1
     mixture: Mixture = field(default_factory=Mixture)
     still: Geometry = field(default_factory=Geometry)
     track: Geometry = field(default_factory=Geometry)
     appearance: Appearance = field(default_factory=Appearance)
-    losses: LossWeights = field(default_factory=LossWeights)
     holdout: tuple[str, ...] = ()
     drawn_tracks: int = 0
     needs_crops: bool = True
@@ -70,6 +62,23 @@ class Recipe:
     threads: int = 1
     checkpoint_s: float = 120.0
     log_every: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(RunRecipe):
+    """One training run of Dart.
+
+    Args:
+        network: The network to train.
+        branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
+        settle_from: Share of the run after which the norms' statistics stay as they are.
+        losses: Weights of the losses.
+    """
+
+    network: DartConfig = field(default_factory=DartConfig)
+    branches: bool = True
+    settle_from: float = 0.5
+    losses: LossWeights = field(default_factory=LossWeights)
 
 
 _DEFAULT_NETWORK = DartConfig(has_quality=True)

@@ -18,7 +18,8 @@ from siamedge.export.formats import Converted, ConvertedPair, Converter, make_co
 from siamedge.export.opened import opened
 from siamedge.export.recipes import recipe_for
 from siamedge.export.torch_session import one_torch_thread
-from siamedge.export.verification import Reference, reference_of, verify_pair
+from siamedge.export.verification import Reference, compute, differences, reference_of, verify_pair
+from siamedge.export.weight_rounding import round_network
 from siamedge.runtime.backends import FORMATS, Format
 from siamedge.runtime.manifest import Verification
 
@@ -175,3 +176,20 @@ def test_what_was_observed_once_gives_the_same_model_again(format_name: Format) 
     fresh = make_converter(format_name, NETWORK).convert("int8", CALIBRATION).search
     again = converter(format_name).convert("int8", CALIBRATION).search
     assert fresh.content == int8_pair(format_name).search.content == again.content
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_weights_that_were_put_on_the_grid_are_kept_by_every_quantizer(format_name: Format) -> None:
+    """The pair computes what the rounded network computes in PyTorch, which is not what the source computes."""
+    recipe = replace(
+        recipe_for(format_name, NETWORK.arch),
+        activations="float",
+        rounding="compensated",
+        template_precision="int8 weights",
+    )
+    pair = converter(format_name).convert("int8", CALIBRATION, recipe)
+    rounded = reference_of(round_network(NETWORK, CALIBRATION, template=True), CALIBRATION)
+    with one_torch_thread(), opened(pair, (format_name, "int8")) as sessions:
+        ours = compute(*sessions, CALIBRATION)
+    kept, moved = differences(ours, rounded), differences(ours, source())
+    assert all(kept[name].max_abs < 0.02 * moved[name].max_abs for name in NETWORK.outputs)

@@ -1,0 +1,152 @@
+"""Weights on the int8 grid: where they lie, what that costs a layer, and what equalisation leaves as it was."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_network import make_calibration, make_network
+from torch import nn
+
+from siamedge.export.channel_steps import channel_steps
+from siamedge.export.equalisation import equalise_network, find_pairs, input_range, output_range
+from siamedge.export.graphs import fuse_norms, random_feeds
+from siamedge.export.preparation import Preparation
+from siamedge.export.recipes import ORT
+from siamedge.export.verification import reference_of
+from siamedge.export.weight_rounding import as_columns, layers_of, round_layers, round_network, watched
+
+LAYERS = [
+    nn.Conv2d(12, 8, 1),
+    nn.Conv2d(12, 8, 3, stride=2, padding=1, bias=False),
+    nn.Conv2d(12, 24, 3, padding=1, groups=12),
+    nn.Conv2d(12, 8, 5, dilation=2, groups=4),
+    nn.Linear(12, 8),
+]
+LEFT = [0.25, 0.25, 0.6, 0.25, 0.25]
+"""Share of the squared error of rounding to the nearest step; a depth-wise layer has no channels that are alike."""
+MIXTURE = torch.linspace(-1, 1, 36).sin().reshape(12, 3)
+
+
+def alike_inputs(layer: nn.Module, count: int) -> torch.Tensor:
+    """Inputs behind a ReLU whose channels are mixtures of three: not around 0, and alike."""
+    maps = torch.einsum("nchw,kc->nkhw", torch.randn(count, 3, 16, 16), MIXTURE)
+    inputs = torch.relu(1 + maps + 0.1 * torch.randn(count, 12, 16, 16))
+    return inputs[:, :, 0, 0] if isinstance(layer, nn.Linear) else inputs
+
+
+@pytest.mark.parametrize(("layer", "left"), list(zip(LAYERS, LEFT, strict=True)), ids=str)
+def test_rounded_layers_give_nearly_what_they_gave_and_keep_its_mean(layer: nn.Module, left: float) -> None:
+    torch.manual_seed(1)
+    block = nn.Sequential(copy.deepcopy(layer))
+    seen, unseen = alike_inputs(layer, 200), alike_inputs(layer, 200)
+    with torch.no_grad():
+        expected = [block(seen), block(unseen)]
+        with watched(block) as moments:
+            block(seen)
+        nearest = copy.deepcopy(block)
+        steps, scale = channel_steps(block[0].weight.numpy(), (0,))
+        nearest[0].weight = nn.Parameter(torch.from_numpy(steps * scale))
+        plain = [nearest(x) - y for x, y in zip((seen, unseen), expected, strict=True)]
+        round_layers(block, moments)
+        apart = [block(x) - y for x, y in zip((seen, unseen), expected, strict=True)]
+    assert apart[0].transpose(0, 1).flatten(1).mean(1).abs().max() < 0.2 * plain[0].abs().mean()
+    assert apart[0].square().mean() < left * plain[0].square().mean()
+    assert apart[1].square().mean() < left * plain[1].square().mean()
+
+
+def test_columns_times_weights_are_what_the_layer_computes() -> None:
+    torch.manual_seed(2)
+    for layer in LAYERS:
+        x = torch.randn(2, 12) if isinstance(layer, nn.Linear) else torch.randn(2, 12, 11, 11)
+        with torch.no_grad():
+            expected = layer(x).reshape(2, layer.weight.shape[0], -1)
+            if layer.bias is not None:
+                expected -= layer.bias[:, None]
+            columns = as_columns(layer, x)
+            products = columns @ layer.weight.reshape(len(columns), -1, columns.shape[2]).transpose(1, 2)
+        found = products.permute(0, 2, 1).reshape(layer.weight.shape[0], 2, -1).transpose(0, 1)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_quantizer_finds_the_weights_on_its_grid() -> None:
+    network = make_network()
+    rounded = round_network(network, make_calibration(), template=True)
+    for module in (rounded.template, rounded.search):
+        for layer in layers_of(module).values():
+            values = layer.weight.detach().numpy()
+            steps, scale = channel_steps(values, (0,))
+            np.testing.assert_allclose(steps * scale, values, rtol=1e-5, atol=1e-9)
+
+
+def test_a_layer_that_never_ran_and_the_source_network_stay_as_they_are() -> None:
+    network = make_network()
+    network.search.unused = nn.Conv2d(3, 3, 3)
+    before = {name: value.clone() for name, value in network.search.state_dict().items()}
+    rounded = round_network(network, make_calibration(), template=False)
+    assert torch.equal(rounded.search.unused.weight, before["unused.weight"])
+    assert all(torch.equal(value, before[name]) for name, value in network.search.state_dict().items())
+    assert not torch.equal(rounded.search.cls.weight, before["cls.weight"])
+    source, ours = (reference_of(item, make_calibration()) for item in (network, rounded))
+    for kernels, expected in zip(ours.kernels, source.kernels, strict=True):
+        for name, value in kernels.items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-4)
+
+
+class Chain(nn.Module):
+    """Planted: the channels between the layers differ by a factor of a thousand."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        first, depthwise, last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 4, 1)
+        self.layers = nn.Sequential(first, nn.BatchNorm2d(8), between, nn.Sequential(depthwise, nn.ReLU()), last)
+        with torch.no_grad():
+            factors = torch.logspace(-1.5, 1.5, 8)
+            first.weight *= factors.reshape(8, 1, 1, 1)
+            first.bias *= factors
+            depthwise.weight /= factors.reshape(8, 1, 1, 1)
+
+    def forward(self, crop: torch.Tensor, *kernels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.layers(crop / 128 - 1) for _ in range(3 if kernels else 2))
+
+
+def ratio(values: torch.Tensor) -> float:
+    return float(values.max() / values.min())
+
+
+def test_equalisation_leaves_the_outputs_and_makes_channels_alike() -> None:
+    torch.manual_seed(3)
+    network = replace(make_network("BGR"), template=Chain(nn.ReLU()).eval(), search=Chain(nn.Identity()).eval())
+    equalised = equalise_network(network)
+    for role in ("template", "search"):
+        before, after = (fuse_norms(copy.deepcopy(getattr(item, role))) for item in (network, equalised))
+        feeds = random_feeds(network, role)
+        with torch.no_grad():
+            for ours, expected in zip(after(*feeds), before(*feeds), strict=True):
+                assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+        (first, depthwise), (_, last) = find_pairs(after)
+        wild = next(find_pairs(before))[0]
+        assert ratio(output_range(wild)) > 200
+        assert ratio(output_range(first)) < 20
+        torch.testing.assert_close(output_range(first), input_range(depthwise), rtol=0.02, atol=0)
+        torch.testing.assert_close(output_range(depthwise), input_range(last), rtol=0.02, atol=0)
+
+
+def test_where_nothing_commutes_there_is_nothing_to_equalise() -> None:
+    network = replace(make_network("BGR"), template=Chain(nn.ReLU6()).eval(), search=Chain(nn.Hardswish()).eval())
+    assert [len(list(find_pairs(fuse_norms(item)))) for item in (network.template, network.search)] == [1, 1]
+    assert equalise_network(make_network()) is None
+
+
+def test_what_was_prepared_once_is_given_again_and_a_plain_recipe_changes_nothing() -> None:
+    network, crops = make_network(), make_calibration()
+    preparation = Preparation(network)
+    rounded = replace(ORT, rounding="compensated", template_precision="int8 weights")
+    assert preparation.prepare(crops, ORT) is network
+    assert preparation.prepare(crops, rounded) is preparation.prepare(crops, rounded)
+    alone = preparation.prepare(crops, replace(rounded, template_precision="fp16"))
+    expected, found = (layers_of(item.template)["backbone.layers.0"].weight for item in (network, alone))
+    folded = fuse_norms(copy.deepcopy(network.template).eval())
+    assert torch.equal(found, layers_of(folded)["backbone.layers.0"].weight)
+    assert not torch.equal(found, expected)
