@@ -36,7 +36,7 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="finetune, smoke, default or siamfc-narrow; default: finetune.")
+        str | None, typer.Option(help="finetune, smoke, default, default-int8 or siamfc-narrow; default: finetune.")
     ] = None,
     init: Annotated[
         str | None,

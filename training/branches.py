@@ -8,7 +8,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from siamedge.export.families.dart import Dart
 
-_LISTS = ("backbone", "cls_tower", "box_tower")
+LISTS = ("backbone", "cls_tower", "box_tower")
+"""Names of a network's lists of convolutions."""
 
 
 class Branches(nn.Module):
@@ -110,7 +111,7 @@ def with_branches(network: Dart, template: Tensor, search: Tensor) -> Dart:
         wrapped.eval()(template, search)
     for hook in hooks:
         hook.remove()
-    for name in _LISTS:
+    for name in LISTS:
         layers = getattr(wrapped, name)
         setattr(wrapped, name, nn.ModuleList(Branches(layer, _values(outputs[layer])) for layer in layers))
     wrapped.mix = Branches(wrapped.mix, _values(outputs[wrapped.mix]))  # type: ignore[assignment]
@@ -124,7 +125,7 @@ def _values(outputs: list[Tensor]) -> Tensor:
 def folded(network: Dart) -> Dart:
     """Fold the branches into plain convolutions, with the running statistics; a plain network is copied."""
     plain = copy.deepcopy(network).eval()
-    for name in _LISTS:
+    for name in LISTS:
         setattr(plain, name, nn.ModuleList(_plain(layer) for layer in getattr(plain, name)))
     plain.mix = _plain(plain.mix)  # type: ignore[assignment]
     return plain
@@ -138,7 +139,7 @@ def settle(network: nn.Module) -> None:
 
 
 def _hidden(network: Dart) -> list[nn.Module]:
-    return [layer for name in _LISTS for layer in getattr(network, name)] + [network.mix]
+    return [layer for name in LISTS for layer in getattr(network, name)] + [network.mix]
 
 
 def _plain(layer: nn.Module) -> nn.Module:

@@ -14,6 +14,7 @@ from siamedge.training.growing import grown
 from siamedge.training.pair_source import PairSource, open_store
 from siamedge.training.pairs import PairMaker
 from siamedge.training.recipes import Recipe
+from siamedge.training.rounding import with_rounding
 from siamedge.training.run import ProgressHandler, TrainingRun, as_input
 from siamedge.training.teacher import Teacher
 
@@ -93,6 +94,8 @@ def _tracker_notes(init: Path | None) -> dict[str, str]:
 def _start_network(recipe: Recipe, init: Path | None, maker: PairMaker) -> Dart:
     torch.manual_seed(recipe.seed)
     network = Dart(recipe.network) if init is None else grown(load_dart(init), recipe.network)
+    if recipe.weight_bits is not None:
+        return with_rounding(network, recipe.weight_bits)
     if not recipe.branches:
         return network.train()
     batch = maker.batch(0, 32)

@@ -72,12 +72,14 @@ class Recipe(RunRecipe):
         network: The network to train.
         branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
         settle_from: Share of the run after which the norms' statistics stay as they are.
+        weight_bits: Round the weights in training to so many bits, without branches; None: train them as they are.
         losses: Weights of the losses.
     """
 
     network: DartConfig = field(default_factory=DartConfig)
     branches: bool = True
     settle_from: float = 0.5
+    weight_bits: int | None = None
     losses: LossWeights = field(default_factory=LossWeights)
 
 
@@ -105,21 +107,34 @@ _FAR = Geometry(shift_px=70.0, far_shift_px=105.0, far=0.3)
 _GENTLE = Geometry(far=0.1, scale=0.2, wild=0.1, bend=0.0)
 _TRACK_WEIGHTS = (("fod", 0.15), ("cone_cube", 0.2), ("fencing", 0.3), ("OTB", 3.0), ("TLD", 3.0), ("UAV", 2.0))
 
+_DEFAULT = Recipe(
+    "default",
+    network=_DEFAULT_NETWORK,
+    pairs=400_000,
+    epoch_pairs=400_000,
+    learning_rate=2e-3,
+    warmup_pairs=3_000,
+    decay_from=0.2,
+    mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
+    still=replace(_FAR, wild=0.3, wild_rotation_deg=150.0, bend=0.25),
+    track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=150.0, bend=0.15),
+    appearance=Appearance(low_resolution=0.4, motion_blur=0.25),
+    losses=LossWeights(features=0.5),
+    holdout=_VALIDATION,
+)
+
 RECIPES: Mapping[str, Recipe] = {
-    "default": Recipe(
-        "default",
-        network=_DEFAULT_NETWORK,
-        pairs=400_000,
-        epoch_pairs=400_000,
-        learning_rate=2e-3,
-        warmup_pairs=3_000,
-        decay_from=0.2,
-        mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
-        still=replace(_FAR, wild=0.3, wild_rotation_deg=150.0, bend=0.25),
-        track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=150.0, bend=0.15),
-        appearance=Appearance(low_resolution=0.4, motion_blur=0.25),
-        losses=LossWeights(features=0.5),
-        holdout=_VALIDATION,
+    "default": _DEFAULT,
+    "default-int8": replace(
+        _DEFAULT,
+        name="default-int8",
+        pairs=120_000,
+        epoch_pairs=120_000,
+        learning_rate=8e-4,
+        warmup_pairs=2_000,
+        decay_from=0.1,
+        branches=False,
+        weight_bits=7,
     ),
     "smoke": Recipe(
         "smoke",

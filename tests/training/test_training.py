@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
 from siamedge.training.branches import Branches, folded, settle, with_branches
@@ -15,6 +15,7 @@ from siamedge.training.growing import grown
 from siamedge.training.loop import train
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import RECIPES, Recipe
+from siamedge.training.rounding import rounded, unrounded, with_rounding
 from siamedge.training.run import Progress, TrainingRun
 from siamedge.training.schedule import learning_rate
 from siamedge.training.tensorboard_log import open_log
@@ -100,6 +101,27 @@ def test_a_grown_network_keeps_what_fits() -> None:
     wider = grown(network, replace(TINY_NETWORK, layers=((first + 4, stride), (8, 1), *rest)))
     assert torch.equal(wider.backbone[0].weight[:first], network.backbone[0].weight)
     assert torch.equal(wider.backbone[2].bias, network.backbone[1].bias)
+
+
+def test_weights_are_rounded_to_the_levels_that_the_largest_spans() -> None:
+    weight = torch.tensor([[0.63, -0.304, 0.006], [6.3, 0.26, -0.04]])[:, :, None, None]
+    expected = torch.tensor([[0.63, -0.30, 0.01], [6.3, 0.3, 0.0]])[:, :, None, None]
+    assert torch.allclose(rounded(weight, 63), expected, atol=1e-6)
+
+
+def test_a_network_learns_through_rounded_weights_and_keeps_its_exact_ones() -> None:
+    network, _, z, x = branched()
+    seen = with_rounding(network, 4)
+    with torch.no_grad():
+        for conv in (module for module in network.modules() if isinstance(module, nn.Conv2d)):
+            conv.weight.copy_(rounded(conv.weight, 7))
+        assert torch.allclose(seen(z, x)[0], network(z, x)[0], atol=1e-5)
+    seen(z, x)[0].sum().backward()
+    network(z, x)[0].sum().backward()
+    exact = unrounded(seen)
+    assert torch.allclose(seen.mix.conv.weight.grad, network.mix.weight.grad, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(exact.mix.weight, network.mix.weight)
+    assert exact.state_dict().keys() == network.state_dict().keys()
 
 
 def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
