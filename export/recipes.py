@@ -109,7 +109,6 @@ def first_convolutions(count: int) -> str:
 NANOTRACK_ORT = replace(
     ORT,
     name="ort_static_qdq_u8s8_float_backbone",
-    rounding="compensated",
     template_precision="int8 weights",
     float_ops=("Gemm", "Mul", "Add", "Pad", "Slice", "HardSwish", "HardSigmoid", "Sigmoid", "ReduceMean", "Concat"),
     exclude=(first_convolutions(24),),
@@ -117,7 +116,6 @@ NANOTRACK_ORT = replace(
 NANOTRACK_NNCF = replace(
     NNCF,
     name="nncf_static_i8_minmax_float_backbone",
-    rounding="compensated",
     template_precision="int8 weights",
     calibration="minmax",
     float_ops=("GroupConvolution", "MatMul", "Multiply", "Add", "ReduceMean", "Sigmoid"),
@@ -127,7 +125,6 @@ NANOTRACK_NNCF = replace(
 NANOTRACK_AEQ = replace(
     AEQ,
     name="aeq_static_wi8_ai8_float_backbone",
-    rounding="compensated",
     template_precision="int8 weights",
     exclude=(r".*Sequential_features/",),
 )
@@ -136,17 +133,24 @@ V3_FLOAT_SCORES = (first_convolutions(33), r"node_conv2d_(39|4\d|50|51)(/Without
 FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ("onnx", "nanotrack"): NANOTRACK_ORT,
     ("onnx", "nanotrack-v3"): replace(
-        NANOTRACK_ORT, name="ort_static_qdq_u8s8_int8_boxes", exclude=(*V3_FLOAT_SCORES, r"node_matmul$")
+        NANOTRACK_ORT,
+        name="ort_static_qdq_u8s8_int8_boxes",
+        rounding="compensated",
+        exclude=(*V3_FLOAT_SCORES, r"node_matmul$"),
     ),
     ("tflite", "nanotrack"): NANOTRACK_AEQ,
     ("tflite", "nanotrack-v3"): replace(
         NANOTRACK_AEQ,
         name="aeq_static_wi8_ai8_int8_boxes",
+        rounding="compensated",
         exclude=(r".*Sequential_features/", r".*_cls(_tower)?/"),
     ),
     ("openvino", "nanotrack"): NANOTRACK_NNCF,
     ("openvino", "nanotrack-v3"): replace(
-        NANOTRACK_NNCF, name="nncf_static_i8_minmax_int8_boxes", exclude=V3_FLOAT_SCORES
+        NANOTRACK_NNCF,
+        name="nncf_static_i8_minmax_int8_boxes",
+        rounding="compensated",
+        exclude=V3_FLOAT_SCORES,
     ),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
 }
