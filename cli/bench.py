@@ -159,7 +159,7 @@ def floor_of(bundle: "Bundle", rows: "list[Row]") -> dict[str, Any]:
         return {"unknown": str(error)}
     floors = {name: macs / peak / 1e6 for name, peak in peaks.items()}
     shares = {}
-    for row in rows:
+    for row in (row for row in rows if row.precision != "bf16"):  # its peak is not measured
         kind = "int8" if row.precision == "int8" else "fp32"
         shares[f"{row.backend} {row.precision}"] = floors[kind] / row.stages.network
     return {"mmacs": macs / 1e6, "peak_gmacs": peaks, "floor_ms": floors, "share": shares}

@@ -112,7 +112,6 @@ def first_convolutions(count: int) -> str:
 NANOTRACK_ORT = replace(
     ORT,
     name="ort_static_qdq_u8s8_float_backbone",
-    rounding="compensated",
     template_precision="int8 weights",
     float_ops=("Gemm", "Mul", "Add", "Pad", "Slice", "HardSwish", "HardSigmoid", "Sigmoid", "ReduceMean", "Concat"),
     exclude=(first_convolutions(24),),
@@ -120,7 +119,6 @@ NANOTRACK_ORT = replace(
 NANOTRACK_NNCF = replace(
     NNCF,
     name="nncf_static_i8_minmax_float_backbone",
-    rounding="compensated",
     template_precision="int8 weights",
     calibration="minmax",
     float_ops=("GroupConvolution", "MatMul", "Multiply", "Add", "ReduceMean", "Sigmoid"),
@@ -128,25 +126,45 @@ NANOTRACK_NNCF = replace(
     activations="uint8",
     weight_bits=8,
 )
+NANOTRACK_AEQ = replace(
+    AEQ,
+    name="aeq_static_wi8_ai8_float_backbone",
+    template_precision="int8 weights",
+    exclude=(r".*Sequential_features/",),
+)
+V3_FLOAT_SCORES = (first_convolutions(33), r"node_conv2d_(39|4\d|50|51)(/WithoutBiases)?$")
+"""The backbone and the branch that gives scores; 33 to 38 and from 53 on are the branch that gives boxes."""
 FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ("onnx", "nanotrack"): NANOTRACK_ORT,
-    ("onnx", "nanotrack-v3"): replace(NANOTRACK_ORT, exclude=(first_convolutions(27),)),
-    ("tflite", "nanotrack"): replace(
-        AEQ,
-        name="aeq_static_wi8_ai8_float_backbone",
+    ("onnx", "nanotrack-v3"): replace(
+        NANOTRACK_ORT,
+        name="ort_static_qdq_u8s8_int8_boxes",
         rounding="compensated",
-        template_precision="int8 weights",
-        exclude=(r".*Sequential_features/",),
+        exclude=(*V3_FLOAT_SCORES, r"node_matmul$"),
+    ),
+    ("tflite", "nanotrack"): NANOTRACK_AEQ,
+    ("tflite", "nanotrack-v3"): replace(
+        NANOTRACK_AEQ,
+        name="aeq_static_wi8_ai8_int8_boxes",
+        rounding="compensated",
+        exclude=(r".*Sequential_features/", r".*_cls(_tower)?/"),
     ),
     ("openvino", "nanotrack"): NANOTRACK_NNCF,
-    ("openvino", "nanotrack-v3"): replace(NANOTRACK_NNCF, exclude=(first_convolutions(27),)),
+    ("openvino", "nanotrack-v3"): replace(
+        NANOTRACK_NNCF,
+        name="nncf_static_i8_minmax_int8_boxes",
+        rounding="compensated",
+        exclude=V3_FLOAT_SCORES,
+    ),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax", weight_bits=8),
 }
 """What does better for one architecture, or for a family of them by the first word of their name.
 
 NanoTrack's backbone (depth-wise convolutions, hard-swish, squeeze-excite) has channels of very different ranges: it
 computes in float, its weights stored in int8, and the head in int8. So do the sums and products between the head's
-convolutions: each would be rounded once more. SiamFC's features have long tails that averaged ranges clip.
+convolutions: each would be rounded once more. Of v3 only the branch that gives boxes computes in int8: an error of the
+scores moves the target to another place, one of the boxes makes it a little too wide. SiamFC's features have long tails
+that averaged ranges clip.
 """
 
 

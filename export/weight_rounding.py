@@ -134,6 +134,8 @@ def round_layers(module: nn.Module, moments: Mapping[str, InputMoments]) -> None
 def round_weights(weights: Tensor, covariance: Tensor) -> Tensor:
     """Round to STEPS steps on each side of 0 so that the variance of what the products change by is small.
 
+    Inputs that vary most come first: more weights are left to make up for their errors.
+
     The largest weight of each output stays, so that the scale that is read from the result is the same.
 
     Args:
@@ -143,15 +145,29 @@ def round_weights(weights: Tensor, covariance: Tensor) -> Tensor:
     Returns:
         As weights, multiples of max |weight| / STEPS for each output.
     """
-    scale = (weights.abs().amax(2) / STEPS).clamp_min(torch.finfo(torch.float32).tiny)
+    order = covariance.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
+    by_row, by_column = (order[:, None, :].expand_as(item) for item in (weights, covariance))
+    weights = weights.gather(2, by_row)
+    ordered = covariance.gather(2, by_column).gather(1, by_column.transpose(1, 2))
+    rounded = _round_in_order(weights, torch.linalg.cholesky(torch.linalg.inv(damped(ordered)), upper=True))
+    return torch.empty_like(rounded).scatter(2, by_row, rounded)
+
+
+def damped(covariance: Tensor) -> Tensor:
+    """Add DAMPING of the mean variance of a group to each of its variances."""
     variance = covariance.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
-    damped = covariance + DAMPING * variance[:, None, None] * torch.eye(covariance.shape[1], dtype=covariance.dtype)
-    ahead = torch.linalg.cholesky(torch.linalg.inv(damped), upper=True)
+    return covariance + DAMPING * variance[:, None, None] * torch.eye(covariance.shape[1], dtype=covariance.dtype)
+
+
+def _round_in_order(weights: Tensor, ahead: Tensor) -> Tensor:
+    """Round one input after the other; row i of `ahead` says what an error of input i is for those that follow."""
+    largest = weights.abs().amax(2, keepdim=True)
+    scale = (largest[:, :, 0] / STEPS).clamp_min(torch.finfo(torch.float32).tiny)
     left, result = weights.clone(), torch.empty_like(weights)
-    is_largest = weights.abs() == weights.abs().amax(2, keepdim=True)
     for i in range(weights.shape[2]):
         nearest = (left[:, :, i] / scale).round().clamp(-STEPS, STEPS) * scale
-        result[:, :, i] = torch.where(is_largest[:, :, i], weights[:, :, i], nearest)
+        is_largest = weights[:, :, i].abs() == largest[:, :, 0]
+        result[:, :, i] = torch.where(is_largest, weights[:, :, i], nearest)
         error = (left[:, :, i] - result[:, :, i]) / ahead[:, None, i, i]
         left[:, :, i:] -= error[:, :, None] * ahead[:, None, i, i:]
     return result

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +47,8 @@ def encode_crop(
     if spec.layout == "NHWC":
         _store(crop, spec, out[0])
         return
+    import cv2  # not above: `siamedge --help` comes by here
+
     for plane, memory in zip(cv2.split(crop, planes), out[0], strict=True):
         _store(np.asarray(plane, np.uint8), spec, memory)
 

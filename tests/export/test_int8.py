@@ -193,3 +193,37 @@ def test_weights_that_were_put_on_the_grid_are_kept_by_every_quantizer(format_na
         ours = compute(*sessions, CALIBRATION)
     kept, moved = differences(ours, rounded), differences(ours, source())
     assert all(kept[name].max_abs < 0.02 * moved[name].max_abs for name in NETWORK.outputs)
+
+
+def onnx_ranges(model: Converted) -> dict[str, float]:
+    """Scale of every activation."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load_from_string(model.content).graph
+    values = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    scales = {node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
+    return {name: float(values[name]) for name in scales}
+
+
+def openvino_ranges(model: Converted) -> dict[str, float]:
+    """Upper end of every activation."""
+    openvino = pytest.importorskip("openvino")
+    graph = openvino.Core().read_model(model=model.content, weights=model.weights)
+    quantized = (node for node in graph.get_ordered_ops() if node.get_type_name() == "FakeQuantize")
+    return {node.get_friendly_name(): float(node.input_value(2).get_node().data.max()) for node in quantized}
+
+
+RANGES: dict[Format, Callable[[Converted], dict[str, float]]] = {"onnx": onnx_ranges, "openvino": openvino_ranges}
+
+
+@pytest.mark.parametrize(
+    ("format_name", "method"), [("onnx", "percentile"), ("onnx", "entropy"), ("openvino", "percentile")]
+)
+def test_percentile_and_entropy_leave_the_largest_values_out(format_name: Format, method: str) -> None:
+    recipe = replace(recipe_for(format_name, NETWORK.arch), calibration="minmax")
+    widest, ours = (
+        RANGES[format_name](converter(format_name).convert("int8", CALIBRATION, item).search)
+        for item in (recipe, replace(recipe, calibration=method))
+    )
+    assert ours.keys() == widest.keys()
+    assert all(ours[name] <= widest[name] * 1.01 for name in ours)
+    assert any(ours[name] < widest[name] * 0.99 for name in ours)

@@ -216,7 +216,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
         (("a",), "missing option '-o' / '--out'", "siamedge train --help", 2),
         (
             ("--out", "new", "--recipe", "quick"),
-            "invalid value for '--recipe': 'quick' is unknown; choose one of default, smoke, finetune, siamfc-narrow",
+            "invalid value for '--recipe': 'quick' is unknown; "
+            "choose one of default, default-int8, smoke, finetune, siamfc-narrow",
             "siamedge train --help",
             2,
         ),
