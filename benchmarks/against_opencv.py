@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from siamedge.runtime.backends import PRECISIONS, get_backend
+from siamedge.runtime.backends import ALL_PRECISIONS, get_backend
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.measuring import Contention, ContentionMeter, Scene, race, ratio_to
@@ -81,7 +81,7 @@ def candidates(bundles: list[Path]) -> dict[str, tuple[Tracker, str]]:
         verdicts = {(v.format, v.precision): v.verdict for v in bundle.manifest.verification}
         for backend in ("tflite", "openvino", "onnxruntime"):
             form = get_backend(backend).format
-            for precision in PRECISIONS:
+            for precision in ALL_PRECISIONS:
                 if (form, precision) in have and precision != "fp16":
                     choice = Candidate(backend, precision, "CPU", "")
                     tracker = open_tracker(bundle, choice)

@@ -50,8 +50,8 @@ import openvino
 core, kernels = openvino.Core(), {}
 for path in (template, search):
     model = core.compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1})
-    feeds = {i.any_name: crop(tuple(i.shape), np.uint8) if tuple(i.shape)[-1] == 3 else kernels[i.any_name]
-             for i in model.inputs}
+    feeds = {i.any_name: crop(tuple(i.shape), i.element_type.to_dtype()) if tuple(i.shape)[-1] == 3
+             else kernels[i.any_name] for i in model.inputs}
     results = model(feeds)
     kernels = {o.any_name: results[o] for o in model.outputs}
 print(1, flush=True)
@@ -63,7 +63,8 @@ options, kernels = onnxruntime.SessionOptions(), {}
 options.intra_op_num_threads = 1
 for path in (template, search):
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feeds = {i.name: crop(tuple(i.shape), np.uint8) if i.shape[-1] == 3 else kernels[i.name]
+    types = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+    feeds = {i.name: crop(tuple(i.shape), types[i.type]) if len(i.shape) == 4 else kernels[i.name]
              for i in session.get_inputs()}
     kernels = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds)))
 print(1, flush=True)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siamedge.cli.choices import parse_box, parse_choice
-from siamedge.runtime.backends import BACKENDS, PRECISIONS
+from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from siamedge.runtime.backends import Precision
     from siamedge.runtime.benchmark import Plan, Row
     from siamedge.runtime.bundle import Bundle
     from siamedge.runtime.picking import Candidate
@@ -28,6 +29,10 @@ def bench(
     init: Annotated[str | None, typer.Option(help="The target in the first frame of --source: x,y,w,h.")] = None,
     backend: Annotated[str | None, typer.Option(help="Only this one.")] = None,
     precision: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    device: Annotated[str, typer.Option(help="The backends' name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
+    ] = False,
     updates: Annotated[int, typer.Option(min=20, help="Updates of each candidate.")] = 200,
     minutes: Annotated[float, typer.Option(min=0, help="Run each candidate so long, for the steady state.")] = 0.0,
     against: Annotated[str | None, typer.Option(help="opencv: cv2.TrackerNano, interleaved with ours.")] = None,
@@ -36,8 +41,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure this device; exit with 3 if it was busy or throttled, so that the numbers are not valid."""
-    if precision is not None:
-        parse_choice(precision, PRECISIONS, "--precision")
+    wanted = None if precision is None else parse_choice(precision, ALL_PRECISIONS, "--precision")
     if backend is not None:
         parse_choice(backend, list(BACKENDS), "--backend")
     if against is not None and (parse_choice(against, ["opencv"], "--against"), opencv_models)[1] is None:
@@ -47,10 +51,10 @@ def bench(
 
     opened = Bundle.open(bundle)
     plan = plan_of(source, init, updates, minutes)
-    found = measure(opened, plan, [c for c in usable(opened) if c.backend == (backend or c.backend)
-                                   and c.precision == (precision or c.precision)], is_cold=cold)  # fmt: skip
+    choices = chosen(opened, backend, wanted, device, may_fall_back=allow_fallback)
+    found = measure(opened, plan, choices, is_cold=cold)
     if opencv_models is not None:
-        found["against_opencv"] = race_opencv(opened, plan, opencv_models, backend, precision)
+        found["against_opencv"] = race_opencv(opened, plan, opencv_models, choices)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=1, sort_keys=True, default=asdict) + "\n")
     else:
@@ -75,9 +79,30 @@ def plan_of(source: str, init: str | None, updates: int, minutes: float) -> "Pla
         return Plan([frame.image for frame in islice(frames, CLIP)], parse_box(init), updates, minutes)
 
 
-def usable(bundle: "Bundle") -> "list[Candidate]":
-    """Every backend and precision that can run here, whatever its accuracy."""
-    from siamedge.runtime.backends import get_backend
+def chosen(
+    bundle: "Bundle", backend: str | None, precision: "Precision | None", device: str, *, may_fall_back: bool
+) -> "list[Candidate]":
+    """The candidates that were asked for; None: every one.
+
+    Raises:
+        BackendError: None can run on the device; with may_fall_back on the CPU.
+    """
+    from siamedge.cli.choosing import tell_fallback
+    from siamedge.runtime.picking import pick, pick_or_cpu
+
+    if may_fall_back:
+        picked, reason = pick_or_cpu(bundle, backend=backend, precision=precision, device=device)
+        tell_fallback(device, reason)
+        device = picked.choice.device
+    else:
+        pick(bundle, backend=backend, precision=precision, device=device)
+    choices = usable(bundle, device)
+    return [c for c in choices if c.backend == (backend or c.backend) and c.precision == (precision or c.precision)]
+
+
+def usable(bundle: "Bundle", device: str) -> "list[Candidate]":
+    """Every backend and precision that can run on a device here, whatever its accuracy."""
+    from siamedge.runtime.backends import get_backend, reason_against
     from siamedge.runtime.picking import Candidate
 
     found = []
@@ -85,8 +110,11 @@ def usable(bundle: "Bundle") -> "list[Candidate]":
         backend = get_backend(name)
         have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format}
         verdicts = {v.precision: v.verdict for v in bundle.manifest.verification if v.format == backend.format}
-        if have and backend.unavailable("CPU") is None:
-            found += [Candidate(name, p, "CPU", verdicts.get(p, "not verified")) for p in PRECISIONS if p in have]
+        found += [
+            Candidate(name, p, device, verdicts.get(p, "not verified"))
+            for p in ALL_PRECISIONS
+            if p in have and reason_against(backend, p, device) is None
+        ]
     return found
 
 
@@ -131,24 +159,19 @@ def floor_of(bundle: "Bundle", rows: "list[Row]") -> dict[str, Any]:
         return {"unknown": str(error)}
     floors = {name: macs / peak / 1e6 for name, peak in peaks.items()}
     shares = {}
-    for row in rows:
+    for row in (row for row in rows if row.precision != "bf16"):  # its peak is not measured
         kind = "int8" if row.precision == "int8" else "fp32"
         shares[f"{row.backend} {row.precision}"] = floors[kind] / row.stages.network
     return {"mmacs": macs / 1e6, "peak_gmacs": peaks, "floor_ms": floors, "share": shares}
 
 
-def race_opencv(
-    bundle: "Bundle", plan: "Plan", models: str, backend: str | None, precision: str | None
-) -> dict[str, Any]:
+def race_opencv(bundle: "Bundle", plan: "Plan", models: str, choices: "list[Candidate]") -> dict[str, Any]:
     """Medians of interleaved rounds on the same boxes, and how many times faster ours are."""
     from siamedge.runtime.measuring import ContentionMeter, Scene, race, ratio_to
     from siamedge.runtime.picking import open_tracker
     from siamedge.runtime.rivals import contrib_trackers, opencv_nano
 
     backbone, _, head = models.partition(",")
-    choices = [
-        c for c in usable(bundle) if c.backend == (backend or c.backend) and c.precision == (precision or c.precision)
-    ]
     ours = {f"{c.backend} {c.precision}": open_tracker(bundle, c) for c in choices}
     rivals = {"cv2 TrackerNano": opencv_nano(Path(backbone), Path(head)), **contrib_trackers()}
     scenes = [Scene(plan.frames[0], frame, plan.start) for frame in plan.frames[1:9]]

@@ -22,6 +22,7 @@ class Wanted(NamedTuple):
     precision: Precision | None
     device: str
     threads: int | None
+    may_fall_back: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -37,13 +38,25 @@ def choose(bundle: "Bundle", wanted: Wanted, *, is_explained: bool) -> "Pick":
         wanted: By the user.
         is_explained: Try every candidate, not only those up to the first usable one.
     """
-    from siamedge.runtime.picking import Pick, pick
+    from siamedge.runtime.picking import Pick, pick, pick_or_cpu
 
     if wanted.is_open and (tuned := tuned_choice(bundle, wanted.device)) is not None:
         return Pick(tuned, (tuned,))
-    backend, precision, device, _ = wanted
-    picked = pick(bundle, backend=backend, precision=precision, device=device, is_thorough=is_explained)
+    backend, precision, device = wanted[:3]
+    if wanted.may_fall_back:
+        picked, reason = pick_or_cpu(
+            bundle, backend=backend, precision=precision, device=device, is_thorough=is_explained
+        )
+        tell_fallback(device, reason)
+    else:
+        picked = pick(bundle, backend=backend, precision=precision, device=device, is_thorough=is_explained)
     return Pick(replace(picked.choice, threads=wanted.threads or 1), picked.candidates)
+
+
+def tell_fallback(device: str, reason: str | None) -> None:
+    """Say that the CPU takes a device's place, and why; nothing if it does not."""
+    if reason is not None:
+        say(f"--allow-fallback: the CPU instead of {device}: {reason}\n")
 
 
 def tuned_choice(bundle: "Bundle", device: str) -> "Candidate | None":

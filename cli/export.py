@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siamedge.cli.choices import parse_choices
-from siamedge.runtime.backends import FORMATS, PRECISIONS
+from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
     from siamedge.export.pipeline import ExportRequest, ExportResult
@@ -37,7 +37,8 @@ def export(
     precisions: Annotated[
         str | None,
         typer.Option(
-            help="Of fp32,fp16,int8; default: all, of the zoo without --calibration no int8. "
+            help="Of fp32,fp16,int8,bf16 (OpenVINO only); default: all but bf16, of the zoo without --calibration "
+            "no int8. "
             "One that is named and misses its budget: exit code 3."
         ),
     ] = None,
@@ -113,7 +114,7 @@ def chosen_precisions(text: str | None, *, is_uncalibrated: bool) -> "tuple[Prec
     """
     if text is None:
         return ("fp32", "fp16") if is_uncalibrated else PRECISIONS
-    return parse_choices(text, PRECISIONS, "--precisions")
+    return parse_choices(text, ALL_PRECISIONS, "--precisions")
 
 
 def from_zoo(checkpoint: Path) -> Path:

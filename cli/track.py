@@ -20,7 +20,8 @@ from siamedge.cli.live import (
     watched,
 )
 from siamedge.cli.progress import Status
-from siamedge.runtime.backends import BACKENDS, MODES, PRECISIONS
+from siamedge.cli.several import Outputs, follow_several, refuse_several
+from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS, MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +36,20 @@ def track(
         str, typer.Option(help="Video file, folder of images, camera number, URL, or synthetic: (a drawn scene).")
     ],
     init: Annotated[
-        str | None, typer.Option(help="The target in the first frame: x,y,w,h in pixels; synthetic: knows its own.")
+        list[str] | None,
+        typer.Option(
+            help="The target in the first frame: x,y,w,h in pixels; again for each further target; synthetic: "
+            "knows its own."
+        ),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="onnxruntime, tflite or openvino; default: chosen.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8; default: what the bundle says.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, int8 or bf16; default: what the bundle says.")
+    ] = None,
     device: Annotated[str, typer.Option(help="The backend's name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the backend; default: 1, or as tuned.")] = None,
     mode: Annotated[
         str, typer.Option(help="reference: as published; opencv: what cv2.TrackerNano computes (NanoTrack v1, v2).")
@@ -74,8 +84,8 @@ def track(
     reconnect: Annotated[float, typer.Option(min=0, help="Seconds to try when a live source breaks.")] = 60.0,
 ) -> None:
     """Follow a target and say where it is in every frame."""
-    box = parse_box(init) if init is not None else None
-    wanted = parse_choice(precision, PRECISIONS, "--precision") if precision is not None else None
+    boxes = [parse_box(text) for text in init or ()]
+    wanted = parse_choice(precision, ALL_PRECISIONS, "--precision") if precision is not None else None
     if backend is not None:
         parse_choice(backend, list(BACKENDS), "--backend")
     in_mode = parse_choice(mode, MODES, "--mode")
@@ -85,6 +95,11 @@ def track(
     if update_template and reacquire == "off":
         raise typer.BadParameter("only with --reacquire near or full-frame", param_hint="'--update-template'")
     parse_choice(rotate, ROTATIONS, "--rotate")
+    if len(boxes) > 1:
+        refuse_several(
+            {"--mode": in_mode != "reference", "--web": web, "--reacquire": reacquire != "off", "--mqtt": mqtt,
+             "--pan-tilt": pan_tilt, "--restream": restream, "--window": window}
+        )  # fmt: skip
     options = source_options(
         size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect
     )
@@ -97,7 +112,7 @@ def track(
     from siamedge.runtime.sources import open_source
 
     opened = Bundle.open(bundle)
-    picked = choose(opened, Wanted(backend, wanted, device, threads), is_explained=explain)
+    picked = choose(opened, Wanted(backend, wanted, device, threads, allow_fallback), is_explained=explain)
     if web is not None:
         serve_page(
             opened, picked, source=source, options=options, address=web, reacquire=reacquire, is_updated=update_template
@@ -106,7 +121,10 @@ def track(
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, options))
         status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
-        start = box or start_of(frames)
+        if len(boxes) > 1:
+            follow_several(opened, picked.choice, frames, boxes, status, Outputs(output, as_json))
+            return
+        start = boxes[0] if boxes else start_of(frames)
         tracker = make(opened, picked.choice, in_mode, opencv_models)
         tracker = watched(tracker, opened, picked.choice, reacquire, is_updated=update_template)
         outputs = open_outputs(stack, mqtt, pan_tilt, restream, window)

@@ -15,8 +15,7 @@ from siamedge.runtime.errors import ExportError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from siamedge.training.job import Job, Outcome
-    from siamedge.training.run import Progress
+    from siamedge.training.job import AnyProgress, Job, Outcome
     from siamedge.training.settings import Settings
 
 FEW = 10
@@ -36,7 +35,9 @@ def train(
             "of crops with annotations.jsonl."
         ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="finetune, smoke or default; default: finetune.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="finetune, smoke, default, default-int8 or siamfc-narrow; default: finetune.")
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option(help="Weights to start from; default: siamedge's own for finetune, none for the other recipes."),
@@ -49,7 +50,10 @@ def train(
         ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="nanotrackv3.pth as published, to learn from its features and scores too.")
+        Path | None,
+        typer.Option(
+            help="nanotrackv3.pth as published, to learn from its features and scores too; not for siamfc-narrow."
+        ),
     ] = None,
     pairs: Annotated[int | None, typer.Option(min=1, help="Length of the run; default: the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, as it was started.")] = False,
@@ -92,10 +96,10 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
         SourceError: There is no run to resume.
     """
     from siamedge.cli.choices import parse_choice
-    from siamedge.training.recipes import RECIPES
     from siamedge.training.settings import DEFAULT, Settings, load_settings
+    from siamedge.training.siamfc_recipe import ALL_RECIPES
 
-    chosen = parse_choice(wishes.recipe or "finetune", list(RECIPES), "--recipe")
+    chosen = parse_choice(wishes.recipe or "finetune", list(ALL_RECIPES), "--recipe")
     usual, init = DEFAULT if chosen == "finetune" else None, wishes.init
     start = str(Path(init).resolve()) if init and init != DEFAULT else init or usual
     paths = tuple(str(path.resolve()) for path in wishes.data)
@@ -132,7 +136,7 @@ def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "Outcome"
     with open_log(job.out if is_logged else None) as log, until_interrupted() as stop, bar:
         task = bar.add_task("preparing", total=job.recipe.pairs, figures="")
 
-        def show(progress: "Progress") -> None:
+        def show(progress: "AnyProgress") -> None:
             figures = f"{progress.pairs} pairs, loss {progress.loss:.3f}, {progress.pairs_per_s:.0f} pairs/s"
             bar.update(task, completed=progress.pairs, description="training", figures=figures)
             if log is not None:

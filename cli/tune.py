@@ -21,18 +21,27 @@ CLIP = 24
 def tune(
     bundle: Annotated[Path, typer.Argument(help="A bundle: NAME.siamedge or its zip file.")],
     device: Annotated[str, typer.Option(help="The backends' name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
+    ] = False,
     fps: Annotated[float, typer.Option(min=1, help="Pace of the camera that is played.")] = 30.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often each candidate has its turn.")] = 5,
     explain: Annotated[bool, typer.Option("--explain", help="Print the verdict on every candidate.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Measure every backend, precision and number of threads here and keep the fastest within the accuracy budget."""
+    from siamedge.cli.choosing import tell_fallback
     from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.picking import pick_or_cpu
     from siamedge.runtime.records import to_json
     from siamedge.runtime.tuning import Pace
     from siamedge.runtime.tuning_record import name_of, record_path
 
     opened = Bundle.open(bundle)
+    if allow_fallback:
+        picked, reason = pick_or_cpu(opened, device=device)
+        tell_fallback(device, reason)
+        device = picked.choice.device
     tuning = tune_and_save(opened, device, Pace(fps=fps, rounds=rounds, device=device))
     if as_json:
         sys.stdout.write(to_json(tuning))

@@ -268,7 +268,7 @@ def backend_findings(device: Capabilities, probes: Sequence[Probe]) -> Iterator[
     """What the libraries did, and whether anything at all can run a model."""
     backends = [found for found in probes if found.backend != "cameras"]
     for found in probes:
-        yield from _library(device, found) if found.error else _devices(found)
+        yield from _library(device, found) if found.error else _devices(device, found)
     npu_ran = any(ran.device.startswith("NPU") and not ran.error for found in backends for ran in found.devices)
     openvino_loads = any(found.backend == "openvino" and not found.error for found in backends)
     if device.npu_node and openvino_loads and not npu_ran:
@@ -292,7 +292,7 @@ def _library(device: Capabilities, found: Probe) -> Iterator[Finding]:
     yield Finding("warning", found.backend, f"does not load: {meaning}", fix)
 
 
-def _devices(found: Probe) -> Iterator[Finding]:
+def _devices(device: Capabilities, found: Probe) -> Iterator[Finding]:
     for ran in found.devices:
         subject = "camera" if found.backend == "cameras" else f"{found.backend} {ran.device}"
         if not ran.error and found.backend == "cameras":
@@ -300,7 +300,9 @@ def _devices(found: Probe) -> Iterator[Finding]:
         elif found.backend == "cameras":
             yield Finding("warning", subject, f"{ran.device} {ran.error}", "is another program using it?")
         elif ran.error:
-            yield Finding("warning", subject, f"listed, but does not run: {ran.error}", "use another device of it")
+            explained = explain_import(ran.error, device.libc_version)
+            meaning, fix = explained or (ran.error, "use another device of it")
+            yield Finding("warning", subject, f"listed, but does not run: {meaning}", fix)
         elif ran.ran_on != ran.device and not ran.ran_on.startswith(f"{ran.device}."):
             yield Finding("warning", subject, f"listed, but the model ran on {ran.ran_on}", "use another device of it")
         else:

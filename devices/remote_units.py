@@ -10,6 +10,8 @@ from pathlib import Path
 
 UNIT = "siamedge.service"
 PATIENCE_S = 180
+START_PATIENCE_S = 570
+"""Of a start: systemd itself ends it by the unit's TimeoutStartSec, which a drop-in may have made longer."""
 
 
 class RefusedError(Exception):
@@ -27,7 +29,7 @@ def start(unit: Path, scope: str, settle_s: float) -> None:
     _install_unit(unit, scope)
     if scope == "boot":
         return
-    if systemctl(scope, "restart", UNIT).returncode:
+    if systemctl(scope, "restart", UNIT, limit_s=START_PATIENCE_S).returncode:
         raise RefusedError(f"does not start: {_last_words(scope)}")
     before = properties(scope)
     time.sleep(settle_s)
@@ -61,17 +63,17 @@ def stop(scope: str) -> None:
     systemctl(scope, "reset-failed", UNIT)
 
 
-def systemctl(scope: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def systemctl(scope: str, *arguments: str, limit_s: float = PATIENCE_S) -> "subprocess.CompletedProcess[str]":
     """Run systemctl for the system or the user."""
-    return _tool(scope, "systemctl", *(("--user",) if scope == "user" else ()), *arguments)
+    return _tool(scope, "systemctl", *(("--user",) if scope == "user" else ()), *arguments, limit_s=limit_s)
 
 
-def _tool(scope: str, *command: str) -> "subprocess.CompletedProcess[str]":
+def _tool(scope: str, *command: str, limit_s: float = PATIENCE_S) -> "subprocess.CompletedProcess[str]":
     environment = dict(os.environ)
     if scope == "user":
         environment.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s, env=environment)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise RefusedError(f"cannot be supervised: {error}") from error
 

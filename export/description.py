@@ -53,7 +53,8 @@ def is_installed(distribution: str) -> bool:
 
 
 def model_path(format_name: Format, precision: Precision, role: str, file: int) -> str:
-    """Where a model file lies in a bundle."""
+    """Where a model file lies in a bundle; bf16 is a way to compute the fp32 file."""
+    precision = "fp32" if precision == "bf16" else precision
     return f"models/{format_name}-{precision}/{role}{SUFFIXES[format_name][file]}"
 
 
@@ -139,8 +140,12 @@ def _tracker_entry(network: SourceNetwork) -> AnchorFreeTrackerEntry | SiamFCTra
 
 
 def recommend(measured: list[Measured]) -> dict[str, Recommendation]:
-    """Choose a precision for each format: the fastest here within its budget, the more precise one on a near tie."""
+    """Choose a precision for each format: the fastest here within its budget, the more precise one on a near tie.
+
+    bf16 is left to `siamedge tune`: not every processor has it.
+    """
     chosen: dict[str, Measured] = {}
+    measured = [item for item in measured if item.verification.precision != "bf16"]
     for item in measured:
         if item.verification.verdict != "pass":
             continue

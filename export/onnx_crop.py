@@ -105,7 +105,12 @@ def feed_integers(model: "ModelProto", crop: str, chain: CropChain) -> None:
     nodes = [*moves, *kept]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    read = {name for node in nodes for name in node.input}
+    drop_unread(model)
+
+
+def drop_unread(model: "ModelProto") -> None:
+    """Remove, in place, constants that nothing reads."""
+    read = {name for node in model.graph.node for name in node.input}
     constants = [tensor for tensor in model.graph.initializer if tensor.name in read]
     del model.graph.initializer[:]
     model.graph.initializer.extend(constants)

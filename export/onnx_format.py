@@ -11,6 +11,7 @@ from siamedge.export.calibration_feeds import Feeds, digest
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
+from siamedge.export.onnx_border import fit_border
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import Operator, Recipe, recipe_for
 from siamedge.runtime.backends import Precision
@@ -81,9 +82,15 @@ class OnnxConverter:
         return self._finish(index, model)
 
     def _finish(self, index: int, model: "ModelProto") -> Converted:
+        from onnx import ModelProto
+
         graph = self.graphs[index]
-        strip_model(model)
-        return Converted(model.SerializeToString(deterministic=True), b"", graph.inputs, graph.outputs)
+        result = ModelProto()
+        result.CopyFrom(model)
+        crop, *kernels = graph.inputs
+        fitted = fit_border(result, crop)
+        strip_model(result)
+        return Converted(result.SerializeToString(deterministic=True), b"", (fitted, *kernels), graph.outputs)
 
 
 def export_graph(graph: ExportGraph) -> "ModelProto":

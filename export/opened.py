@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from siamedge.export.description import model_path
 from siamedge.export.formats import ConvertedPair
-from siamedge.runtime.backends import Format, Precision, Session, get_backend
+from siamedge.runtime.backends import Format, Precision, Session, get_backend, template_precision
 
 BACKEND_OF: Mapping[Format, str] = {"onnx": "onnxruntime", "tflite": "tflite", "openvino": "openvino"}
 
@@ -15,7 +15,9 @@ def opened(pair: ConvertedPair, kind: tuple[Format, Precision]) -> Iterator[tupl
     """Give the template and the search session, one thread each, until the end of the block."""
     backend = get_backend(BACKEND_OF[kind[0]])
     names = {role: "/".join(model_path(*kind, role, 0).split("/")[1:]) for role in ("template", "search")}
-    template = backend.load(pair.template.as_model(names["template"], kind[1]), device="CPU", threads=1)
+    template = backend.load(
+        pair.template.as_model(names["template"], template_precision(kind[1])), device="CPU", threads=1
+    )
     try:
         search = backend.load(pair.search.as_model(names["search"], kind[1]), device="CPU", threads=1)
         try:

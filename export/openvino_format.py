@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -73,8 +74,12 @@ class OpenVINOConverter:
 
     def _finish(self, index: int, model: Any, *, half: bool) -> Converted:
         graph = self._onnx.graphs[index]
+        crop, *kernels = graph.inputs
+        if not quantize_openvino.is_quantized_at(model, crop.name):
+            feed_float(model, crop.name)
+            crop = replace(crop, dtype="float32")
         content, weights = save_model(model, half=half)
-        return Converted(content, weights, graph.inputs, graph.outputs)
+        return Converted(content, weights, (crop, *kernels), graph.outputs)
 
 
 def import_openvino() -> ModuleType:
@@ -112,6 +117,17 @@ def read_onnx(content: bytes) -> Any:
     fuse_clamps(model)
     name_by_position(model)
     return model
+
+
+def feed_float(model: Any, crop: str) -> None:
+    """Take, in place, a crop in float32 instead of uint8.
+
+    From float32 pixels OpenVINO's CPU computes at once; uint8 ones it transposes, converts and transposes back. The
+    host converts in a fifth of that time.
+    """
+    openvino = import_openvino()
+    model.input(crop).get_node().set_element_type(openvino.Type.f32)
+    model.validate_nodes_and_infer_types()
 
 
 def fuse_clamps(model: Any) -> None:

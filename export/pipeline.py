@@ -19,7 +19,7 @@ from siamedge.export.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.tracking_check import TrackingCheck, make_check
 from siamedge.export.verification import Measured, Reference, compute, reference_of, verify_pair
-from siamedge.runtime.backends import FORMATS, PRECISIONS, Format, Precision
+from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS, Format, Precision, reason_against
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.manifest import Manifest, QuantizationTrial
 
@@ -194,6 +194,18 @@ def usable_formats(wanted: tuple[Format, ...] | None) -> tuple[tuple[Format, ...
     )
 
 
+def check_bf16() -> None:
+    """Refuse bf16 where it cannot be verified.
+
+    Raises:
+        ExportError: OpenVINO's CPU has no bf16.
+    """
+    from siamedge.runtime.openvino_backend import OpenVINOBackend
+
+    if reason := reason_against(OpenVINOBackend(), "bf16", "CPU"):
+        raise ExportError(f"bf16 cannot be verified here: {reason}", hint="export on a processor that has it")
+
+
 def check_request(request: ExportRequest) -> None:
     """Refuse int8 for a network whose crops we do not have, and a drop of what is not measured.
 
@@ -204,6 +216,8 @@ def check_request(request: ExportRequest) -> None:
         raise ExportError(
             "--max-drop needs --validation: annotated sequences to track on", hint="add --validation DATASET"
         )
+    if "bf16" in request.precisions:
+        check_bf16()
     if "int8" in request.precisions and request.checkpoint is not None and not request.calibration:
         raise ExportError(
             "int8 needs --calibration: crops that this tracker really sees",
@@ -216,8 +230,8 @@ def _convert(job: Job) -> Iterator[Made]:
     preparation = Preparation(job.network)
     for format_name in job.formats:
         converter = make_converter(format_name, job.network, preparation)
-        for precision in PRECISIONS:
-            if precision in job.request.precisions:
+        for precision in ALL_PRECISIONS:
+            if precision in job.request.precisions and (precision != "bf16" or format_name == "openvino"):
                 job.progress(f"converting to {format_name} {precision}")
                 make = _search_int8 if precision == "int8" else _make_float
                 yield make(job, converter, (format_name, precision))

@@ -18,6 +18,7 @@ from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import Operator, Recipe, recipe_for
+from siamedge.export.tflite_border import fold_standardisation
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.errors import ExportError
 
@@ -96,7 +97,7 @@ class TfliteConverter:
         if edited is None:
             return Converted(content, b"", graph.inputs, graph.outputs)
         stored = replace(crop, dtype="int8", scale=1.0, zero_point=-128)
-        return Converted(edited, b"", (stored, *kernels), graph.outputs)
+        return Converted(fold_standardisation(edited, crop.name), b"", (stored, *kernels), graph.outputs)
 
 
 def import_litert_torch() -> ModuleType:

@@ -42,6 +42,7 @@ BUDGETS: Mapping[Precision, Budget] = {
     "fp32": Budget(relative_error=1e-3, peak_agreement=0.99, box_px=0.05),
     "fp16": Budget(relative_error=0.05, peak_agreement=0.95, box_px=0.5),
     "int8": Budget(relative_error=float("inf"), peak_agreement=0.95, box_px=0.5),
+    "bf16": Budget(relative_error=0.05, peak_agreement=0.95, box_px=0.5),
 }
 """fp32 beyond its budget fails an export; the others are then not recommended."""
 TIE_LOGITS = 0.05

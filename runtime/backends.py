@@ -9,9 +9,12 @@ from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array, TensorSpec
 
 Format = Literal["onnx", "tflite", "openvino"]
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "bf16"]
 FORMATS: tuple[Format, ...] = ("onnx", "tflite", "openvino")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+"""Those that files are written in."""
+ALL_PRECISIONS: tuple[Precision, ...] = (*PRECISIONS, "bf16")
+"""bf16: the fp32 file, whose search graph OpenVINO computes in bfloat16 on a processor that has it."""
 Mode = Literal["reference", "opencv"]
 MODES: tuple[Mode, ...] = ("reference", "opencv")
 """Whose tracker runs on the network: the published one, or cv2.TrackerNano's."""
@@ -86,12 +89,32 @@ class Backend(Protocol):
         """
 
 
+@runtime_checkable
+class SelectiveBackend(Protocol):
+    """A backend whose devices do not all compute in every precision."""
+
+    def lacks(self, precision: Precision, device: str) -> str | None:
+        """Why a device that is there cannot compute in a precision; None if it can."""
+
+
 BACKENDS: Mapping[str, str] = {
     "tflite": "siamedge.runtime.litert_backend:LiteRTBackend",
     "openvino": "siamedge.runtime.openvino_backend:OpenVINOBackend",
     "onnxruntime": "siamedge.runtime.onnxruntime_backend:OnnxRuntimeBackend",
 }
 """Name to implementation, in the order in which they are tried when nothing was measured."""
+
+
+def reason_against(backend: Backend, precision: Precision, device: str) -> str | None:
+    """Why a backend cannot run a precision on a device here; None if it can."""
+    if reason := backend.unavailable(device):
+        return reason
+    return backend.lacks(precision, device) if isinstance(backend, SelectiveBackend) else None
+
+
+def template_precision(precision: Precision) -> Precision:
+    """What the template graph computes in; it runs once a target, and bf16 would cost it accuracy for nothing."""
+    return "fp32" if precision == "bf16" else precision
 
 
 def get_backend(name: str) -> Backend:

@@ -216,6 +216,7 @@ def cold_start(bundle: Path, choice: Candidate, plan: Plan, repeats: int = 3) ->
         command = [sys.executable, "-c", RUN_AND_TELL_MEMORY]
         command += ["track", str(bundle), "--source", folder, "--json"]
         command += ["--init", as_text(plan.start), "--backend", choice.backend, "--precision", choice.precision]
+        command += ["--device", choice.device]
         starts = [start_once(command) for _ in range(repeats)]
     return Start(*(median(values) for values in zip(*starts, strict=True)))
 

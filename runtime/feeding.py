@@ -46,6 +46,7 @@ class CropRunner:
         side = self._spec.shape[1 if self._spec.layout == "NHWC" else 2]
         self.picture: Image = self._input[0] if is_picture else np.empty((side, side, 3), np.uint8)
         self._is_bound = is_picture
+        self._planes = [np.empty((side, side), np.uint8) for _ in range(3)] if self._spec.layout == "NCHW" else None
 
     def hold(self, kernels: Mapping[str, Array]) -> None:
         """Feed these tensors from now on, together with each crop."""
@@ -58,7 +59,7 @@ class CropRunner:
     def run(self, crop: Image) -> Mapping[str, Array]:
         """Compute the outputs for one crop; their memory may be reused by the next call."""
         if crop is not self.picture or not self._is_bound:
-            encode_crop(crop, self._spec, self._input)
+            encode_crop(crop, self._spec, self._input, self._planes)
         return self._session.run(self._feeds)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -77,6 +77,43 @@ def track(source: FrameSource, tracker: Tracker, init: Box) -> Iterator[Step]:
         yield Step(frame, result, previous, timing_of(frame, read_s))
 
 
+def track_several(source: FrameSource, trackers: Sequence[Tracker], inits: Sequence[Box]) -> Iterator[tuple[Step, ...]]:
+    """Follow several targets from the first frame of a source to its end, one after the other in each frame.
+
+    Args:
+        source: An open source.
+        trackers: One a target; they may share their sessions.
+        inits: The targets in the first frame, pixels, 0-based, as many as trackers.
+
+    Returns:
+        For each frame one step a target, in their order; the time of a step is from the frame to that target's box.
+
+    Raises:
+        SourceError: The source has no frames, or an init is not inside its first one.
+    """
+    frames = iter(source)
+    first = next(frames, None)
+    if first is None:
+        raise SourceError("the source has no frames")
+    for init in inits:
+        check_init(first.image, init)
+    height, width = first.image.shape[:2]
+    read_s = time.monotonic()
+    for tracker, init in zip(trackers, inits, strict=True):
+        tracker.init(first.image, init)
+    timing = timing_of(first, read_s)
+    yield tuple(Step(first, TrackResult(init, 1.0, lost=False), "present", timing) for init in inits)
+    states: list[State] = ["present"] * len(inits)
+    for frame in frames:
+        read_s = time.monotonic()
+        steps = []
+        for index, tracker in enumerate(trackers):
+            result = update_at_size(tracker, frame.image, (width, height))
+            states[index] = state_of(result, states[index])
+            steps.append(Step(frame, result, states[index], timing_of(frame, read_s)))
+        yield tuple(steps)
+
+
 def update_at_size(tracker: Tracker, image: Image, size: tuple[int, int]) -> TrackResult:
     """Update a tracker whose first frame had a size with one that may have another.
 
@@ -111,10 +148,16 @@ def timing_of(frame: Frame, read_s: float) -> Timing:
     return Timing(1000 * (now_s - start_s), 1000 * (now_s - read_s))
 
 
-def as_json_line(step: Step) -> str:
-    """One line of JSON, without the line end; numbers in full precision, so that reading it gives equal floats."""
+def as_json_line(step: Step, target: int | None = None) -> str:
+    """One line of JSON, without the line end; numbers in full precision, so that reading it gives equal floats.
+
+    Args:
+        step: The tracked frame.
+        target: The target's number, where there are several.
+    """
     return json.dumps(
         {
+            **({} if target is None else {"target": target}),
             "frame": step.frame.index,
             "time_s": step.frame.time_s,
             "box": [float(side) for side in step.result.box],

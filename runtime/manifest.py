@@ -223,5 +223,5 @@ class Manifest:
     @property
     def files(self) -> tuple[FileEntry, ...]:
         """Every file of the bundle but the manifest."""
-        models = (entry for artifact in self.artifacts for entry in artifact.files)
+        models = dict.fromkeys(entry for artifact in self.artifacts for entry in artifact.files)
         return (*models, *self.documents)

@@ -1,23 +1,23 @@
 """ONNX Runtime."""
 
+import json
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from siamedge.runtime.backends import Format, Model
+from siamedge.runtime.cache import CacheKey, CompiledCache, cpu_signature, model_sha256
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.onnxruntime_providers import PROVIDERS, provider_options
 from siamedge.runtime.tensors import Array
 
-PROVIDERS: Mapping[str, str] = {
-    "CPU": "CPUExecutionProvider",
-    "GPU": "CUDAExecutionProvider",
-    "TENSORRT": "TensorrtExecutionProvider",
-}
-"""Device name to the provider that executes on it."""
-
+LOG = logging.getLogger(__name__)
 DTYPES: Mapping[str, str] = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 HINT_INSTALL = "pip install 'siamedge[onnx]'"
 ERROR_ONLY = 3
@@ -41,9 +41,9 @@ def import_onnxruntime() -> ModuleType:
 class OnnxRuntimeSession(DeclaredTensors):
     """A model in ONNX Runtime; feeds on the CPU are read where they lie, outputs are written to fixed memory."""
 
-    def __init__(self, model: Model, runtime: ModuleType, provider: str, threads: int) -> None:
+    def __init__(self, model: Model, runtime: ModuleType, session: Any) -> None:
         super().__init__(model)
-        self._session = open_session(model, runtime, provider, threads)
+        self._session = session
         self._refusals = refusals(runtime)
         check_declared(model.name, "inputs", declared(self._session.get_inputs()), model.inputs)
         check_declared(model.name, "outputs", declared(self._session.get_outputs()), model.outputs)
@@ -95,27 +95,73 @@ class OnnxRuntimeSession(DeclaredTensors):
         self._bound[name] = memory
 
 
-def open_session(model: Model, runtime: ModuleType, provider: str, threads: int) -> Any:
-    """Load a model and make sure that the wanted provider executes it.
-
-    Raises:
-        BackendError: The model is refused, or another provider took it.
-    """
+def session_options(runtime: ModuleType, device: str, threads: int) -> Any:
+    """Options of a session: no spinning, and nothing but the device's provider executes."""
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1 if device == "XNNPACK" else threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = ERROR_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if provider != PROVIDERS["CPU"]:
+    if device != "CPU":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def open_session(
+    model: Model, runtime: ModuleType, device: str, options: Any, settings: Mapping[str, str] | None = None
+) -> Any:
+    """Load a model and make sure that the wanted provider executes it.
+
+    Args:
+        model: What to load.
+        runtime: The library.
+        device: A key of PROVIDERS.
+        options: From session_options.
+        settings: From provider_options.
+
+    Raises:
+        BackendError: The model is refused, or another provider took it.
+    """
+    provider = PROVIDERS[device]
     try:
-        session = runtime.InferenceSession(model.content, options, providers=[provider])
+        session = runtime.InferenceSession(model.content, options, providers=[(provider, dict(settings or {}))])
     except refusals(runtime) as error:
         raise BackendError(f"{model.name}: onnxruntime refuses the model: {error}") from error
     if (executing := session.get_providers()[0]) != provider:
         raise BackendError(f"{model.name}: {executing} executes the model, {provider} was asked for")
     return session
+
+
+def open_optimised(model: Model, runtime: ModuleType, threads: int, cache: CompiledCache) -> Any:
+    """Load a model on the CPU as it was optimised before, or optimise it and keep the result.
+
+    Raises:
+        BackendError: See open_session.
+    """
+    key = cache_key(model, runtime, "CPU", {"threads": threads})
+    options = session_options(runtime, "CPU", threads)
+    if (kept := cache.read(key)) is not None:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return open_session(replace(model, content=kept), runtime, "CPU", options)
+        except BackendError as error:
+            LOG.warning("%s; what was optimised before is made again", error)
+            options = session_options(runtime, "CPU", threads)
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimised.onnx"
+        options.optimized_model_filepath = str(path)
+        session = open_session(model, runtime, "CPU", options)
+        cache.write(key, path.read_bytes())
+    return session
+
+
+def cache_key(model: Model, runtime: ModuleType, device: str, options: Mapping[str, object]) -> CacheKey:
+    """All that a compiled model depends on; an optimised one is made for the processor's instructions."""
+    library, hardware = f"onnxruntime {runtime.__version__}", f"{device} {cpu_signature()}"
+    return CacheKey(model_sha256(model), library, hardware, json.dumps(dict(options), sort_keys=True))
 
 
 def refusals(runtime: ModuleType) -> tuple[type[Exception], ...]:
@@ -131,10 +177,21 @@ def declared(arguments: list[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 class OnnxRuntimeBackend:
-    """Runs ONNX files."""
+    """Runs ONNX files.
+
+    Args:
+        cache: Where optimised models and TensorRT's engines are kept; None: nowhere.
+    """
 
     name = "onnxruntime"
     format: Format = "onnx"
+
+    def __init__(self, cache: CompiledCache | None = None) -> None:
+        self._cache = cache
+
+    def with_cache(self, cache: CompiledCache) -> "OnnxRuntimeBackend":
+        """The same backend, keeping what it compiles."""
+        return OnnxRuntimeBackend(cache)
 
     def unavailable(self, device: str) -> str | None:
         """Why ONNX Runtime or a device of it cannot be used here; None if it can."""
@@ -156,4 +213,18 @@ class OnnxRuntimeBackend:
         """
         if reason := self.unavailable(device):
             raise BackendError(f"{model.name}: {reason}")
-        return OnnxRuntimeSession(model, import_onnxruntime(), PROVIDERS[device.upper()], threads)
+        runtime, device = import_onnxruntime(), device.upper()
+        if device == "CPU" and self._cache is not None:
+            return OnnxRuntimeSession(model, runtime, open_optimised(model, runtime, threads, self._cache))
+        settings = provider_options(device, model.precision, threads, self._engines(model, runtime, device))
+        options = session_options(runtime, device, threads)
+        return OnnxRuntimeSession(model, runtime, open_session(model, runtime, device, options, settings))
+
+    def _engines(self, model: Model, runtime: ModuleType, device: str) -> Path | None:
+        """The folder for a model's TensorRT engines; TensorRT itself looks after its version and the GPU."""
+        if device != "TENSORRT" or self._cache is None:
+            return None
+        key = cache_key(model, runtime, device, {"precision": model.precision})
+        folder = self._cache.folder / key.name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder

@@ -18,11 +18,19 @@ from siamedge.runtime.telemetry import telemetry_blocked
 from siamedge.runtime.tensors import Array
 
 LOG = logging.getLogger(__name__)
-INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "int8": "f32"}
+INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
 """Type in which float operators compute, by the precision of the file. Without it a CPU with bf16 or f16 uses that."""
+ARM_CPU: Mapping[str, str | int] = {"LP_TRANSFORMS_MODE": False}
+"""On ARM an int8 graph computes in float what it quantizes; its weights stay int8 in the file.
+
+OpenVINO 2026 has int8 kernels there for two of the default model's convolutions. Of the others it computes four in
+float16 by its reference code, with outputs further from x86-64's, and on a core without the dot product it refuses the
+graph (docs/devices.md).
+"""
 
 DTYPES: Mapping[str, str] = {"f32": "float32", "u8": "uint8", "i8": "int8"}
 HINT_INSTALL = "pip install 'siamedge[openvino]'"
+PRECISION_HINT = "INFERENCE_PRECISION_HINT"
 
 
 def import_openvino() -> ModuleType:
@@ -108,6 +116,7 @@ def compile_model(model: Model, openvino: ModuleType, device: str, config: Mappi
     except RuntimeError as error:
         raise BackendError(f"{model.name}: OpenVINO refuses the model on {device}: {error}") from error
     check_device(model, compiled, device)
+    check_arithmetic(model, compiled)
     return compiled
 
 
@@ -120,6 +129,20 @@ def check_device(model: Model, compiled: Any, device: str) -> None:
     executing = list(compiled.get_property("EXECUTION_DEVICES"))
     if any(base_name(name) != base_name(device) for name in executing):
         raise BackendError(f"{model.name}: {', '.join(executing)} executes the model, {device} was asked for")
+
+
+def check_arithmetic(model: Model, compiled: Any) -> None:
+    """Make sure that a model that was verified in bf16 computes in it; OpenVINO takes f32 where a processor lacks it.
+
+    Raises:
+        BackendError: It does not.
+    """
+    if model.precision != "bf16":
+        return
+    if (executing := compiled.get_property(PRECISION_HINT).get_type_name()) != "bf16":
+        raise BackendError(
+            f"{model.name}: OpenVINO computes in {executing} here, bf16 was asked for", hint="--precision fp32"
+        )
 
 
 def compile_or_import(
@@ -203,6 +226,13 @@ class OpenVINOBackend:
             return None
         return f"no {device}; OpenVINO sees {', '.join(available)}"
 
+    def lacks(self, precision: Precision, device: str) -> str | None:
+        """Why a device cannot compute in bf16; None if it can, and for every other precision."""
+        if precision != "bf16":
+            return None
+        capabilities = import_openvino().Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        return None if "BF16" in capabilities else f"{device} has no bf16; OpenVINO sees {', '.join(capabilities)}"
+
     def load(self, model: Model, *, device: str, threads: int) -> OpenVINOSession:
         """Load a model.
 
@@ -214,8 +244,9 @@ class OpenVINOBackend:
         config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
+            config |= ARM_CPU if platform.machine() == "aarch64" else {}
         if base_name(device) in ("CPU", "GPU"):
-            config["INFERENCE_PRECISION_HINT"] = self._inference_precision[model.precision]
+            config[PRECISION_HINT] = self._inference_precision[model.precision]
         openvino = import_openvino()
         if self._cache is None:
             return OpenVINOSession(model, openvino, compile_model(model, openvino, device, config))

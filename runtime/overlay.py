@@ -1,6 +1,6 @@
 """Draw a result onto a frame: box, score, state and rate, readable on any picture at any size."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 
@@ -32,6 +32,21 @@ def draw_step(step: Step, *, fps: float | None = None) -> Image:
     draw_target(image, step.result.box, step.state, f"{step.state} {step.result.score:.2f}", unit)
     corner = f"frame {step.frame.index}" + ("" if fps is None else f"  {fps:.0f} fps")
     write_label(image, corner, (unit * 4, unit * 13), PAPER, unit)
+    return image
+
+
+def draw_targets(steps: Sequence[Step]) -> Image:
+    """A copy of the frame with the results of several targets drawn on it, each with its number.
+
+    Args:
+        steps: One a target, all of one frame.
+    """
+    frame = steps[0].frame
+    image = frame.image.copy()
+    unit = unit_of(image)
+    for number, step in enumerate(steps, start=1):
+        draw_target(image, step.result.box, step.state, f"{number} {step.state} {step.result.score:.2f}", unit)
+    write_label(image, f"frame {frame.index}", (unit * 4, unit * 13), PAPER, unit)
     return image
 
 

@@ -3,7 +3,16 @@
 import weakref
 from dataclasses import dataclass, replace
 
-from siamedge.runtime.backends import BACKENDS, PRECISIONS, Mode, Precision, Session, get_backend
+from siamedge.runtime.backends import (
+    ALL_PRECISIONS,
+    BACKENDS,
+    Mode,
+    Precision,
+    Session,
+    get_backend,
+    reason_against,
+    template_precision,
+)
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.cache import CachingBackend, CompiledCache
 from siamedge.runtime.errors import BackendError
@@ -81,6 +90,34 @@ def pick(
     return Pick(candidates[chosen], tuple(candidates))
 
 
+def pick_or_cpu(
+    bundle: Bundle,
+    *,
+    backend: str | None = None,
+    precision: Precision | None = None,
+    device: str = "CPU",
+    is_thorough: bool = False,
+) -> tuple[Pick, str | None]:
+    """Choose as pick does and try to load the choice; where the device cannot run it, choose for the CPU.
+
+    Returns:
+        The choice, and why it is the CPU's if another device was asked for; arguments as in pick.
+
+    Raises:
+        BackendError: The CPU cannot run it either.
+    """
+    try:
+        picked = pick(bundle, backend=backend, precision=precision, device=device, is_thorough=is_thorough)
+        if device != "CPU":
+            for session in load_sessions(bundle, picked.choice):
+                session.close()
+    except BackendError as error:
+        if device == "CPU":
+            raise
+        return pick(bundle, backend=backend, precision=precision, is_thorough=is_thorough), str(error)
+    return picked, None
+
+
 def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str, *, is_tried: bool) -> Candidate:
     backend = get_backend(name)
     recommended = bundle.manifest.recommended.get(backend.format)
@@ -89,11 +126,11 @@ def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str, 
     if not have:
         return Candidate(name, chosen, device, f"the bundle has no {backend.format} model")
     if chosen not in have:
-        held = ", ".join(p for p in PRECISIONS if p in have)
+        held = ", ".join(p for p in ALL_PRECISIONS if p in have)
         return Candidate(name, chosen, device, f"the bundle has {held} for {backend.format}, not {chosen}")
     if not is_tried:
         return Candidate(name, chosen, device, "not tried")
-    return Candidate(name, chosen, device, backend.unavailable(device) or "usable")
+    return Candidate(name, chosen, device, reason_against(backend, chosen, device) or "usable")
 
 
 def load_sessions(bundle: Bundle, choice: Candidate, cache: CompiledCache | None = None) -> tuple[Session, Session]:
@@ -111,7 +148,10 @@ def load_sessions(bundle: Bundle, choice: Candidate, cache: CompiledCache | None
     backend = get_backend(choice.backend)
     if cache is not None and isinstance(backend, CachingBackend):
         backend = backend.with_cache(cache)
-    template = bundle.load(bundle.find("template", backend.format, choice.precision))
+    template = replace(
+        bundle.load(bundle.find("template", backend.format, choice.precision)),
+        precision=template_precision(choice.precision),
+    )
     search = bundle.load(bundle.find("search", backend.format, choice.precision))
     return (
         backend.load(template, device=choice.device, threads=choice.threads),
@@ -153,10 +193,11 @@ class TrackerMaker:
     Args:
         bundle: Opened.
         choice: What to load; at the first call, not here.
+        cache: See load_sessions.
     """
 
-    def __init__(self, bundle: Bundle, choice: Candidate) -> None:
-        self._bundle, self._choice = bundle, choice
+    def __init__(self, bundle: Bundle, choice: Candidate, cache: CompiledCache | None = None) -> None:
+        self._bundle, self._choice, self._cache = bundle, choice, cache
         self._loaded: tuple[weakref.ref[Session], weakref.ref[Session]] | None = None
 
     def __call__(self) -> Tracker:
@@ -168,7 +209,7 @@ class TrackerMaker:
         """
         template, search = (held() for held in self._loaded) if self._loaded else (None, None)
         if template is None or search is None:
-            template, search = load_sessions(self._bundle, self._choice)
+            template, search = load_sessions(self._bundle, self._choice, self._cache)
             self._loaded = weakref.ref(template), weakref.ref(search)
         family = self._bundle.manifest.tracker.family
         return make_tracker(family, template, search, params_of(self._bundle, self._choice))

@@ -1,5 +1,6 @@
 """What goes into a model and comes out of it: named tensors with a fixed shape, type and layout."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,16 +33,28 @@ class TensorSpec:
     zero_point: int = 0
 
 
-def encode_crop(crop: NDArray[np.uint8], spec: TensorSpec, out: Array) -> None:
+def encode_crop(
+    crop: NDArray[np.uint8], spec: TensorSpec, out: Array, planes: Sequence[NDArray[np.uint8]] | None = None
+) -> None:
     """Write a crop into an input tensor, in that tensor's type and layout.
 
     Args:
         crop: (H, W, 3) uint8, BGR, values 0..255.
         spec: The input; an int8 one must have scale 1 and zero point -128, so that stored = value - 128.
         out: The tensor's memory, shape and dtype as in spec.
+        planes: Memory for three (H, W) uint8 planes, to be used again; only for NCHW.
     """
-    target = out[0] if spec.layout == "NHWC" else out[0].transpose(1, 2, 0)
+    if spec.layout == "NHWC":
+        _store(crop, spec, out[0])
+        return
+    import cv2  # not above: `siamedge --help` comes by here
+
+    for plane, memory in zip(cv2.split(crop, planes), out[0], strict=True):
+        _store(np.asarray(plane, np.uint8), spec, memory)
+
+
+def _store(values: NDArray[np.uint8], spec: TensorSpec, memory: Array) -> None:
     if spec.dtype == "int8":
-        np.bitwise_xor(crop, np.uint8(0x80), out=target.view(np.uint8))
+        np.bitwise_xor(values, np.uint8(0x80), out=memory.view(np.uint8))
     else:
-        np.copyto(target, crop, casting="unsafe")
+        np.copyto(memory, values, casting="unsafe")

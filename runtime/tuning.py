@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from siamedge.runtime.backends import BACKENDS, PRECISIONS, get_backend
+from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS, get_backend, reason_against
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.cache import CompiledCache
 from siamedge.runtime.errors import BackendError
@@ -49,10 +49,10 @@ def candidates(bundle: Bundle, pace: Pace) -> list[Trial]:
     trials = []
     for name in BACKENDS:
         backend = get_backend(name)
-        reason = backend.unavailable(pace.device)
         verdicts = {v.precision: v for v in bundle.manifest.verification if v.format == backend.format}
         have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format}
-        for precision in (precision for precision in PRECISIONS if precision in have):
+        for precision in (precision for precision in ALL_PRECISIONS if precision in have):
+            reason = reason_against(backend, precision, pace.device)
             found = verdicts.get(precision)
             beyond = found.reason if found is not None and found.verdict != "pass" else None
             verdict = reason or (f"beyond the accuracy budget: {beyond}" if beyond else "usable")
@@ -120,7 +120,7 @@ def load(bundle: Bundle, trial: Trial, cache: CompiledCache | None) -> Tracker:
     Raises:
         BackendError: The library refuses a model.
     """
-    precision = next(precision for precision in PRECISIONS if precision == trial.precision)
+    precision = next(precision for precision in ALL_PRECISIONS if precision == trial.precision)
     return open_tracker(bundle, Candidate(trial.backend, precision, trial.device, "", trial.threads), cache=cache)
 
 

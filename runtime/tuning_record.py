@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from siamedge.runtime.backends import PRECISIONS
+from siamedge.runtime.backends import ALL_PRECISIONS
 from siamedge.runtime.bundle import MANIFEST, Bundle, read_file
 from siamedge.runtime.cache import cache_home, write_atomically
 from siamedge.runtime.measuring import Spread
@@ -68,7 +68,7 @@ class Tuning:
     def choice(self) -> Candidate:
         """The chosen way, ready to be loaded."""
         trial = next(trial for trial in self.trials if trial.verdict == "chosen")
-        precision = next(precision for precision in PRECISIONS if precision == trial.precision)
+        precision = next(precision for precision in ALL_PRECISIONS if precision == trial.precision)
         return Candidate(trial.backend, precision, trial.device, "chosen", trial.threads)
 
 

@@ -13,17 +13,8 @@ packages=(
     mosquitto                                                     # MQTT
     python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly # RTSP
 )
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "== system packages"
-    missing=()
-    for package in "${packages[@]}"; do
-        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
-    done
-    if [ "${#missing[@]}" -gt 0 ]; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-    fi
-fi
+echo "== system packages"
+bash scripts/packages.sh "${packages[@]}"
 
 echo "== environment in .venv-test"
 [ -x .venv-test/bin/python ] || "$python" -m venv .venv-test

@@ -98,7 +98,7 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
         ),
         (
             ("track", "a.siamedge", "--source", "0", "--precision", "fp32,int8"),
-            "invalid value for '--precision': 'fp32,int8' is unknown; choose one of fp32, fp16, int8",
+            "invalid value for '--precision': 'fp32,int8' is unknown; choose one of fp32, fp16, int8, bf16",
             "siamedge track",
         ),
         (
@@ -108,7 +108,7 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
         ),
         (
             ("export", "--precisions", ","),
-            "invalid value for '--precisions': the list is empty; choose from fp32, fp16, int8",
+            "invalid value for '--precisions': the list is empty; choose from fp32, fp16, int8, bf16",
             "siamedge export",
         ),
     ],
@@ -260,6 +260,34 @@ def test_json_lines_have_the_promised_keys_from_the_first_frame_on(siamedge: Run
     assert re.fullmatch(
         r"4 frames(, lost in \d)?; onnxruntime fp32 on CPU, [\d.]+ ms a frame \(median in the tracker\)\n", found.stderr
     )
+
+
+def test_several_targets_are_numbered_and_followed_as_if_each_were_alone(
+    siamedge: Run, default_bundle: Path, tmp_path: Path
+) -> None:
+    inits = ("50.25,100.125,54,40", "180,60,40,60")
+    together = siamedge(
+        "track", default_bundle, "--source", SCENE, "--json", "--output", "a.mp4",
+        *(word for init in inits for word in ("--init", init)),
+    )  # fmt: skip
+    assert together.code == 0
+    lines = [json.loads(line) for line in together.stdout.splitlines()]
+    assert [line["target"] for line in lines] == [1, 2] * 4
+    assert re.match(r"4 frames.* on CPU, [\d.]+ ms a frame \(median in the tracker\)\nwrote a.mp4\n", together.stderr)
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    for number, init in enumerate(inits, start=1):
+        alone = siamedge("track", default_bundle, "--source", SCENE, "--json", "--init", init)
+        expected = [json.loads(line) for line in alone.stdout.splitlines()]
+        found = [line for line in lines if line["target"] == number]
+        for key in ("frame", "box", "score", "state"):
+            assert [line[key] for line in found] == [line[key] for line in expected]
+
+
+def test_what_knows_one_target_refuses_several(siamedge: Run, default_bundle: Path) -> None:
+    two = ("--init", "1,2,30,40", "--init", "100,80,30,40")
+    found = siamedge("track", default_bundle, "--source", SCENE, *two, "--mqtt", "mqtt://127.0.0.1/boxes")
+    assert (found.code, found.stdout) == (2, "")
+    assert "--mqtt is for one target" in found.stderr
 
 
 def test_without_json_standard_output_stays_empty(siamedge: Run, default_bundle: Path, tmp_path: Path) -> None:

@@ -77,3 +77,24 @@ def test_the_default_network_is_refused_in_mode_opencv(siamedge: Run, default_bu
         "siamedge: mode opencv runs NanoTrack v1 and v2, this is another network\n"
         "  try: leave --mode away: cv2.TrackerNano cannot run this network\n"
     )
+
+
+def test_a_device_that_is_not_there_ends_track_unless_the_cpu_may_take_its_place(
+    siamedge: Run, default_bundle: Path
+) -> None:
+    code, out, messages = siamedge("track", default_bundle, *KNOWN, "--device", "NPU", "--json")
+    assert (code, out) == (1, "")
+    assert "NPU" in messages
+    code, out, messages = siamedge("track", default_bundle, *KNOWN, "--device", "NPU", "--json", "--allow-fallback")
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert messages.startswith("--allow-fallback: the CPU instead of NPU: no backend can run ")
+    assert " on CPU" in messages
+
+
+def test_bench_measures_the_cpu_in_place_of_a_device_that_is_not_there(siamedge: Run, default_bundle: Path) -> None:
+    plan = ("--device", "NPU", "--updates", "20", "--no-cold", "--json")
+    assert siamedge("bench", default_bundle, *plan)[0] == 1
+    code, out, messages = siamedge("bench", default_bundle, *plan, "--allow-fallback")
+    assert code in (0, 3)
+    assert len(json.loads(out)["rows"]) == 1
+    assert "--allow-fallback: the CPU instead of NPU: " in messages

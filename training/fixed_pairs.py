@@ -16,6 +16,7 @@ from siamedge.training.losses import dart_losses, overlap
 from siamedge.training.pairs import Batch, Mixture, PairMaker
 from siamedge.training.recipes import Recipe
 from siamedge.training.run import as_input
+from siamedge.training.siamfc_recipe import AnyRecipe
 from siamedge.training.synthetic import write_synthetic
 from siamedge.training.targets import Targets, make_targets
 
@@ -82,7 +83,7 @@ def best_overlap(network: Dart, outputs: tuple[Tensor, ...], targets: Targets) -
     return overlap(ltrb.flatten(2)[rows, :, best], targets.ltrb.flatten(2)[rows, :, best])[0]
 
 
-def fixed_pairs(name: str, store: CropStore, recipe: Recipe) -> FixedPairs:
+def fixed_pairs(name: str, store: CropStore, recipe: AnyRecipe) -> FixedPairs:
     """Choose pairs of two times of one track (two views of one crop where there are no tracks), as hard as in training.
 
     Args:
@@ -104,7 +105,7 @@ def fixed_pairs(name: str, store: CropStore, recipe: Recipe) -> FixedPairs:
     return FixedPairs(name, tuple(maker.batches(range(0, _BATCHES * _SIZE, _SIZE), _SIZE)))
 
 
-def drawn_pairs(root: Path, recipe: Recipe) -> FixedPairs:
+def drawn_pairs(root: Path, recipe: AnyRecipe) -> FixedPairs:
     """Draw objects that training never sees, into a folder, and choose pairs of them."""
     if not (root / "annotations.jsonl").is_file():
         write_synthetic(root, tracks=_DRAWN_TRACKS, frames=2, seed=recipe.seed + _OTHER_SEED)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from siamedge.export.calibration import CalibrationSet
-from siamedge.export.checkpoints import default_weights
+from siamedge.export.checkpoints import default_weights, read_checkpoint
 from siamedge.export.families.dart import load_dart
-from siamedge.runtime.errors import SourceError
+from siamedge.export.families.siamfc import METADATA_KEY
+from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.training.annotated import cut_recordings
 from siamedge.training.crops import CropStore, read_rows
 from siamedge.training.evaluation import Score, evaluate
@@ -24,24 +25,31 @@ from siamedge.training.fixed_pairs import (
 )
 from siamedge.training.loop import TrainResult, train
 from siamedge.training.material import Material, gather, held_out_crops
-from siamedge.training.recipes import RECIPES, Recipe
-from siamedge.training.run import ProgressHandler, TrainingRun
+from siamedge.training.run import Progress, TrainingRun
 from siamedge.training.settings import DEFAULT, Settings
+from siamedge.training.siamfc_judge import judge_siamfc
+from siamedge.training.siamfc_loop import fit_siamfc, train_siamfc
+from siamedge.training.siamfc_recipe import ALL_RECIPES, AnyRecipe, SiamFCRecipe
+from siamedge.training.siamfc_run import SiamFCProgress, SiamFCRun
 from siamedge.training.teacher import check_teacher
 
 DRAWN_SHARE = 0.25
 """Of the pairs from tracks, where a recipe mixes drawn objects with the user's: what keeps the network general."""
 DRAWN_FRAMES = 4
 """Crops of a drawn track."""
+FIXED = "fixed.csv"
 LOOKS = 4
 """How often a run is judged on the fixed pairs, at least."""
+
+
+AnyProgress = Progress | SiamFCProgress
 
 
 class Watch(NamedTuple):
     """How a job speaks to whoever started it."""
 
     say: Callable[[str], None]
-    on_progress: ProgressHandler
+    on_progress: Callable[[AnyProgress], None]
     should_stop: Callable[[], bool]
 
 
@@ -91,7 +99,7 @@ class Job:
         teacher: A checkpoint to learn from too.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     init: Path | None
     material: Material
     out: Path
@@ -105,25 +113,42 @@ def prepare(settings: Settings, out: Path) -> Job:
         SourceError: Data are missing, unusable, or given to a recipe that draws its own.
         ExportError: The weights to start from cannot be read.
     """
-    recipe = RECIPES[settings.recipe]
+    recipe = ALL_RECIPES[settings.recipe]
     if recipe.needs_crops and not settings.data:
         raise SourceError(f"recipe {recipe.name!r} needs data", hint="siamedge train VIDEO_OR_FOLDER... --out FOLDER")
     if settings.data and not recipe.needs_crops:
         raise SourceError(f"recipe {recipe.name!r} draws its own data", hint="--recipe finetune trains on yours")
     init = default_weights() if settings.init == DEFAULT else Path(settings.init) if settings.init else None
+    teacher = Path(settings.teacher) if settings.teacher else None
+    fitted = _fit(recipe, init, teacher)
+    material = gather([Path(path) for path in settings.data], settings.holdout, recipe.holdout)
+    timed = replace(_timed(fitted, settings.pairs), holdout=material.held_tracks)
+    return Job(timed, init, material, out, teacher)
+
+
+def _fit(recipe: AnyRecipe, init: Path | None, teacher: Path | None) -> AnyRecipe:
+    """Give a recipe the network of the weights that it starts from.
+
+    Raises:
+        SourceError: It lacks weights, or has a teacher that it cannot learn from.
+        ExportError: The weights, or the teacher's, are not such as it needs.
+    """
+    if isinstance(recipe, SiamFCRecipe):
+        return fit_siamfc(recipe, init, teacher)
     if init is None and recipe.frozen_layers:
         raise SourceError(
             f"recipe {recipe.name!r} keeps its first {recipe.frozen_layers} layers as they are: it needs weights",
             hint="--init default, or --init WEIGHTS",
         )
-    if init is not None:
-        recipe = replace(recipe, network=load_dart(init).config)
-    material = gather([Path(path) for path in settings.data], settings.holdout, recipe.holdout)
-    held = material.held_tracks
-    teacher = Path(settings.teacher) if settings.teacher else None
+    if init is not None and METADATA_KEY in read_checkpoint(init).metadata:
+        raise ExportError(
+            f"{init}: SiamFC weights, and recipe {recipe.name!r} trains Dart",
+            hint="--recipe siamfc-narrow goes on from them",
+        )
+    fitted = recipe if init is None else replace(recipe, network=load_dart(init).config)
     if teacher is not None:
-        check_teacher(teacher, recipe.network)
-    return Job(replace(_timed(recipe, settings.pairs), holdout=held), init, material, out, teacher)
+        check_teacher(teacher, fitted.network)
+    return fitted
 
 
 def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
@@ -137,30 +162,51 @@ def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
     roots = _training_roots(job, watch.say)
     recipe = _mixed(job.recipe, roots)
     judges = _judges(job, recipe, watch.say)
-    fixed = job.out / "fixed.csv"
+    fixed = job.out / FIXED
     if not resume:
         fixed.unlink(missing_ok=True)
-
-    def judge(run: TrainingRun) -> None:
-        append_judgements(fixed, [pairs.judge(run.average, recipe, run.pairs) for pairs in judges])
-
     watch.say("reading crops")
-    result = train(
-        recipe,
-        dataset_root=roots,
-        out=job.out,
-        init=job.init,
-        teacher=job.teacher,
-        resume=resume,
-        on_progress=watch.on_progress,
-        on_epoch=judge,
-        should_stop=watch.should_stop,
-    )
+    result = _train(replace(job, recipe=recipe), roots, judges, watch, resume=resume)
     is_complete = result.pairs >= recipe.pairs
     if is_complete:
         write_calibration(judges, result.weights.with_suffix(".calibration.npz"))
     changes = _changes(job, result.weights, watch.say) if is_complete else ()
     return Outcome(result, is_complete, tuple(read_judgements(fixed)), changes)
+
+
+def _train(job: Job, roots: list[Path], judges: tuple[FixedPairs, ...], watch: Watch, *, resume: bool) -> TrainResult:
+    """Run the recipe of either family, judging it at each epoch."""
+    recipe, out, fixed = job.recipe, job.out, job.out / FIXED
+
+    def judge_dart(run: TrainingRun) -> None:
+        append_judgements(fixed, [pairs.judge(run.average, run.recipe, run.pairs) for pairs in judges])
+
+    def judge_siamfc_run(run: SiamFCRun) -> None:
+        append_judgements(fixed, [judge_siamfc(pairs, run.average, run.recipe, run.pairs) for pairs in judges])
+
+    show, should_stop = watch.on_progress, watch.should_stop
+    if isinstance(recipe, SiamFCRecipe):
+        return train_siamfc(
+            recipe,
+            roots=roots,
+            out=out,
+            init=job.init,
+            resume=resume,
+            on_progress=show,
+            on_epoch=judge_siamfc_run,
+            should_stop=should_stop,
+        )
+    return train(
+        recipe,
+        dataset_root=roots,
+        out=out,
+        init=job.init,
+        teacher=job.teacher,
+        resume=resume,
+        on_progress=show,
+        on_epoch=judge_dart,
+        should_stop=should_stop,
+    )
 
 
 def write_calibration(judges: tuple[FixedPairs, ...], path: Path) -> None:
@@ -171,7 +217,7 @@ def write_calibration(judges: tuple[FixedPairs, ...], path: Path) -> None:
     CalibrationSet(templates, searches, np.arange(len(searches), dtype=np.int64)).save(path)
 
 
-def _timed(recipe: Recipe, pairs: int | None) -> Recipe:
+def _timed(recipe: AnyRecipe, pairs: int | None) -> AnyRecipe:
     """Give a recipe its length; a shorter run warms up for a shorter time."""
     length = pairs or recipe.pairs
     warmup = min(recipe.warmup_pairs, max(1, length // 10))
@@ -185,7 +231,7 @@ def _training_roots(job: Job, say: Callable[[str], None]) -> list[Path]:
     return roots
 
 
-def _mixed(recipe: Recipe, roots: list[Path]) -> Recipe:
+def _mixed(recipe: AnyRecipe, roots: list[Path]) -> AnyRecipe:
     """Weigh drawn tracks so that they make up their share beside the user's, however many crops those have."""
     if not recipe.drawn_tracks or not roots:
         return recipe
@@ -200,7 +246,7 @@ def _mixed(recipe: Recipe, roots: list[Path]) -> Recipe:
     return replace(recipe, mixture=replace(recipe.mixture, track_weights=(("synthetic_", weight),)))
 
 
-def _judges(job: Job, recipe: Recipe, say: Callable[[str], None]) -> tuple[FixedPairs, ...]:
+def _judges(job: Job, recipe: AnyRecipe, say: Callable[[str], None]) -> tuple[FixedPairs, ...]:
     judges = [drawn_pairs(job.out / "drawn_fixed", recipe)]
     if job.material.held_out:
         root = cut_recordings(job.material.held_out, job.out / "held_out", progress=say)

@@ -2,43 +2,47 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from siamedge.training.pairs import Batch, PairMaker
-from siamedge.training.teacher import Teacher
+Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
 
 
-class _Batches(Dataset[Batch]):
-    def __init__(self, maker: PairMaker, starts: Sequence[int], size: int, teacher: Teacher | None) -> None:
-        self._maker, self._starts, self._size, self._teacher = maker, starts, size, teacher
+class Maker(Protocol[Made_co]):
+    """Makes batches that depend on their number alone."""
+
+    def batch(self, start: int, size: int) -> Made_co:
+        """Make the batch of examples start .. start + size - 1."""
+        ...
+
+
+class _Batches(Dataset[Made]):
+    def __init__(self, maker: Maker[Made], starts: Sequence[int], size: int) -> None:
+        self._maker, self._starts, self._size = maker, starts, size
 
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Made:
         if index >= len(self._starts):
             raise IndexError(index)
-        batch = self._maker.batch(self._starts[index], self._size)
-        return batch if self._teacher is None else batch._replace(view=self._teacher.view(*batch[:3]))
+        return self._maker.batch(self._starts[index], self._size)
 
 
-def batches(
-    maker: PairMaker, starts: Sequence[int], size: int, workers: int, teacher: Teacher | None = None
-) -> Iterator[Batch]:
+def batches(maker: Maker[Made], starts: Sequence[int], size: int, workers: int) -> Iterator[Made]:
     """Make one batch for each start, in order.
 
     Args:
-        maker: Makes pairs.
-        starts: Number of each batch's first pair.
-        size: Pairs in a batch.
+        maker: Makes them.
+        starts: Number of each batch's first example.
+        size: Examples in a batch.
         workers: Processes, forked so that they share the crops; 0 for none.
-        teacher: Adds its view to every batch.
     """
-    dataset = _Batches(maker, starts, size, teacher)
+    dataset = _Batches(maker, starts, size)
     if not workers:
         return iter(dataset)
     loader = DataLoader(
@@ -50,7 +54,7 @@ def batches(
         collate_fn=_unchanged,
         worker_init_fn=_single_threaded,
     )
-    return cast("Iterator[Batch]", iter(loader))
+    return cast("Iterator[Made]", iter(loader))
 
 
 def _unchanged(batch: Any) -> Any:

@@ -1,7 +1,6 @@
 """Running a recipe from crops to weights."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +9,14 @@ import torch
 from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, load_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
-from siamedge.training.batchnorm import with_batch_norm
-from siamedge.training.crops import CropStore
-from siamedge.training.cutouts import Outlines
-from siamedge.training.loader import batches
-from siamedge.training.pairs import Batch, PairMaker
+from siamedge.training.branches import with_branches
+from siamedge.training.growing import grown
+from siamedge.training.pair_source import PairSource, open_store
+from siamedge.training.pairs import PairMaker
 from siamedge.training.recipes import Recipe
+from siamedge.training.rounding import with_rounding
 from siamedge.training.run import ProgressHandler, TrainingRun, as_input
-from siamedge.training.synthetic import write_synthetic
 from siamedge.training.teacher import Teacher
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +24,7 @@ class TrainResult:
     """What a run left behind.
 
     Attributes:
-        weights: safetensors, fp32, batch norm folded, config in the metadata.
+        weights: safetensors, fp32, branches folded, config in the metadata.
         log: CSV, a row every `log_every` steps.
         pairs: Seen, those before a resume included.
         loss: Mean over the steps of the last row.
@@ -58,7 +54,7 @@ def train(
         recipe: What to do.
         dataset_root: One or more folders of crops (crops.py says in which form); none for a recipe that draws its own.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
-        init: Weights to start from; what they lack (a new head) is drawn at random.
+        init: Weights to start from; what they lack (a new head, more channels) is drawn at random.
         teacher: The published nanotrackv3.pth, to learn from its features and scores too.
         resume: Go on from out/checkpoint.pt if it is there.
         on_progress: Called every `log_every` steps.
@@ -72,10 +68,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     roots = [dataset_root] if isinstance(dataset_root, Path) else list(dataset_root)
-    if recipe.drawn_tracks:
-        roots.append(_draw(recipe, out / "drawn"))
-    store = CropStore(roots, holdout=recipe.holdout)
-    source = _Source(recipe, store, Outlines(out / "outlines.jsonl"), None if teacher is None else Teacher(teacher))
+    source = PairSource(recipe, open_store(recipe, roots, out), out, None if teacher is None else Teacher(teacher))
     run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out, notes=_tracker_notes(init))
     if not (resume and run.restore()):
         run.log.unlink(missing_ok=True)
@@ -92,42 +85,6 @@ def train(
     return TrainResult(run.weights, run.log, run.pairs, run.last_loss)
 
 
-class _Source:
-    """Batches, epoch by epoch, from a store that may grow."""
-
-    def __init__(self, recipe: Recipe, store: CropStore, outlines: Outlines, teacher: Teacher | None) -> None:
-        self._recipe, self._store, self._outlines, self._teacher = recipe, store, outlines, teacher
-
-    def maker(self) -> PairMaker:
-        recipe = self._recipe
-        return PairMaker(
-            self._store,
-            recipe.mixture,
-            recipe.still,
-            recipe.track,
-            recipe.appearance,
-            outlines=self._outlines,
-            template_px=recipe.network.template_px,
-            search_px=recipe.network.search_px,
-            seed=recipe.seed,
-        )
-
-    def refresh(self) -> None:
-        self._store.refresh()
-        self._outlines.refresh()
-
-    def epoch(self, start: int) -> Iterator[Batch]:
-        recipe = self._recipe
-        end = min(start + recipe.epoch_pairs, recipe.pairs)
-        return batches(self.maker(), range(start, end, recipe.batch), recipe.batch, recipe.workers, self._teacher)
-
-
-def _draw(recipe: Recipe, root: Path) -> Path:
-    if not (root / "annotations.jsonl").is_file():
-        write_synthetic(root, tracks=recipe.drawn_tracks, frames=4, seed=recipe.seed)
-    return root
-
-
 def _tracker_notes(init: Path | None) -> dict[str, str]:
     """The tuned tracker parameters of the weights that a run starts from; they stay with what it makes of them."""
     metadata = {} if init is None else read_checkpoint(init).metadata
@@ -136,11 +93,10 @@ def _tracker_notes(init: Path | None) -> dict[str, str]:
 
 def _start_network(recipe: Recipe, init: Path | None, maker: PairMaker) -> Dart:
     torch.manual_seed(recipe.seed)
-    network = Dart(recipe.network)
-    if init is not None:
-        missing, unexpected = network.load_state_dict(load_dart(init).state_dict(), strict=False)
-        _log.info("from %s: drawn at random: %s; unused: %s", init, missing, unexpected)
-    if not recipe.batch_norm:
+    network = Dart(recipe.network) if init is None else grown(load_dart(init), recipe.network)
+    if recipe.weight_bits is not None:
+        return with_rounding(network, recipe.weight_bits)
+    if not recipe.branches:
         return network.train()
     batch = maker.batch(0, 32)
-    return with_batch_norm(network, as_input(batch.templates), as_input(batch.searches))
+    return with_branches(network, as_input(batch.templates), as_input(batch.searches))

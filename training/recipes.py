@@ -10,12 +10,11 @@ from siamedge.training.pairs import Mixture
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """One training run of Dart.
+class RunRecipe:
+    """What the training runs of all families have in common.
 
     Args:
         name: For logs and the weights' metadata.
-        network: The network to train.
         pairs: Length of the run.
         epoch_pairs: Roots are read again after so many pairs.
         batch: Pairs a step.
@@ -25,14 +24,12 @@ class Recipe:
         weight_decay: Of AdamW.
         clip: Largest gradient norm.
         average: Decay of the weight average, which is what is evaluated and saved.
-        batch_norm: Train with batch norm; it is folded into the convolutions in what is saved.
         frozen_layers: So many convolutions of the backbone, from the input, stay as they are.
         seed: Of weights and pairs.
         mixture: Kinds of pairs.
         still: Geometric change between two views of one crop.
         track: Geometric change on top of what a track shows.
         appearance: Changes of appearance.
-        losses: Weights of the losses.
         holdout: Tracks or sources whose name starts with one of these are not trained on.
         drawn_tracks: Draw so many objects (synthetic.py) in addition to the crops given.
         needs_crops: Whether crops must be given.
@@ -43,8 +40,7 @@ class Recipe:
     """
 
     name: str
-    network: DartConfig = field(default_factory=DartConfig)
-    pairs: int = 600_000
+    pairs: int = 400_000
     epoch_pairs: int = 40_000
     batch: int = 32
     learning_rate: float = 2e-3
@@ -53,14 +49,12 @@ class Recipe:
     weight_decay: float = 1e-4
     clip: float = 5.0
     average: float = 0.998
-    batch_norm: bool = True
     frozen_layers: int = 0
     seed: int = 1
     mixture: Mixture = field(default_factory=Mixture)
     still: Geometry = field(default_factory=Geometry)
     track: Geometry = field(default_factory=Geometry)
     appearance: Appearance = field(default_factory=Appearance)
-    losses: LossWeights = field(default_factory=LossWeights)
     holdout: tuple[str, ...] = ()
     drawn_tracks: int = 0
     needs_crops: bool = True
@@ -68,6 +62,25 @@ class Recipe:
     threads: int = 1
     checkpoint_s: float = 120.0
     log_every: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(RunRecipe):
+    """One training run of Dart.
+
+    Args:
+        network: The network to train.
+        branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
+        settle_from: Share of the run after which the norms' statistics stay as they are.
+        weight_bits: Round the weights in training to so many bits, without branches; None: train them as they are.
+        losses: Weights of the losses.
+    """
+
+    network: DartConfig = field(default_factory=DartConfig)
+    branches: bool = True
+    settle_from: float = 0.5
+    weight_bits: int | None = None
+    losses: LossWeights = field(default_factory=LossWeights)
 
 
 _DEFAULT_NETWORK = DartConfig(has_quality=True)
@@ -94,23 +107,34 @@ _FAR = Geometry(shift_px=70.0, far_shift_px=105.0, far=0.3)
 _GENTLE = Geometry(far=0.1, scale=0.2, wild=0.1, bend=0.0)
 _TRACK_WEIGHTS = (("fod", 0.15), ("cone_cube", 0.2), ("fencing", 0.3), ("OTB", 3.0), ("TLD", 3.0), ("UAV", 2.0))
 
+_DEFAULT = Recipe(
+    "default",
+    network=_DEFAULT_NETWORK,
+    pairs=400_000,
+    epoch_pairs=400_000,
+    learning_rate=2e-3,
+    warmup_pairs=3_000,
+    decay_from=0.2,
+    mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
+    still=replace(_FAR, wild=0.3, wild_rotation_deg=150.0, bend=0.25),
+    track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=150.0, bend=0.15),
+    appearance=Appearance(low_resolution=0.4, motion_blur=0.25),
+    losses=LossWeights(features=0.5),
+    holdout=_VALIDATION,
+)
+
 RECIPES: Mapping[str, Recipe] = {
-    "default": Recipe(
-        "default",
-        network=_DEFAULT_NETWORK,
-        pairs=600_000,
-        epoch_pairs=60_000,
-        learning_rate=1e-3,
-        warmup_pairs=3_000,
-        decay_from=0.42,
-        batch_norm=False,
-        frozen_layers=3,
-        mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
-        still=replace(_FAR, wild=0.3, wild_rotation_deg=80.0, bend=0.25),
-        track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=70.0, bend=0.15),
-        appearance=Appearance(low_resolution=0.4, motion_blur=0.25),
-        losses=LossWeights(features=0.5),
-        holdout=_VALIDATION,
+    "default": _DEFAULT,
+    "default-int8": replace(
+        _DEFAULT,
+        name="default-int8",
+        pairs=120_000,
+        epoch_pairs=120_000,
+        learning_rate=8e-4,
+        warmup_pairs=2_000,
+        decay_from=0.1,
+        branches=False,
+        weight_bits=7,
     ),
     "smoke": Recipe(
         "smoke",
@@ -135,7 +159,7 @@ RECIPES: Mapping[str, Recipe] = {
         warmup_pairs=400,
         decay_from=0.2,
         average=0.99,
-        batch_norm=False,
+        branches=False,
         frozen_layers=3,
         mixture=Mixture(tracks=0.9),
         track=_GENTLE,

@@ -1,7 +1,6 @@
 """A network in training: steps, weight average, log and checkpoint."""
 
 import copy
-import csv
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +13,15 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from siamedge.export.families.dart import Dart, save_dart
-from siamedge.training.batchnorm import folded
+from siamedge.training.average import decay_after, follow
+from siamedge.training.branches import folded, settle
 from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from siamedge.training.csv_log import append_row
 from siamedge.training.distillation import Distiller, score_loss
 from siamedge.training.losses import Losses, dart_losses
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import Recipe
+from siamedge.training.rounding import unrounded
 from siamedge.training.schedule import learning_rate
 from siamedge.training.targets import make_targets
 
@@ -68,7 +70,7 @@ class TrainingRun:
 
     @property
     def weights(self) -> Path:
-        """The averaged weights, batch norm folded."""
+        """The averaged weights, branches folded."""
         return self.out / "weights.safetensors"
 
     @property
@@ -93,13 +95,15 @@ class TrainingRun:
         rate = learning_rate(self.recipe, self.pairs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self.pairs >= self.recipe.settle_from * self.recipe.pairs:
+            settle(self.network)
         losses = self.losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.pairs += len(batch.boxes)
-        _follow(self.average, self.network, self._decay())
+        follow(self.average, self.network, decay_after(self.pairs / self.recipe.batch, self.recipe.average))
         self._sums += torch.stack([loss.detach() for loss in losses])
         self._steps += 1
         if self._steps == self.recipe.log_every:
@@ -128,20 +132,15 @@ class TrainingRun:
         network, average, optimizer, distiller = (part.state_dict() for part in parts)
         save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.out / "checkpoint.pt")
         notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-        save_dart(folded(self.average), self.weights, notes={**self._notes, **notes})
+        save_dart(unrounded(folded(self.average)), self.weights, notes={**self._notes, **notes})
         self._saved = time.monotonic()
-
-    def _decay(self) -> float:
-        """The average's decay, smaller at the start so that it forgets the first weights."""
-        steps = self.pairs / self.recipe.batch
-        return min(self.recipe.average, steps / (steps + 20.0))
 
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
         loss, cls, box, quality, features, score = (self._sums / self._steps).tolist()
         speed = self._steps * self.recipe.batch / (time.monotonic() - self._since)
         losses = (loss, cls, box, quality, features, score)
         progress = Progress(self.pairs, self.recipe.pairs, *losses, rate, speed)
-        _append(self.log, progress)
+        append_row(self.log, progress._asdict())
         self.last_loss = progress.loss
         self._sums.zero_()
         self._steps, self._since = 0, time.monotonic()
@@ -152,21 +151,3 @@ class TrainingRun:
 def as_input(crops: NDArray[np.uint8]) -> Tensor:
     """Turn (N, H, W, 3) uint8 into (N, 3, H, W) float32, channels last in memory."""
     return torch.as_tensor(crops).permute(0, 3, 1, 2).float()
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if slow.dtype.is_floating_point:
-            slow.lerp_(fast, 1 - decay)
-        else:
-            slow.copy_(fast)
-
-
-def _append(path: Path, progress: Progress) -> None:
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, Progress._fields)
-        if is_new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" for name, value in progress._asdict().items()})

@@ -2,10 +2,10 @@
 
 import math
 
-from siamedge.training.recipes import Recipe
+from siamedge.training.recipes import RunRecipe
 
 
-def learning_rate(recipe: Recipe, pairs: int) -> float:
+def learning_rate(recipe: RunRecipe, pairs: int) -> float:
     """Warm up linearly, hold, then fall to zero on half a cosine; `pairs` have been seen."""
     warm = min(1.0, (pairs + 1) / max(1, recipe.warmup_pairs))
     start = recipe.decay_from * recipe.pairs

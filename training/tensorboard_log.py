@@ -10,7 +10,7 @@ from siamedge.runtime.errors import ExportError
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from siamedge.training.run import Progress
+    from siamedge.training.job import AnyProgress
 
 
 class ScalarLog:
@@ -23,7 +23,7 @@ class ScalarLog:
     def __init__(self, writer: "SummaryWriter") -> None:
         self._writer = writer
 
-    def add(self, progress: "Progress") -> None:
+    def add(self, progress: "AnyProgress") -> None:
         """Write one row of the log."""
         for name, value in progress._asdict().items():
             if name not in ("pairs", "total_pairs"):

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from siamedge.export.evaluation.baselines import IdentityTracker, OpenCVNano
-from siamedge.runtime.backends import PRECISIONS
+from siamedge.runtime.backends import ALL_PRECISIONS
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.picking import Candidate, open_tracker, pick
@@ -92,9 +92,9 @@ def _open_bundle(spec: TrackerSpec) -> Tracker:
 
 
 def _pick(bundle: Bundle, spec: TrackerSpec) -> Candidate:
-    precision = next((known for known in PRECISIONS if known == spec.precision), None)
+    precision = next((known for known in ALL_PRECISIONS if known == spec.precision), None)
     if precision is None and spec.precision != "auto":
-        raise BackendError(f"unknown precision {spec.precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
+        raise BackendError(f"unknown precision {spec.precision!r}", hint=f"choose one of {', '.join(ALL_PRECISIONS)}")
     backend = None if spec.backend == "auto" else spec.backend
     return pick(bundle, backend=backend, precision=precision, device=spec.device).choice
 

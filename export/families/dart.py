@@ -40,7 +40,7 @@ class DartConfig:
         correlation_divisor: Divides the correlation; folded into the kernel.
     """
 
-    layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (96, 2), (96, 1), (96, 1))
+    layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1))
     channels: int = 64
     head: int = 64
     tower: int = 2
@@ -91,7 +91,7 @@ class DartConfig:
             raise ExportError(f"{METADATA_KEY} in the weights cannot be read: {error}", hint=hint) from error
 
 
-TRIAL = DartConfig()
+TRIAL = DartConfig(layers=((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (96, 2), (96, 1), (96, 1)))
 
 
 class Dart(nn.Module):

@@ -131,6 +131,22 @@ def test_cuda_that_is_listed_but_runs_on_the_cpu(tmp_path: Path) -> None:
     assert rows[1][:2] == ("ok", "onnxruntime CPU")
 
 
+def test_cuda_that_is_listed_but_does_not_load(tmp_path: Path) -> None:
+    missing = "libonnxruntime_providers_cuda.so with error: libcublasLt.so.12: cannot open shared object file"
+    starts = "def __init__(self, model, options, providers): "
+    fails = f"{starts}\n        if 'CUDA' in providers[0]: raise RuntimeError('Failed to load library {missing}')"
+    broken = LISTED_ONLY.replace(f"{starts}pass", fails)
+    found = probe(LocalTransport(), library(tmp_path, "onnxruntime", broken), "onnxruntime")
+    rows = list(backend_findings(board("jetson-orin-nano"), [found]))
+    assert rows[0] == Finding(
+        "warning",
+        "onnxruntime CUDA",
+        "listed, but does not run: the CUDA library libcublasLt.so.12 is not installed",
+        "install JetPack's CUDA packages, or use the CPU",
+    )
+    assert rows[1][:2] == ("ok", "onnxruntime CPU")
+
+
 def test_wrong_numbers_are_an_error(tmp_path: Path) -> None:
     wrong = LISTED_ONLY.replace("[7, 14, 0, 4]", "[7, 14, -1, 4]")
     found = probe(LocalTransport(), library(tmp_path, "onnxruntime", wrong), "onnxruntime")

@@ -1,5 +1,7 @@
 """Tier A: the flashed payload under qemu-aarch64 in real Debian userlands computes what this machine computes."""
 
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -26,10 +28,11 @@ CORTEX_A72 = "0x00000000410fd083\n"
 """MIDR_EL1 of r0p3; OpenVINO's int8 kernels read it from /sys."""
 FP32_TOLERANCE = 1e-4
 INT8_LEVELS = 255
-OPENVINO_INT8_STEPS = 6
+OPENVINO_INT8_STEPS = 4
 """A step is a 255th of an output's range: its last layers are float, so its outputs have no step of their own.
 
-Measured: 3.9 against x86-64 with VNNI, 4.1 against x86-64 without; those two differ from each other by 3.4.
+Measured: 1.9. OpenVINO quantizes in float on ARM, and between two float computations of the default model on one crop
+4 of a million activations round the other way after the first convolution, 4 of a hundred after the backbone.
 """
 RUN_LIMIT_S = 900
 
@@ -99,11 +102,12 @@ def cut(image: Image, center: Point, side_px: float, out_px: int) -> Image:
     return cv2.resize(image[top : top + side, left : left + side], (out_px, out_px)).astype(np.uint8)
 
 
-def here(arguments: list[str]) -> None:
-    subprocess.run([sys.executable, str(HERE / "run_graphs.py"), *arguments], check=True, timeout=300)
+def here(arguments: list[str], **environment: str) -> None:
+    command = [sys.executable, str(HERE / "run_graphs.py"), *arguments]
+    subprocess.run(command, check=True, timeout=300, env={**os.environ, **environment})
 
 
-def there(userland: Path, release: Release, arguments: list[str], cpu: str) -> None:
+def there(userland: Path, release: Release, arguments: list[str]) -> None:
     python = ".".join(map(str, SYSTEMS[userland.name].python))
     folders = {layer.kind: layer.folder for layer in release.layers}
     environment = {
@@ -112,7 +116,7 @@ def there(userland: Path, release: Release, arguments: list[str], cpu: str) -> N
         "PYTHONPATH": f"{folders['code']}:{folders['site']}",
         "PYTHONHOME": f"{userland}/usr",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "QEMU_CPU": cpu,
+        "QEMU_CPU": "cortex-a72",
         "QEMU_LD_PREFIX": str(userland),
     }
     command = ["qemu-aarch64-static", f"{userland}/usr/bin/python{python}", str(HERE / "run_graphs.py"), *arguments]
@@ -120,7 +124,6 @@ def there(userland: Path, release: Release, arguments: list[str], cpu: str) -> N
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-# OpenVINO 2026.4 refuses the int8 search graph on a cortex-a72 ("object is not initialized"): it needs the dot product.
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_same_outputs_as_here(
@@ -128,15 +131,13 @@ def test_same_outputs_as_here(
 ) -> None:
     ours, theirs, feeds = (tmp_path / name for name in ("here.npz", "there.npz", "feeds.npz"))
     here([str(bundle), backend, precision, str(crops), str(ours)])
-    wanted = dict(np.load(ours))
-    np.savez(feeds, **dict(np.load(crops)), **{k: v for k, v in wanted.items() if k.startswith("template/")})
-    cpu = "cortex-a76" if (backend, precision) == ("openvino", "int8") else "cortex-a72"
-    there(userland, release, [str(bundle), backend, precision, str(feeds), str(theirs)], cpu)
+    wanted = kernels_given(crops, ours, feeds)
+    there(userland, release, [str(bundle), backend, precision, str(feeds), str(theirs)])
     found = dict(np.load(theirs))
     assert set(found) == set(wanted)
     for name, want in wanted.items():
         worst = float(np.abs(found[name].astype(np.float64) - want).max())
-        if cpu == "cortex-a76":
+        if (backend, precision) == ("openvino", "int8"):
             allowed = OPENVINO_INT8_STEPS * float(np.ptp(want)) / INT8_LEVELS
         else:
             allowed = max(FP32_TOLERANCE * np.abs(want).max(), one_step(want))
@@ -144,6 +145,28 @@ def test_same_outputs_as_here(
         told = f"{worst:.3g} or {steps:.2f} of {INT8_LEVELS} steps of its range, allowed {allowed:.3g}"
         sys.stdout.write(f"{userland.name} {backend} {precision} {name}: {told}\n")
         assert worst <= allowed, name
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names instruction sets of x86-64")
+@pytest.mark.parametrize("instructions", ["SSE41", "AVX2", "AVX512_CORE"])
+def test_openvino_int8_without_vnni(bundle: Path, crops: Path, tmp_path: Path, instructions: str) -> None:
+    """Without VNNI two products of 8 bits are added in 16, where they saturate unless the weights leave a bit free."""
+    best, less, feeds = (tmp_path / name for name in ("best.npz", "less.npz", "feeds.npz"))
+    here([str(bundle), "openvino", "int8", str(crops), str(best)])
+    wanted = kernels_given(crops, best, feeds)
+    here([str(bundle), "openvino", "int8", str(feeds), str(less)], ONEDNN_MAX_CPU_ISA=instructions)
+    found = np.load(less)
+    for name in (name for name in wanted if name.startswith("search")):
+        steps = np.abs(found[name] - wanted[name]).max() / (np.ptp(wanted[name]) / INT8_LEVELS)
+        sys.stdout.write(f"{instructions} {name}: {steps:.2f} of {INT8_LEVELS} steps of its range, allowed 1\n")
+        assert steps <= 1, name
+
+
+def kernels_given(crops: Path, made: Path, feeds: Path) -> dict[str, np.ndarray]:
+    """What run_graphs.py made of crops; written to feeds: the crops and its kernels, for a run on another processor."""
+    wanted = dict(np.load(made))
+    np.savez(feeds, **dict(np.load(crops)), **{k: v for k, v in wanted.items() if k.startswith("template/")})
+    return wanted
 
 
 def one_step(values: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """siamedge flash word for word, over real OpenSSH to a device on the loopback."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,12 @@ from loopback import LoopbackDevice
 from tiny_bundle import tiny_bundle
 
 pytest.importorskip("onnxruntime")
+
+
+def cpu_s() -> float:
+    """What the programs started from here have computed so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_flash_again_rollback_uninstall(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:
@@ -27,8 +34,10 @@ def test_flash_again_rollback_uninstall(shell: Shell, device: LoopbackDevice, tm
     assert ran["ran"] == ["onnxruntime", "CPU", "fp32"]
     assert any("onnxruntime CPU int8" in reason for reason in ran["not"])
 
+    before_s = cpu_s()
     again = shell("flash", str(one), shell.target, *options)
     assert "is on already; nothing to do" in again.stdout
+    assert cpu_s() - before_s < 3, "measured: .45 s; time by the clock would depend on who else computes"
     release_one = (device.base / "current").readlink()
 
     assert shell("flash", str(two), shell.target, *options).returncode == 0

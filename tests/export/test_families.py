@@ -1,11 +1,16 @@
 """The networks reproduce what the original networks computed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from shared import shared_path
+from torch.nn import functional
 
 from siamedge.export.checkpoints import load_network, read_checkpoint
+from siamedge.export.families.siamfc import METADATA_KEY, SiamFC, SiamFCConfig, save_siamfc
 from siamedge.export.families.source import SourceNetwork
 from siamedge.runtime.errors import ExportError
 
@@ -34,6 +39,44 @@ def test_siamfc_reproduces_the_original_networks_response() -> None:
         (response,) = run_pair(network, golden["template"][i], golden["search"][i])
         span = float(np.ptp(golden["response"][i]))
         np.testing.assert_allclose(response, golden["response"][i], rtol=0, atol=1e-3 * span)
+
+
+def test_a_narrow_siamfc_comes_back_with_its_widths_and_correlates_directly(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SiamFC(SiamFCConfig(widths=(4, 8, 8, 12, 6), response_scale=0.25)).eval()
+    save_siamfc(network, tmp_path / "narrow.safetensors")
+    loaded = load_network(tmp_path / "narrow.safetensors")
+    assert (loaded.arch, loaded.kernel_shapes) == ("siamfc-alexnet", ((1, 36, 6),))
+    z, x = torch.rand(1, 3, 127, 127) * 255, torch.rand(1, 3, 255, 255) * 255
+    with torch.inference_mode():
+        (response,) = loaded.search(x, *loaded.template(z))
+        expected = functional.conv2d(network.backbone(x), network.backbone(z)) * 0.25
+    torch.testing.assert_close(response, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ('{"widths": [4, 8, 8, 12]}', r"widths \[4, 8, 8, 12\] are not five even numbers"),
+        ('{"widths": [4, 8, 8, 12, 5]}', r"widths \[4, 8, 8, 12, 5\] are not five even numbers"),
+        ('{"response_scale": 0.1}', "'widths'"),
+        ('{"widths": [4, 8, 8, 12, 6], "depth": 2}', ".*unexpected keyword argument 'depth'"),
+        ("{", "Expecting property name.*"),
+    ],
+)
+def test_a_siamfc_config_that_cannot_be_read_is_told(tmp_path: Path, config: str, reason: str) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "odd.safetensors", metadata={METADATA_KEY: config})
+    with pytest.raises(ExportError, match=f"^siamfc_config in the weights cannot be read: {reason}"):
+        load_network(tmp_path / "odd.safetensors", "siamfc-alexnet")
+
+
+def test_narrow_weights_without_their_config_are_no_siamfc(tmp_path: Path) -> None:
+    save_file(dict(SiamFC(SiamFCConfig((4, 8, 8, 12, 6))).state_dict()), tmp_path / "bare.safetensors")
+    found = (
+        r"^not a siamfc-alexnet checkpoint: backbone\.conv1\.0\.weight has shape \(4, 3, 11, 11\), expected \(96, 3, "
+    )
+    with pytest.raises(ExportError, match=found):
+        load_network(tmp_path / "bare.safetensors", "siamfc-alexnet")
 
 
 def test_a_checkpoint_of_another_version_names_the_first_tensor() -> None:

@@ -40,16 +40,16 @@ def test_a_session_reuses_feeds_that_were_changed_in_place(loaded: tuple[Backend
 def test_feeds_are_checked_by_name_shape_and_type(loaded: tuple[Backend, Model]) -> None:
     backend, model = loaded
     session = backend.load(model, device="CPU", threads=1)
-    dtype = model.inputs[0].dtype
+    dtype, shape = model.inputs[0].dtype, model.inputs[0].shape
     for feeds, found in (
         ({}, "nothing"),
-        ({"search": np.zeros((1, 32, 32, 3), dtype)}, f"search {dtype} (1, 32, 32, 3)"),
-        ({"template": np.zeros((1, 3, 32, 32), dtype)}, f"template {dtype} (1, 3, 32, 32)"),
-        ({"template": np.zeros((1, 32, 32, 3), np.float64)}, "template float64 (1, 32, 32, 3)"),
+        ({"search": np.zeros(shape, dtype)}, f"search {dtype} {shape}"),
+        ({"template": np.zeros((1, 32, 3, 32), dtype)}, f"template {dtype} (1, 32, 3, 32)"),
+        ({"template": np.zeros(shape, np.float64)}, f"template float64 {shape}"),
     ):
         with pytest.raises(BackendError) as caught:
             session.run(feeds)
-        assert str(caught.value) == f"template.model: fed with {found}; it takes template {dtype} (1, 32, 32, 3)"
+        assert str(caught.value) == f"template.model: fed with {found}; it takes template {dtype} {shape}"
 
 
 def test_a_closed_session_says_so(loaded: tuple[Backend, Model]) -> None:
@@ -68,11 +68,11 @@ def test_tensors_other_than_promised_are_named_on_both_sides(loaded: tuple[Backe
     for changed, message in (
         (
             replace(model, inputs=(replace(crop, name="patch"),)),
-            f"inputs are template {crop.dtype} (1, 32, 32, 3); the manifest says patch {crop.dtype} (1, 32, 32, 3)",
+            f"inputs are template {crop.dtype} {crop.shape}; the manifest says patch {crop.dtype} {crop.shape}",
         ),
         (
             replace(model, inputs=(replace(crop, shape=(1, 64, 64, 3)),)),
-            f"inputs are template {crop.dtype} (1, 32, 32, 3); the manifest says template {crop.dtype} (1, 64, 64, 3)",
+            f"inputs are template {crop.dtype} {crop.shape}; the manifest says template {crop.dtype} (1, 64, 64, 3)",
         ),
         (
             replace(model, outputs=model.outputs[:1]),

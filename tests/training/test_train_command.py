@@ -25,10 +25,14 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.checkpoints import read_checkpoint
 from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
+from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, read_siamfc, save_siamfc
+from siamedge.runtime.errors import SourceError
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
 from siamedge.runtime.synthetic import SyntheticSource
 from siamedge.training.fixed_pairs import read_judgements
+from siamedge.training.job import prepare
+from siamedge.training.settings import Settings
 
 TINY = DartConfig(
     layers=((8, 2), (16, 2), (24, 2), (24, 2)),
@@ -212,7 +216,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
         (("a",), "missing option '-o' / '--out'", "siamedge train --help", 2),
         (
             ("--out", "new", "--recipe", "quick"),
-            "invalid value for '--recipe': 'quick' is unknown; choose one of default, smoke, finetune",
+            "invalid value for '--recipe': 'quick' is unknown; choose one of default, default-int8, smoke, finetune, siamfc-narrow",
             "siamedge train --help",
             2,
         ),
@@ -229,9 +233,15 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
             1,
         ),
         (
-            ("a", "--out", "new", "--recipe", "default"),
-            "recipe 'default' keeps its first 3 layers as they are: it needs weights",
-            "--init default, or --init WEIGHTS",
+            ("--out", "new", "--recipe", "siamfc-narrow"),
+            "recipe 'siamfc-narrow' needs data",
+            "siamedge train VIDEO_OR_FOLDER... --out FOLDER",
+            1,
+        ),
+        (
+            ("a", "--out", "new", "--recipe", "siamfc-narrow", "--teacher", "t.pth"),
+            "recipe 'siamfc-narrow' learns from no teacher",
+            "train it without --teacher",
             1,
         ),
         (
@@ -249,6 +259,12 @@ def test_what_cannot_be_trained_is_told_in_one_line(
     assert not Path("new").exists()
 
 
+def test_a_recipe_that_keeps_layers_needs_weights() -> None:
+    message = r"^recipe 'finetune' keeps its first 3 layers as they are: it needs weights$"
+    with pytest.raises(SourceError, match=message):
+        prepare(Settings("finetune", data=("a",)), Path("new"))
+
+
 def test_a_teacher_that_cannot_teach_is_told(siamedge: Run, recordings: Path, weights: Path) -> None:
     asked = ("train", recordings, "--init", weights, "--out", "new", "--teacher")
     assert siamedge(*asked, weights) == refused(
@@ -258,6 +274,42 @@ def test_a_teacher_that_cannot_teach_is_told(siamedge: Run, recordings: Path, we
     assert siamedge(*asked, shared_path("models/nanotrack/nanotrackv3.pth")) == refused(
         "the network's template, search and stride are (64, 128, 16) px, the teacher needs (128, 256, 16)",
         "train it without --teacher",
+    )
+
+
+def test_weights_of_the_other_family_are_told(siamedge: Run, recordings: Path, weights: Path) -> None:
+    save_siamfc(SiamFC(SiamFCConfig(widths=(4, 8, 8, 12, 6))), Path("narrow.safetensors"))
+    here = Path.cwd()
+    asked = ("train", recordings, "--out", "new")
+    assert siamedge(*asked, "--recipe", "siamfc-narrow", "--init", weights) == refused(
+        f"{here}/{weights}: not a siamfc-alexnet checkpoint: backbone.conv1.0.weight is missing",
+        "recipe 'siamfc-narrow' starts from SiamFC weights, or from none",
+    )
+    assert siamedge(*asked, "--init", "narrow.safetensors") == refused(
+        f"{here}/narrow.safetensors: SiamFC weights, and recipe 'finetune' trains Dart",
+        "--recipe siamfc-narrow goes on from them",
+    )
+
+
+def test_siamfc_goes_on_from_siamfc_weights(siamedge: Run, recordings: Path) -> None:
+    config = SiamFCConfig(widths=(4, 8, 8, 12, 6), response_scale=0.01)
+    save_siamfc(SiamFC(config), Path("old.safetensors"))
+    asked = ("--recipe", "siamfc-narrow", "--init", "old.safetensors", "--out", "siamfc", "--pairs", "64")
+    trained = siamedge("train", recordings, *asked)
+    assert (trained.code, trained.stderr) == (0, "recordings: first; held out: second\n")
+    assert re.search(r"second +[\d.]+ +[\d.]+ +[+-][\d.]+", trained.stdout)
+    assert {look.name for look in read_judgements(Path("siamfc/fixed.csv"))} == {"drawn", "held-out recordings"}
+    assert read_siamfc(read_checkpoint(Path("siamfc/weights.safetensors"))).config == config
+    assert CalibrationSet.load(Path("siamfc/weights.calibration.npz")).searches.shape[1:] == (255, 255, 3)
+
+
+def test_recordings_that_are_too_few_to_be_classes_are_told(siamedge: Run, recordings: Path) -> None:
+    assert siamedge("train", recordings, "--recipe", "siamfc-narrow", "--out", "few") == Outcome(
+        1,
+        "",
+        "recordings: first; held out: second\n"
+        "siamedge: 0 class(es) with at least 20 crops, 2 are needed to learn from\n"
+        "  try: give more data, or --init SIAMFC_WEIGHTS, which skips the classes\n",
     )
 
 

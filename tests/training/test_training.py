@@ -1,4 +1,4 @@
-"""Training: batch norm and back, learning, stopping and going on."""
+"""Training: branches and back, learning, stopping and going on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
-from siamedge.training.batchnorm import folded, with_batch_norm
+from siamedge.training.branches import Branches, folded, settle, with_branches
+from siamedge.training.growing import grown
 from siamedge.training.loop import train
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import RECIPES, Recipe
+from siamedge.training.rounding import rounded, unrounded, with_rounding
 from siamedge.training.run import Progress, TrainingRun
 from siamedge.training.schedule import learning_rate
 from siamedge.training.tensorboard_log import open_log
@@ -46,15 +49,79 @@ def fixed_batch(recipe: Recipe) -> Batch:
     return Batch(templates, searches, np.column_stack([centers, np.full((count, 2), 24)]).astype(np.float32))
 
 
-def test_batch_norm_changes_nothing_and_folds_away() -> None:
-    torch.manual_seed(0)
+def branched(seed: int = 0) -> tuple[Dart, Dart, Tensor, Tensor]:
+    """A plain network, the same with branches, and crops for both."""
+    torch.manual_seed(seed)
     network = Dart(TINY_NETWORK).eval()
     z, x = torch.rand(4, 3, 64, 64) * 255, torch.rand(4, 3, 128, 128) * 255
-    wrapped = with_batch_norm(network, z, x).eval()
-    with torch.no_grad():
-        for changed in (wrapped, folded(wrapped)):
-            assert torch.allclose(changed(z, x)[0], network(z, x)[0], atol=1e-4)
+    return network, with_branches(network, z, x), z, x
+
+
+@torch.no_grad()
+def test_new_branches_change_nothing() -> None:
+    network, wrapped, z, x = branched()
+    for changed in (wrapped.eval(), folded(wrapped)):
+        assert torch.allclose(changed(z, x)[0], network(z, x)[0], atol=1e-4)
     assert folded(wrapped).state_dict().keys() == network.state_dict().keys()
+
+
+def test_trained_branches_fold_into_one_convolution_each() -> None:
+    network, wrapped, z, x = branched()
+    optimizer = torch.optim.SGD(wrapped.parameters(), lr=1e-2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (wrapped(z, x)[0] - 1).square().mean().backward()
+        optimizer.step()
+    (tower,) = wrapped.cls_tower
+    assert isinstance(tower, Branches)
+    assert tower.identity is not None
+    assert tower.identity.weight.abs().max() > 1e-5
+    with torch.no_grad():
+        found, expected, before = (net(z, x)[0] for net in (folded(wrapped), wrapped.eval(), network))
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(found, before, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_settled_network_trains_on_what_it_computes_when_folded() -> None:
+    _, wrapped, z, x = branched()
+    wrapped.train()(z, x)
+    settle(wrapped)
+    first, again = wrapped(z, x)[0], wrapped(z, x[:2].repeat(2, 1, 1, 1))[0]
+    assert torch.allclose(first, folded(wrapped)(z, x)[0], atol=1e-4)
+    assert torch.equal(first[:2], again[:2])
+
+
+@torch.no_grad()
+def test_a_grown_network_keeps_what_fits() -> None:
+    network, _, z, x = branched()
+    same = grown(network, TINY_NETWORK)
+    assert torch.equal(same(z, x)[0], network(z, x)[0])
+    (first, stride), *rest = TINY_NETWORK.layers
+    wider = grown(network, replace(TINY_NETWORK, layers=((first + 4, stride), (8, 1), *rest)))
+    assert torch.equal(wider.backbone[0].weight[:first], network.backbone[0].weight)
+    assert torch.equal(wider.backbone[2].bias, network.backbone[1].bias)
+
+
+def test_weights_are_rounded_to_the_levels_that_the_largest_spans() -> None:
+    weight = torch.tensor([[0.63, -0.304, 0.006], [6.3, 0.26, -0.04]])[:, :, None, None]
+    expected = torch.tensor([[0.63, -0.30, 0.01], [6.3, 0.3, 0.0]])[:, :, None, None]
+    assert torch.allclose(rounded(weight, 63), expected, atol=1e-6)
+
+
+def test_a_network_learns_through_rounded_weights_and_keeps_its_exact_ones() -> None:
+    network, _, z, x = branched()
+    seen = with_rounding(network, 4)
+    with torch.no_grad():
+        for conv in (module for module in network.modules() if isinstance(module, nn.Conv2d)):
+            conv.weight.copy_(rounded(conv.weight, 7))
+        assert torch.allclose(seen(z, x)[0], network(z, x)[0], atol=1e-5)
+    seen(z, x)[0].sum().backward()
+    network(z, x)[0].sum().backward()
+    exact = unrounded(seen)
+    assert torch.allclose(seen.mix.conv.weight.grad, network.mix.weight.grad, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(exact.mix.weight, network.mix.weight)
+    assert exact.state_dict().keys() == network.state_dict().keys()
 
 
 def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
@@ -78,7 +145,7 @@ def test_loss_falls_monotonically_on_a_fixed_tiny_set(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    recipe = replace(TINY, drawn_tracks=3, decay_from=1.0)
+    recipe = replace(TINY, drawn_tracks=3, decay_from=1.0, settle_from=1.0)
     whole = train(recipe, dataset_root=[], out=tmp_path / "whole")
     train(replace(recipe, pairs=32), dataset_root=[], out=tmp_path / "halves")
     halves = train(recipe, dataset_root=[], out=tmp_path / "halves", resume=True)
@@ -88,7 +155,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
 
 
 def test_weights_start_from_others_and_new_heads_are_drawn(tmp_path: Path) -> None:
-    recipe = replace(TINY, drawn_tracks=3, batch_norm=False, learning_rate=0.0, network=TINY_NETWORK)
+    recipe = replace(TINY, drawn_tracks=3, branches=False, learning_rate=0.0, network=TINY_NETWORK)
     first = train(recipe, dataset_root=[], out=tmp_path / "first")
     grown = replace(recipe, network=replace(TINY_NETWORK, has_quality=True))
     second = train(grown, dataset_root=[], out=tmp_path / "second", init=first.weights)

@@ -1,0 +1,84 @@
+"""Optimised ONNX models: a whole entry under the same key is loaded, anything else is optimised again, never fatal."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from siamedge.runtime.backends import Model
+from siamedge.runtime.cache import CacheKey, CompiledCache, cpu_signature
+from siamedge.runtime.onnxruntime_backend import OnnxRuntimeBackend, cache_key
+from siamedge.runtime.tensors import TensorSpec
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+THREADS = {"threads": 1}
+
+
+def times(factor: float) -> Model:
+    """A model that computes y = factor * x."""
+    value = onnx.helper.make_tensor_value_info
+    ends = (value("x", onnx.TensorProto.FLOAT, (1, 3)), value("y", onnx.TensorProto.FLOAT, (1, 3)))
+    constant = onnx.numpy_helper.from_array(np.full((1, 3), factor, np.float32), "k")
+    nodes = [onnx.helper.make_node("Mul", ["x", "k"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "times", [ends[0]], [ends[1]], [constant])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    specs = (TensorSpec("x", (1, 3), "float32", "NPC"),), (TensorSpec("y", (1, 3), "float32", "NPC"),)
+    return Model("times.onnx", "fp32", model.SerializeToString(), b"", *specs)
+
+
+def run(model: Model, cache: CompiledCache) -> list[float]:
+    session = OnnxRuntimeBackend().with_cache(cache).load(model, device="CPU", threads=1)
+    result: list[float] = session.run({"x": np.array([[1, 2, 3]], np.float32)})["y"][0].tolist()
+    session.close()
+    return result
+
+
+def key_of(model: Model) -> CacheKey:
+    return cache_key(model, onnxruntime, "CPU", THREADS)
+
+
+def test_the_second_load_uses_what_the_first_optimised(tmp_path: Path) -> None:
+    cache, two, three = CompiledCache(tmp_path / "compiled"), times(2), times(3)
+    assert run(two, cache) == [2, 4, 6]
+    assert len(list(cache.folder.iterdir())) == 1
+    # The proof that it is really read: an entry that (wrongly) holds another model gives that model's numbers.
+    cache.write(key_of(three), cache.read(key_of(two)) or b"")
+    assert run(three, cache) == [2, 4, 6]
+
+
+def test_a_whole_entry_that_onnxruntime_refuses_is_optimised_again(tmp_path: Path) -> None:
+    cache, two = CompiledCache(tmp_path / "compiled"), times(2)
+    cache.write(key_of(two), b"no model")
+    assert run(two, cache) == [2, 4, 6]
+    assert cache.read(key_of(two)) != b"no model"
+
+
+def test_a_damaged_entry_is_optimised_again(tmp_path: Path) -> None:
+    cache, two = CompiledCache(tmp_path / "compiled"), times(2)
+    run(two, cache)
+    (path,) = cache.folder.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert run(two, cache) == [2, 4, 6]
+    assert cache.read(key_of(two)) is not None
+
+
+def test_the_key_holds_model_version_processor_and_threads() -> None:
+    key = key_of(times(2))
+    assert key.model_sha256 != key_of(times(3)).model_sha256
+    assert key.options != cache_key(times(2), onnxruntime, "CPU", {"threads": 2}).options
+    assert onnxruntime.__version__ in key.library
+    assert key.device == f"CPU {cpu_signature()}"
+
+
+def test_a_processor_is_known_by_its_instructions_not_by_its_clock(tmp_path: Path) -> None:
+    lines = "model name\t: EPYC\nflags\t\t: sse avx512f\ncpu MHz\t\t: {}\n\nprocessor\t: 1\nflags\t\t: other\n"
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(lines.format(2600))
+    first = cpu_signature(cpuinfo)
+    cpuinfo.write_text(lines.format(3900))
+    assert cpu_signature(cpuinfo) == first
+    cpuinfo.write_text(lines.format(3900).replace(" avx512f", ""))
+    assert cpu_signature(cpuinfo) != first
+    assert cpu_signature(tmp_path / "nothing")

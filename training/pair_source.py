@@ -1,0 +1,78 @@
+"""A run's crops, and the batches of pairs that are made of them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from siamedge.training.crops import CropStore
+from siamedge.training.cutouts import Outlines
+from siamedge.training.loader import batches
+from siamedge.training.pairs import Batch, PairMaker
+from siamedge.training.recipes import RunRecipe
+from siamedge.training.siamfc_recipe import AnyRecipe
+from siamedge.training.synthetic import write_synthetic
+from siamedge.training.teacher import Teacher
+
+
+def open_store(recipe: RunRecipe, roots: Sequence[Path], out: Path) -> CropStore:
+    """Read the crops that a recipe trains on; the objects that it wants drawn are drawn into out/drawn once.
+
+    Raises:
+        SourceError: There are no crops, or one is damaged.
+    """
+    drawn = out / "drawn"
+    if recipe.drawn_tracks and not (drawn / "annotations.jsonl").is_file():
+        write_synthetic(drawn, tracks=recipe.drawn_tracks, frames=4, seed=recipe.seed)
+    return CropStore([*roots, *([drawn] if recipe.drawn_tracks else [])], holdout=recipe.holdout)
+
+
+class PairSource:
+    """Batches, epoch by epoch, from a store that may grow.
+
+    Args:
+        recipe: Which pairs, and how many.
+        store: The crops.
+        out: The run's folder; outlines of objects are remembered there.
+        teacher: Adds its view to every batch.
+    """
+
+    def __init__(self, recipe: AnyRecipe, store: CropStore, out: Path, teacher: Teacher | None = None) -> None:
+        self._recipe, self._store, self._teacher = recipe, store, teacher
+        self._outlines = Outlines(out / "outlines.jsonl")
+
+    def maker(self) -> PairMaker:
+        """Make pairs of what is in the store now."""
+        recipe = self._recipe
+        return PairMaker(
+            self._store,
+            recipe.mixture,
+            recipe.still,
+            recipe.track,
+            recipe.appearance,
+            outlines=self._outlines,
+            template_px=recipe.network.template_px,
+            search_px=recipe.network.search_px,
+            seed=recipe.seed,
+        )
+
+    def refresh(self) -> None:
+        """Take in crops and outlines that are new."""
+        self._store.refresh()
+        self._outlines.refresh()
+
+    def epoch(self, start: int) -> Iterator[Batch]:
+        """Make the batches of the epoch that begins with a pair."""
+        recipe, maker = self._recipe, self.maker()
+        starts = range(start, min(start + recipe.epoch_pairs, recipe.pairs), recipe.batch)
+        source = maker if self._teacher is None else _Taught(maker, self._teacher)
+        return batches(source, starts, recipe.batch, recipe.workers)
+
+
+class _Taught:
+    """Pairs with a teacher's view of them."""
+
+    def __init__(self, maker: PairMaker, teacher: Teacher) -> None:
+        self._maker, self._teacher = maker, teacher
+
+    def batch(self, start: int, size: int) -> Batch:
+        batch = self._maker.batch(start, size)
+        return batch._replace(view=self._teacher.view(*batch[:3]))

@@ -1,0 +1,175 @@
+"""A SiamFC in training: first its early layers over single crops, then the others over pairs; log and checkpoint."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from siamedge.export.families.siamfc import SiamFC, save_siamfc
+from siamedge.runtime.params import SiamFCParams
+from siamedge.training.checkpoints import load_checkpoint, save_checkpoint
+from siamedge.training.classification import ClassBatch, Classifier, class_figures
+from siamedge.training.csv_log import append_row
+from siamedge.training.pairs import Batch
+from siamedge.training.run import as_input
+from siamedge.training.siamfc_loss import balanced_logistic, make_labels, share_found
+from siamedge.training.siamfc_parts import Pairing, Part
+from siamedge.training.siamfc_recipe import SiamFCRecipe
+
+
+class SiamFCProgress(NamedTuple):
+    """Where a run stands; means since the last report.
+
+    Attributes:
+        pairs: Crops and pairs seen.
+        total_pairs: Of the whole run.
+        loss: Cross-entropy of the classes in the first part, logistic loss of the response in the second.
+        classified: Share of crops whose class was right; 0 in the second part.
+        found: Share of pairs whose highest cell was on the target; 0 in the first part.
+        learning_rate: Of the last step.
+        pairs_per_s: Speed.
+    """
+
+    pairs: int
+    total_pairs: int
+    loss: float
+    classified: float
+    found: float
+    learning_rate: float
+    pairs_per_s: float
+
+
+class Figures(NamedTuple):
+    """Of one batch: the loss, and the share of crops classified or of targets found."""
+
+    loss: Tensor
+    right: Tensor
+
+
+class SiamFCRun:
+    """Both parts, one after the other, and the files that they are saved in.
+
+    Args:
+        recipe: What to do.
+        network: To train; changed in place.
+        classes: How many classes the first part tells apart; not used if there is no first part.
+        out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
+    """
+
+    def __init__(self, recipe: SiamFCRecipe, network: SiamFC, classes: int, out: Path) -> None:
+        self.recipe, self.out, self.pairs, self.last_loss = recipe, out, 0, float("nan")
+        self.network, self.class_crops = network, recipe.class_crops
+        self._part = self._first(classes) if self.class_crops else self._second()
+        self._sums, self._steps = torch.zeros(2), 0
+        self._since = self._saved = time.monotonic()
+
+    @property
+    def weights(self) -> Path:
+        """The averaged weights; there are none before the second part."""
+        return self.out / "weights.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One row of SiamFCProgress every `log_every` steps."""
+        return self.out / "log.csv"
+
+    @property
+    def is_classifying(self) -> bool:
+        """Whether the run is in its first part."""
+        return self.pairs < self.class_crops
+
+    @property
+    def average(self) -> SiamFC:
+        """What is judged and saved, in evaluation mode."""
+        module = self._part.average
+        return module.network if isinstance(module, Pairing) else copy.deepcopy(self.network).eval()
+
+    def restore(self) -> bool:
+        """Go on from the checkpoint; False if there is none.
+
+        Raises:
+            ExportError: The checkpoint is damaged, or of another network or other classes.
+        """
+        path = self.out / "checkpoint.pt"
+        checkpoint = load_checkpoint(path)
+        if checkpoint is None:
+            return False
+        self.pairs = checkpoint.pairs
+        if not self.is_classifying:
+            self._part = self._second()
+        self._part.restore(checkpoint, path)
+        return True
+
+    def step(self, batch: ClassBatch | Batch, on_progress: Callable[[SiamFCProgress], None] | None = None) -> None:
+        """Learn from a batch; saves when the last checkpoint is old enough."""
+        figures = self.figures(batch)
+        rate = self._part.step(figures.loss, self.pairs)
+        self.pairs += len(batch[0])
+        self._sums += torch.stack(figures).detach()
+        self._steps += 1
+        if self._steps == self.recipe.log_every or self.pairs == self.class_crops:
+            self._report(isinstance(batch, ClassBatch), rate, on_progress)
+        if self.pairs == self.class_crops:
+            self._move_on()
+        if time.monotonic() - self._saved > self.recipe.checkpoint_s:
+            self.save()
+
+    def figures(self, batch: ClassBatch | Batch) -> Figures:
+        """Compare what the network says now with the truth."""
+        if isinstance(batch, ClassBatch):
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = self._part.module(as_rgb(batch.crops))
+            return Figures(*class_figures(logits, torch.from_numpy(batch.labels)))
+        response = self._part.module(as_rgb(batch.templates), as_rgb(batch.searches))
+        positive = make_labels(torch.from_numpy(batch.boxes), self.recipe.radius_px, SiamFCParams())
+        return Figures(balanced_logistic(response, positive), share_found(response.detach(), positive))
+
+    def save(self) -> None:
+        """Write the checkpoint and, in the second part, the averaged weights."""
+        save_checkpoint(self._part.checkpoint(self.pairs), self.out / "checkpoint.pt")
+        if not self.is_classifying:
+            notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
+            save_siamfc(self.average, self.weights, notes=notes)
+        self._saved = time.monotonic()
+
+    def _first(self, classes: int) -> Part:
+        recipe = self.recipe
+        its = replace(recipe, pairs=self.class_crops, learning_rate=recipe.class_learning_rate)
+        return Part(Classifier(self.network, classes), its, 0)
+
+    def _second(self) -> Part:
+        its = replace(self.recipe, pairs=self.recipe.pairs - self.class_crops)
+        return Part(Pairing(self.network, self.recipe.frozen_layers), its, self.class_crops)
+
+    def _move_on(self) -> None:
+        """Take the averaged early layers into the second part."""
+        classifier = self._part.average
+        if isinstance(classifier, Classifier):
+            Classifier(self.network, classifier.head.out_features).layers.load_state_dict(
+                classifier.layers.state_dict()
+            )
+        self._part = self._second()
+
+    def _report(self, is_class: bool, rate: float, on_progress: Callable[[SiamFCProgress], None] | None) -> None:
+        loss, right = map(float, self._sums / self._steps)
+        speed = self._steps * self.recipe.batch / (time.monotonic() - self._since)
+        classified, found = (right, 0.0) if is_class else (0.0, right)
+        progress = SiamFCProgress(self.pairs, self.recipe.pairs, loss, classified, found, rate, speed)
+        append_row(self.log, progress._asdict())
+        self.last_loss = loss
+        self._sums.zero_()
+        self._steps, self._since = 0, time.monotonic()
+        if on_progress is not None:
+            on_progress(progress)
+
+
+def as_rgb(crops: NDArray[np.uint8]) -> Tensor:
+    """Turn (N, H, W, 3) uint8 BGR into (N, 3, H, W) float32 RGB, channels last in memory."""
+    return as_input(np.ascontiguousarray(crops[..., ::-1]))
