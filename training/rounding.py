@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,6 +34,13 @@ class Rounded(nn.Module):
         seen = weight + (rounded(weight.detach(), self._steps) - weight.detach())
         return functional.conv2d(x, seen, conv.bias, conv.stride, cast("tuple[int, int]", conv.padding))
 
+    @torch.no_grad()
+    def baked(self) -> nn.Conv2d:
+        """A convolution with the rounded weights: the exact ones were never what learned to track."""
+        conv = copy.deepcopy(self.conv)
+        conv.weight.copy_(rounded(conv.weight, self._steps))
+        return conv
+
 
 def rounded(weight: Tensor, steps: int) -> Tensor:
     """Weights (D, C, K, K) on the grid of 2 * steps + 1 levels that the largest of each output channel spans."""
@@ -55,6 +63,6 @@ def with_rounding(network: Dart, bits: int) -> Dart:
     return _mapped(network, lambda layer: Rounded(cast("nn.Conv2d", layer), bits)).train()
 
 
-def unrounded(network: Dart) -> Dart:
-    """The plain network with its exact weights."""
-    return _mapped(network, lambda layer: layer.conv if isinstance(layer, Rounded) else layer)
+def plain(network: Dart) -> Dart:
+    """The plain network with the weights that it computes with: those of rounded convolutions are rounded."""
+    return _mapped(network, lambda layer: layer.baked() if isinstance(layer, Rounded) else layer)

@@ -21,7 +21,7 @@ from siamedge.training.distillation import Distiller, score_loss
 from siamedge.training.losses import Losses, dart_losses
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import Recipe
-from siamedge.training.rounding import unrounded
+from siamedge.training.rounding import plain
 from siamedge.training.schedule import learning_rate
 from siamedge.training.targets import make_targets
 
@@ -132,7 +132,7 @@ class TrainingRun:
         network, average, optimizer, distiller = (part.state_dict() for part in parts)
         save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.out / "checkpoint.pt")
         notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-        save_dart(unrounded(folded(self.average)), self.weights, notes={**self._notes, **notes})
+        save_dart(plain(folded(self.average)), self.weights, notes={**self._notes, **notes})
         self._saved = time.monotonic()
 
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
