@@ -164,10 +164,10 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
 
 NanoTrack's backbone (depth-wise convolutions, hard-swish, squeeze-excite) has channels of very different ranges: it
 computes in float, its weights stored in int8, and the head in int8. So do the sums and products between the head's
-convolutions: each would be rounded once more. Of v3 only the branch that gives boxes computes in int8: an error of the
-scores moves the target to another place, one of the boxes makes it a little too wide. Dart was trained with its weights on a grid of 7 bits, which OpenVINO takes
-over; on the other formats' grid of 8 compensated rounding halves the error of the boxes. SiamFC's features have long tails
-that averaged ranges clip.
+convolutions: each would be rounded once more. Of v3 only the branch that gives boxes computes in int8: an error of
+the scores moves the target to another place, one of the boxes makes it a little too wide. Dart was trained with its
+weights on a grid of 7 bits, which OpenVINO takes over; on the other formats' grid of 8 compensated rounding halves
+the error of the boxes. SiamFC's features have long tails that averaged ranges clip.
 """
 
 
