@@ -156,8 +156,8 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
         rounding="compensated",
         exclude=V3_FLOAT_SCORES,
     ),
-    ("onnx", "dart"): replace(ORT, rounding="compensated"),
     ("tflite", "dart"): replace(AEQ, rounding="compensated"),
+    ("openvino", "dart"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax", weight_bits=8),
 }
 """What does better for one architecture, or for a family of them by the first word of their name.
@@ -166,8 +166,8 @@ NanoTrack's backbone (depth-wise convolutions, hard-swish, squeeze-excite) has c
 computes in float, its weights stored in int8, and the head in int8. So do the sums and products between the head's
 convolutions: each would be rounded once more. Of v3 only the branch that gives boxes computes in int8: an error of
 the scores moves the target to another place, one of the boxes makes it a little too wide. Dart was trained with its
-weights on a grid of 7 bits, which OpenVINO takes over; on the other formats' grid of 8 compensated rounding halves
-the error of the boxes. SiamFC's features have long tails that averaged ranges clip.
+weights on a grid of 7 bits, which OpenVINO takes over; on TFLite's grid of 8 compensated rounding halves the error of
+the boxes. SiamFC's features have long tails that averaged ranges clip.
 """
 
 
