@@ -1,6 +1,7 @@
 """Convolutions as they are trained: several branches with batch norm, which fold into one plain convolution."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from siamedge.export.families.dart import Dart
 
 LISTS = ("backbone", "cls_tower", "box_tower")
 """Names of a network's lists of convolutions."""
+HEADS = ("mix", "cls", "box", "quality")
+"""Names of its single ones; not every network has a quality head."""
 
 
 class Branches(nn.Module):
@@ -124,11 +127,18 @@ def _values(outputs: list[Tensor]) -> Tensor:
 
 def folded(network: Dart) -> Dart:
     """Fold the branches into plain convolutions, with the running statistics; a plain network is copied."""
-    plain = copy.deepcopy(network).eval()
+    return mapped(network, lambda layer: layer.folded() if isinstance(layer, Branches) else layer).eval()
+
+
+def mapped(network: Dart, change: Callable[[nn.Module], nn.Module]) -> Dart:
+    """A copy of a network, each of its convolutions, wrapped or not, replaced by what `change` makes of it."""
+    other = copy.deepcopy(network)
     for name in LISTS:
-        setattr(plain, name, nn.ModuleList(_plain(layer) for layer in getattr(plain, name)))
-    plain.mix = _plain(plain.mix)  # type: ignore[assignment]
-    return plain
+        setattr(other, name, nn.ModuleList(change(layer) for layer in getattr(other, name)))
+    for name in HEADS:
+        if hasattr(other, name):
+            setattr(other, name, change(getattr(other, name)))
+    return other
 
 
 def settle(network: nn.Module) -> None:
@@ -140,7 +150,3 @@ def settle(network: nn.Module) -> None:
 
 def _hidden(network: Dart) -> list[nn.Module]:
     return [layer for name in LISTS for layer in getattr(network, name)] + [network.mix]
-
-
-def _plain(layer: nn.Module) -> nn.Module:
-    return layer.folded() if isinstance(layer, Branches) else layer

@@ -1,7 +1,6 @@
 """Training that sees its weights as int8 stores them (quantization-aware training)."""
 
 import copy
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -9,9 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siamedge.export.families.dart import Dart
-from siamedge.training.branches import LISTS
-
-HEADS = ("mix", "cls", "box", "quality")
+from siamedge.training.branches import mapped
 
 
 class Rounded(nn.Module):
@@ -48,21 +45,11 @@ def rounded(weight: Tensor, steps: int) -> Tensor:
     return (weight / scale).round() * scale
 
 
-def _mapped(network: Dart, change: Callable[[nn.Module], nn.Module]) -> Dart:
-    other = copy.deepcopy(network)
-    for name in LISTS:
-        setattr(other, name, nn.ModuleList(change(layer) for layer in getattr(other, name)))
-    for name in HEADS:
-        if hasattr(other, name):
-            setattr(other, name, change(getattr(other, name)))
-    return other
-
-
 def with_rounding(network: Dart, bits: int) -> Dart:
     """Let every convolution of a plain network compute with rounded weights; the network is left as it is."""
-    return _mapped(network, lambda layer: Rounded(cast("nn.Conv2d", layer), bits)).train()
+    return mapped(network, lambda layer: Rounded(cast("nn.Conv2d", layer), bits)).train()
 
 
 def plain(network: Dart) -> Dart:
     """The plain network with the weights that it computes with: those of rounded convolutions are rounded."""
-    return _mapped(network, lambda layer: layer.baked() if isinstance(layer, Rounded) else layer)
+    return mapped(network, lambda layer: layer.baked() if isinstance(layer, Rounded) else layer)

@@ -49,7 +49,7 @@ class TrainingRun:
 
     Args:
         recipe: What to do.
-        network: To train, with or without batch norm; changed in place.
+        network: To train: plain, with branches or with rounded weights; changed in place.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
         notes: More metadata of the weights.
     """
