@@ -19,6 +19,7 @@ from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_chec
 from siamedge.training.csv_log import append_row
 from siamedge.training.distillation import Distiller, score_loss
 from siamedge.training.losses import Losses, dart_losses
+from siamedge.training.meter import Meter
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import Recipe
 from siamedge.training.rounding import plain
@@ -65,8 +66,7 @@ class TrainingRun:
         both = (*self.network.parameters(), *self.distiller.parameters())
         trained = [parameter for parameter in both if parameter.requires_grad]
         self.optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self._sums = torch.zeros(len(Losses._fields))
-        self._steps, self._since, self._saved = 0, time.monotonic(), time.monotonic()
+        self._meter, self._saved = Meter(len(Losses._fields)), time.monotonic()
 
     @property
     def weights(self) -> Path:
@@ -104,9 +104,8 @@ class TrainingRun:
         self.optimizer.step()
         self.pairs += len(batch.boxes)
         follow(self.average, self.network, decay_after(self.pairs / self.recipe.batch, self.recipe.average))
-        self._sums += torch.stack([loss.detach() for loss in losses])
-        self._steps += 1
-        if self._steps == self.recipe.log_every:
+        self._meter.add(torch.stack([loss.detach() for loss in losses]))
+        if self._meter.steps == self.recipe.log_every:
             self._report(rate, on_progress)
         if time.monotonic() - self._saved > self.recipe.checkpoint_s:
             self.save()
@@ -136,14 +135,11 @@ class TrainingRun:
         self._saved = time.monotonic()
 
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
-        loss, cls, box, quality, features, score = (self._sums / self._steps).tolist()
-        speed = self._steps * self.recipe.batch / (time.monotonic() - self._since)
+        (loss, cls, box, quality, features, score), speed = self._meter.read(self.recipe.batch)
         losses = (loss, cls, box, quality, features, score)
         progress = Progress(self.pairs, self.recipe.pairs, *losses, rate, speed)
         append_row(self.log, progress._asdict())
         self.last_loss = progress.loss
-        self._sums.zero_()
-        self._steps, self._since = 0, time.monotonic()
         if on_progress is not None:
             on_progress(progress)
 

@@ -17,6 +17,7 @@ from siamedge.runtime.params import SiamFCParams
 from siamedge.training.checkpoints import load_checkpoint, save_checkpoint
 from siamedge.training.classification import ClassBatch, Classifier, class_figures
 from siamedge.training.csv_log import append_row
+from siamedge.training.meter import Meter
 from siamedge.training.pairs import Batch
 from siamedge.training.run import as_input
 from siamedge.training.siamfc_loss import balanced_logistic, make_labels, share_found
@@ -67,8 +68,7 @@ class SiamFCRun:
         self.recipe, self.out, self.pairs, self.last_loss = recipe, out, 0, float("nan")
         self.network, self.class_crops = network, recipe.class_crops
         self._part = self._first(classes) if self.class_crops else self._second()
-        self._sums, self._steps = torch.zeros(2), 0
-        self._since = self._saved = time.monotonic()
+        self._meter, self._saved = Meter(len(Figures._fields)), time.monotonic()
 
     @property
     def weights(self) -> Path:
@@ -112,9 +112,8 @@ class SiamFCRun:
         figures = self.figures(batch)
         rate = self._part.step(figures.loss, self.pairs)
         self.pairs += len(batch[0])
-        self._sums += torch.stack(figures).detach()
-        self._steps += 1
-        if self._steps == self.recipe.log_every or self.pairs == self.class_crops:
+        self._meter.add(torch.stack(figures).detach())
+        if self._meter.steps == self.recipe.log_every or self.pairs == self.class_crops:
             self._report(isinstance(batch, ClassBatch), rate, on_progress)
         if self.pairs == self.class_crops:
             self._move_on()
@@ -158,14 +157,11 @@ class SiamFCRun:
         self._part = self._second()
 
     def _report(self, is_class: bool, rate: float, on_progress: Callable[[SiamFCProgress], None] | None) -> None:
-        loss, right = map(float, self._sums / self._steps)
-        speed = self._steps * self.recipe.batch / (time.monotonic() - self._since)
+        (loss, right), speed = self._meter.read(self.recipe.batch)
         classified, found = (right, 0.0) if is_class else (0.0, right)
         progress = SiamFCProgress(self.pairs, self.recipe.pairs, loss, classified, found, rate, speed)
         append_row(self.log, progress._asdict())
         self.last_loss = loss
-        self._sums.zero_()
-        self._steps, self._since = 0, time.monotonic()
         if on_progress is not None:
             on_progress(progress)
 
