@@ -33,15 +33,20 @@ class Distiller(nn.Module):
         """Mean squared distance between adapted features of both crops and the teacher's.
 
         Each of the teacher's channels is brought to mean 0 and deviation 1 over the batch, so a network that has
-        learned nothing gets 1.
+        learned nothing gets 1. Where the network has another number of cells in the same picture, the teacher's are
+        read between theirs.
 
         Source: Romero et al. 2015 (FitNets), with normalised targets.
         """
         template, search = self._seen
         self.forget()
         pairs = ((template, view.template), (search, view.search))
-        losses = [functional.mse_loss(self.adapter(mine).float(), standardized(theirs)) for mine, theirs in pairs]
+        losses = [functional.mse_loss(self.adapter(mine).float(), _sized(theirs, mine)) for mine, theirs in pairs]
         return 0.3 * losses[0] + 0.7 * losses[1]
+
+
+def _sized(theirs: object, mine: Tensor) -> Tensor:
+    return functional.interpolate(standardized(theirs), size=mine.shape[-2:], mode="bilinear")
 
 
 def standardized(values: object) -> Tensor:

@@ -83,7 +83,12 @@ class Recipe(RunRecipe):
     losses: LossWeights = field(default_factory=LossWeights)
 
 
-_DEFAULT_NETWORK = DartConfig(has_quality=True)
+_DEFAULT_NETWORK = DartConfig(
+    layers=((16, 2), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1), (128, 1)),
+    template_px=112,
+    search_px=224,
+    has_quality=True,
+)
 _SMOKE_NETWORK = DartConfig(
     layers=((16, 2), (24, 2), (48, 2), (64, 2), (64, 1)),
     channels=32,

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,12 +29,12 @@ _AGREES = 0.5
 
 
 class View(NamedTuple):
-    """What the teacher makes of a batch of N pairs, S = 16 cells of 16 px a side.
+    """What the teacher makes of a batch of N pairs.
 
     Attributes:
         template: (N, 96, 8, 8) float16, its features of the template crop.
         search: (N, 96, 16, 16) float16, its features of the search crop.
-        score: (N, 16, 16) float32, its probability of the target at the student's cells; nan where the target is
+        score: (N, S, S) float32, its probability of the target at the student's S x S cells; nan where the target is
             absent or the teacher's best box is not on it.
     """
 
@@ -48,13 +49,13 @@ def check_teacher(checkpoint: Path, config: DartConfig) -> None:
     Raises:
         ExportError: The checkpoint is not NanoTrack v3, or the network's crops are not those that it can see.
     """
-    Teacher(checkpoint)
-    found, needed = (config.template_px, config.search_px, config.stride), (TEMPLATE_PX + 1, SEARCH_PX + 1, STRIDE)
-    if found != needed:
+    if config.search_px != 2 * config.template_px:
         raise ExportError(
-            f"the network's template, search and stride are {found} px, the teacher needs {needed}",
+            f"the network's search crop is {config.search_px} px and its template crop {config.template_px} px, "
+            "the teacher's is twice as large as its template",
             hint="train it without --teacher",
         )
+    Teacher(checkpoint)
 
 
 class _Graph(nn.Module):
@@ -76,26 +77,29 @@ class Teacher:
 
     Args:
         checkpoint: The published nanotrackv3.pth.
+        cells: S, of the student.
 
     Raises:
-        ExportError: It is not.
+        ExportError: The checkpoint is another.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, cells: int = 16) -> None:
         network = NanoTrack(V3)
         try:
             load_weights(network, read_checkpoint(checkpoint).state, V3.arch, ignored=("neck.",))
         except ExportError as error:
             raise ExportError(f"{checkpoint}: {error}", hint="the teacher is nanotrackv3.pth as published") from error
         self._graph = _Graph(network).eval()
+        self._cells = cells
         self._request: Any = None
 
     def view(self, templates: NDArray[np.uint8], searches: NDArray[np.uint8], boxes: NDArray[np.float32]) -> View:
         """Look at a batch.
 
         Args:
-            templates: (N, 128, 128, 3) uint8 BGR; the teacher sees the first 127 rows and columns.
-            searches: (N, 256, 256, 3) uint8 BGR; the teacher sees the first 255.
+            templates: (N, Z, Z, 3) uint8 BGR; resized to 128 px, of which the teacher sees the first 127 rows and
+                columns.
+            searches: (N, X, X, 3) uint8 BGR; the same with 256 px and 255.
             boxes: (N, 4) centre x, centre y, width, height in search-crop px, nan where the target is absent.
         """
         self._request = self._request or self._compiled()
@@ -118,20 +122,22 @@ class Teacher:
     ) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float32]]:
         self._request.infer([_planes(template, TEMPLATE_PX), _planes(search, SEARCH_PX)])
         outputs = [self._request.get_output_tensor(number).data[0] for number in range(4)]
-        score = at_student_cells(outputs[2])
-        if not is_on_target(outputs[2], outputs[3], box):
+        score = at_student_cells(outputs[2], self._cells)
+        if not is_on_target(outputs[2], outputs[3], box * np.float32((SEARCH_PX + 1) / search.shape[0])):
             score = np.full_like(score, np.nan)
         return outputs[0].astype(np.float16), outputs[1].astype(np.float16), score
 
 
-def at_student_cells(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Read a map whose cells lie at 16 + 16 j px, (15, 15), at the student's at 8 + 16 i px, (16, 16).
+def at_student_cells(probability: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """Read a map whose cells lie at 16 + 16 j px of 256, (15, 15), at the student's, (cells, cells), bilinear.
 
-    Each of the student's cells lies between two of the teacher's in each direction; beyond the outermost ones their
-    value holds.
+    The student's cells divide the picture evenly, the first one's centre half a cell from its edge; beyond the
+    teacher's outermost cells their value holds.
     """
-    wide = np.pad(probability, 1, mode="edge")
-    between: NDArray[np.float32] = (wide[:-1, :-1] + wide[:-1, 1:] + wide[1:, :-1] + wide[1:, 1:]) * np.float32(0.25)
+    size = probability.shape[0]
+    places = np.clip((np.arange(cells) + 0.5) * (SEARCH_PX + 1) / (cells * STRIDE) - 1, 0, size - 1)
+    weights = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(size))).astype(np.float32)
+    between: NDArray[np.float32] = weights @ probability @ weights.T
     return between
 
 
@@ -154,5 +160,7 @@ def is_on_target(probability: NDArray[np.float32], log_ltrb: NDArray[np.float32]
 
 
 def _planes(crop: Image, size: int) -> NDArray[np.float32]:
+    if crop.shape[0] != size + 1:
+        crop = cv2.resize(crop, (size + 1, size + 1)).astype(np.uint8, copy=False)
     planes: NDArray[np.float32] = np.ascontiguousarray(crop[:size, :size].transpose(2, 0, 1)[None], np.float32)
     return planes

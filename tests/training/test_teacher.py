@@ -1,6 +1,7 @@
 """Learning from NanoTrack v3: what its maps mean at the student's cells, when it is believed, and the losses."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 from shared import shared_path
 
 from siamedge.export.families.dart import Dart, DartConfig
+from siamedge.runtime.errors import ExportError
 from siamedge.training.distillation import Distiller, score_loss, standardized
-from siamedge.training.teacher import Teacher, View, at_student_cells, is_on_target
+from siamedge.training.teacher import Teacher, View, at_student_cells, check_teacher, is_on_target
 
 NAN_BOX = np.full(4, np.nan, np.float32)
 
@@ -18,10 +20,19 @@ def test_a_linear_map_keeps_its_values_at_the_cells_half_a_stride_away() -> None
     # The teacher's cells lie at 16 + 16 j px, the student's at 8 + 16 i; a ramp must read the same at the same pixel.
     teacher = 16 + 16 * np.arange(15, dtype=np.float32)
     student = 8 + 16 * np.arange(16, dtype=np.float32)
-    read = at_student_cells(np.broadcast_to(teacher, (15, 15)).copy())
+    read = at_student_cells(np.broadcast_to(teacher, (15, 15)).copy(), 16)
     assert read.shape == (16, 16)
     assert np.array_equal(read[:, 1:-1], np.broadcast_to(student[1:-1], (16, 14)))
     assert (read[0, 0], read[0, -1]) == (16, 240)
+
+
+def test_fewer_cells_over_the_same_picture_read_the_same_ramp() -> None:
+    # Fourteen cells of 16 px of a 224 px crop: of 16 * 256 / 224 px in the teacher's picture.
+    teacher = 16 + 16 * np.arange(15, dtype=np.float32)
+    student = (np.arange(14) + 0.5) * 16 * 256 / 224
+    read = at_student_cells(np.broadcast_to(teacher[:, None], (15, 15)).copy(), 14)
+    assert np.allclose(read[1:-1, 3], student[1:-1], atol=1e-4)
+    assert (read[0, 3], read[-1, 3]) == (16, 240)
 
 
 def test_the_teacher_is_believed_where_its_best_box_overlaps_the_truth_by_half() -> None:
@@ -66,6 +77,29 @@ def test_features_that_are_a_linear_map_of_the_teachers_are_learned() -> None:
         assert distiller.features(view).item() == pytest.approx(1.0, abs=1e-3)
 
 
+def test_features_of_another_grid_are_read_between_the_cells() -> None:
+    config = DartConfig(layers=((8, 2), (96, 2)), channels=8, head=8, tower=1, template_px=28, search_px=56)
+    network = Dart(config)
+    distiller = Distiller(network)
+    # A ramp over the picture, 16 cells of 4 px, and the same ramp in 14 cells: differences of it stay the same.
+    ramps = [torch.arange(cells).add(0.5).div(cells).expand(2, 96, cells, cells) for cells in (8, 16)]
+    view = View(ramps[0].numpy(), ramps[1].numpy(), np.zeros((2, 14, 14), np.float32))
+    with torch.no_grad():
+        distiller.adapter.weight.copy_(torch.eye(96)[:, :, None, None])
+        distiller.adapter.bias.zero_()  # type: ignore[union-attr]
+        for cells, size in ((7, 8), (14, 16)):
+            mean, deviation = 0.5, ramps[0 if size == 8 else 1].std(unbiased=False)
+            shown = torch.arange(cells).add(0.5).div(cells).clamp(0.5 / size, 1 - 0.5 / size)
+            network.backbone[-1](((shown - mean) / deviation).expand(2, 96, cells, cells))
+        assert distiller.features(view).item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_network_with_crops_of_other_proportions_cannot_be_taught() -> None:
+    message = "^the network's search crop is 224 px and its template crop 96 px, the teacher's is twice as large"
+    with pytest.raises(ExportError, match=message):
+        check_teacher(Path("nanotrackv3.pth"), DartConfig(template_px=96, search_px=224))
+
+
 def test_the_real_teacher_says_what_its_publication_says() -> None:
     pytest.importorskip("openvino", reason="the teacher runs in OpenVINO")
     golden = np.load(shared_path("models/nanotrack/golden_v3.npz"))
@@ -78,7 +112,7 @@ def test_the_real_teacher_says_what_its_publication_says() -> None:
     odds = np.exp(golden["cls"] - golden["cls"].max(1, keepdims=True))
     probability = odds[:, 1] / odds.sum(1)
     for index in range(5):
-        assert np.allclose(view.score[index], at_student_cells(probability[index]), atol=1e-3)
+        assert np.allclose(view.score[index], at_student_cells(probability[index], 16), atol=1e-3)
     assert np.isnan(view.score[5]).all()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
 from siamedge.training.branches import Branches, folded, settle, with_branches
@@ -101,6 +102,29 @@ def test_a_grown_network_keeps_what_fits() -> None:
     wider = grown(network, replace(TINY_NETWORK, layers=((first + 4, stride), (8, 1), *rest)))
     assert torch.equal(wider.backbone[0].weight[:first], network.backbone[0].weight)
     assert torch.equal(wider.backbone[2].bias, network.backbone[1].bias)
+
+
+@torch.no_grad()
+def test_a_layer_that_is_new_at_the_end_nearly_hands_its_input_on() -> None:
+    network, _, _, x = branched()
+    deeper = grown(network, replace(TINY_NETWORK, layers=(*TINY_NETWORK.layers, (24, 1))))
+    before, after = (net.backbone[:-1] for net in (network, deeper))
+    for layer in before:
+        x = functional.relu6(layer(x))
+    changed = functional.relu6(after[-1](x))
+    assert len(after) == len(before) + 1
+    assert (changed - x).abs().mean() < 0.5 * x.abs().mean()
+
+
+@torch.no_grad()
+def test_a_kernel_with_fewer_positions_is_mixed_alike() -> None:
+    network = Dart(TINY_NETWORK)  # template 64 px: 4 x 4 positions
+    smaller = grown(network, replace(TINY_NETWORK, template_px=32, search_px=64))  # 2 x 2
+    old, new = (net.mix.weight[:, : net.config.positions, 0, 0] for net in (network, smaller))
+    # Between the middle points of 4: halves of (0, 1) and of (2, 3); each stands for four positions.
+    expected = old.reshape(-1, 2, 2, 2, 2).mean((2, 4)).flatten(1) * 4
+    assert torch.allclose(new, expected, atol=1e-6)
+    assert torch.equal(smaller.mix.weight[:, 4:], network.mix.weight[:, 16:])
 
 
 def test_weights_are_rounded_to_the_levels_that_the_largest_spans() -> None:
