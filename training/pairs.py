@@ -1,7 +1,7 @@
 """Training pairs: a template crop, a search crop and where the target is in it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -50,6 +50,9 @@ class Mixture:
         tracks: Template and search from different times of one track; the rest are two views of one crop.
         negative: The target is absent from the search crop.
         paste: The object of a still is cut out and laid over another picture.
+        own: The object is cut out and laid over its own surroundings, moved and turned against them, so that what the
+            template shows beside the object is in the search crop too, but not with it. Of all pairs; `paste` is of
+            the others.
         flat: Where the crop has no picture it gets the mean colour, as a tracker pads, instead of another picture.
         distractor: Another object is laid beside the target; of the same class in `same_class` of them.
         same_class: See distractor and negative.
@@ -62,6 +65,7 @@ class Mixture:
     tracks: float = 0.4
     negative: float = 0.1
     paste: float = 0.35
+    own: float = 0.0
     flat: float = 0.15
     distractor: float = 0.35
     same_class: float = 0.6
@@ -169,12 +173,32 @@ class PairMaker:
         field = change.bend_field(rng, size, geometry.bend_px) if rng.random() < geometry.bend else None
         image = change.warp(crop.image, affine, size, field)
         outline = change.transform(self._outlines.of(crop), affine)
-        if can_paste and rng.random() < self._mixture.paste:
+        behind = self._behind(rng, crop, center, geometry, can_paste=can_paste)
+        if behind is not None:
             mask = change.polygon_mask(_grown(outline, rng.uniform(1.0, 1.2)), size, int(rng.integers(1, 8)))
-            image = change.blend(image, self._background(rng, size), mask)
+            image = change.blend(image, behind, mask)
         else:
             image = self._fill(rng, image, crop, affine)
         return image, _bounds(outline if field is None else _bent(outline, field))
+
+    def _behind(self, rng: Rng, crop: Crop, center: Points, geometry: Geometry, *, can_paste: bool) -> Image | None:
+        """The picture to lay the object over; None: it stays in its own."""
+        if self._mixture.own and rng.random() < self._mixture.own:
+            return self._surroundings(rng, crop, center, geometry)
+        if can_paste and rng.random() < self._mixture.paste:
+            return self._background(rng, self._search_px)
+        return None
+
+    def _surroundings(self, rng: Rng, crop: Crop, center: Points, geometry: Geometry) -> Image:
+        """What is around an object, up to one and a half of its sides away; another picture is where it was."""
+        size, sides = self._search_px, self._zoom * np.array((crop.box.w, crop.box.h))
+        away = center + (rng.uniform(-1.5, 1.5, 2) * sides * rng.random()).astype(np.float32)
+        linear = self._zoom * change.random_linear(rng, replace(geometry, wild=0.0))
+        affine = change.affine_about(linear, np.array(crop.box.center), away)
+        picture = self._fill(rng, change.warp(crop.image, affine, size), crop, affine)
+        place = _grown(change.transform(self._outlines.of(crop), affine), rng.uniform(1.0, 1.15))
+        mask = change.polygon_mask(place, size, int(rng.integers(1, 8)))
+        return change.blend(self._background(rng, size), picture, mask)
 
     def _fill(self, rng: Rng, image: Image, crop: Crop, affine: Matrix) -> Image:
         x0, y0, x1, y1 = crop.valid

@@ -83,12 +83,7 @@ class Recipe(RunRecipe):
     losses: LossWeights = field(default_factory=LossWeights)
 
 
-_DEFAULT_NETWORK = DartConfig(
-    layers=((16, 2), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1), (128, 1)),
-    template_px=112,
-    search_px=224,
-    has_quality=True,
-)
+_DEFAULT_NETWORK = DartConfig(has_quality=True)
 _SMOKE_NETWORK = DartConfig(
     layers=((16, 2), (24, 2), (48, 2), (64, 2), (64, 1)),
     channels=32,
@@ -120,7 +115,7 @@ _DEFAULT = Recipe(
     learning_rate=2e-3,
     warmup_pairs=3_000,
     decay_from=0.2,
-    mixture=Mixture(tracks=0.55, track_weights=_TRACK_WEIGHTS),
+    mixture=Mixture(tracks=0.55, own=0.25, track_weights=_TRACK_WEIGHTS),
     still=replace(_FAR, wild=0.3, wild_rotation_deg=150.0, bend=0.25),
     track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=150.0, bend=0.15),
     appearance=Appearance(low_resolution=0.4, motion_blur=0.25),

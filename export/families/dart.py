@@ -40,12 +40,12 @@ class DartConfig:
         correlation_divisor: Divides the correlation; folded into the kernel.
     """
 
-    layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1))
+    layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1), (128, 1))
     channels: int = 64
     head: int = 64
     tower: int = 2
-    template_px: int = 128
-    search_px: int = 256
+    template_px: int = 112
+    search_px: int = 224
     has_quality: bool = False
     mean: float = 114.0
     scale: float = 60.0
@@ -91,7 +91,9 @@ class DartConfig:
             raise ExportError(f"{METADATA_KEY} in the weights cannot be read: {error}", hint=hint) from error
 
 
-TRIAL = DartConfig(layers=((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (96, 2), (96, 1), (96, 1)))
+TRIAL = DartConfig(
+    layers=((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (96, 2), (96, 1), (96, 1)), template_px=128, search_px=256
+)
 
 
 class Dart(nn.Module):

@@ -93,6 +93,22 @@ def test_the_box_is_where_the_object_was_moved(root: Path) -> None:
     assert max(abs(pair.box.center.x - 128) for pair in pairs if pair.box) > 20
 
 
+def test_an_object_moves_over_its_own_surroundings(root: Path) -> None:
+    still, moved = (make(root, replace(PLAIN, tracks=0, paste=0, own=own)) for own in (0.0, 1.0))
+    on_it, beside_it = [], []
+    for index in range(12):
+        alone, over = still.pair(index), moved.pair(index)
+        assert alone.box is not None
+        assert over.box == pytest.approx(alone.box, abs=0.5)
+        x, y = (round(value) for value in alone.box.center)
+        apart = over.search.astype(int) - alone.search.astype(int)
+        brighter = np.median(apart[y - 8 : y + 8, x - 8 : x + 8])  # every pair has its own brightness
+        on_it.append(np.abs(apart[y - 8 : y + 8, x - 8 : x + 8] - brighter).mean())
+        beside_it.append(np.abs(apart[:, :40] - brighter).mean())
+    assert max(on_it) < 2
+    assert min(beside_it) > 4
+
+
 def test_negatives_have_no_box(root: Path) -> None:
     maker = make(root, replace(PLAIN, negative=1))
     assert maker.pair(0).box is None
