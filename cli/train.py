@@ -96,6 +96,7 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
         SourceError: There is no run to resume.
     """
     from siamedge.cli.choices import parse_choice
+    from siamedge.training.run_files import RunFiles
     from siamedge.training.settings import DEFAULT, Settings, load_settings
     from siamedge.training.siamfc_recipe import ALL_RECIPES
 
@@ -107,7 +108,7 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
     teacher = str(wishes.teacher.resolve()) if wishes.teacher else None
     asked = Settings(chosen, paths, start, holdout, wishes.pairs, teacher)
     if not resume:
-        if (out / "checkpoint.pt").exists():
+        if RunFiles(out).checkpoint.exists():
             raise typer.BadParameter(
                 f"{out} holds a run already; add --resume, or choose another", param_hint="'--out'"
             )
@@ -170,8 +171,10 @@ def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
     Raises:
         KeyboardInterrupt: Always, for the exit code.
     """
+    from siamedge.training.run_files import RunFiles
+
     say(
-        f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {job.out / 'checkpoint.pt'}; "
+        f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {RunFiles(job.out).checkpoint}; "
         f"go on with: siamedge train --resume --out {job.out}\n"
     )
     raise KeyboardInterrupt
