@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
+from siamedge.cli.libraries import export_libraries
 from siamedge.cli.progress import say
-from siamedge.runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,10 +60,8 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
 ) -> None:
     """Train a tracker, on your own annotated recordings by default, and say whether it got better."""
-    try:
+    with export_libraries("training"):
         from siamedge.training.job import prepare
-    except ImportError as error:
-        raise ExportError(f"training needs {error.name}", hint="pip install 'siamedge[export]'") from error
     wishes = Wishes(recipe, tuple(data or ()), init, tuple(holdout or ()), pairs, teacher)
     settings = settings_for(out, wishes, resume=resume)
     job = prepare(settings, out)
