@@ -1,5 +1,6 @@
 """How each format is quantized: recipes as data, so that an accuracy gate can derive others from them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -86,13 +87,18 @@ class Operator(NamedTuple):
 
     Attributes:
         label: For a reader.
-        pattern: What Recipe.exclude takes to leave it in float.
+        name: What the patterns of Recipe.exclude are compared with; the same whatever the values of the weights.
         is_product: It multiplies: a convolution, a dense layer or a matrix product.
     """
 
     label: str
-    pattern: str
+    name: str
     is_product: bool
+
+    @property
+    def pattern(self) -> str:
+        """What Recipe.exclude takes to leave this one in float."""
+        return f"{re.escape(self.name)}$"
 
 
 ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
@@ -106,7 +112,7 @@ RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF
 def first_convolutions(count: int) -> str:
     """Give the pattern of the first convolutions, as torch numbers them and OpenVINO takes their names over."""
     numbers = "|".join(str(i) for i in range(1, count))
-    return rf"node_conv2d(_({numbers}))?(/WithoutBiases)?$"
+    return rf"node_conv2d(_({numbers}))?$"
 
 
 NANOTRACK_ORT = replace(
@@ -132,7 +138,7 @@ NANOTRACK_AEQ = replace(
     template_precision="int8 weights",
     exclude=(r".*Sequential_features/",),
 )
-V3_FLOAT_SCORES = (first_convolutions(33), r"node_conv2d_(39|4\d|50|51)(/WithoutBiases)?$")
+V3_FLOAT_SCORES = (first_convolutions(33), r"node_conv2d_(39|4\d|50|51)$")
 """The backbone and the branch that gives scores; 33 to 38 and from 53 on are the branch that gives boxes."""
 FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ("onnx", "nanotrack"): NANOTRACK_ORT,
