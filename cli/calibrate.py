@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from siamedge.cli.libraries import export_libraries
+
 WEIGHTS = (".pth", ".pt", ".safetensors")
 
 
@@ -22,9 +24,10 @@ def calibrate(
     seed: Annotated[int | None, typer.Option(help="Choose them at random by this seed; default: evenly.")] = None,
 ) -> None:
     """Roll a tracker out on videos and keep the crops that it really sees, for int8."""
-    from siamedge.export.checkpoints import default_weights, load_network
-    from siamedge.export.rollout import collect_crops
-    from siamedge.export.torch_session import one_torch_thread
+    with export_libraries("calibrate"):
+        from siamedge.export.checkpoints import default_weights, load_network
+        from siamedge.export.rollout import collect_crops
+        from siamedge.export.torch_session import one_torch_thread
 
     has_checkpoint = sources[0].endswith(WEIGHTS)
     videos = sources[1:] if has_checkpoint else sources

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siamedge.cli.choices import parse_choices
+from siamedge.cli.libraries import export_libraries
 from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ def export(
     ] = None,
 ) -> None:
     """Convert a tracker to ONNX, TFLite and OpenVINO, prove that each still computes the same, and pack a bundle."""
-    from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
-    from siamedge.export.pipeline import ExportRequest
+    with export_libraries("export"):
+        from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
+        from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     if report is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
+from siamedge.cli.libraries import export_libraries
 from siamedge.cli.progress import say
-from siamedge.runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,10 +60,8 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
 ) -> None:
     """Train a tracker, on your own annotated recordings by default, and say whether it got better."""
-    try:
+    with export_libraries("training"):
         from siamedge.training.job import prepare
-    except ImportError as error:
-        raise ExportError(f"training needs {error.name}", hint="pip install 'siamedge[export]'") from error
     wishes = Wishes(recipe, tuple(data or ()), init, tuple(holdout or ()), pairs, teacher)
     settings = settings_for(out, wishes, resume=resume)
     job = prepare(settings, out)
@@ -96,6 +94,7 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
         SourceError: There is no run to resume.
     """
     from siamedge.cli.choices import parse_choice
+    from siamedge.training.run_files import RunFiles
     from siamedge.training.settings import DEFAULT, Settings, load_settings
     from siamedge.training.siamfc_recipe import ALL_RECIPES
 
@@ -107,7 +106,7 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
     teacher = str(wishes.teacher.resolve()) if wishes.teacher else None
     asked = Settings(chosen, paths, start, holdout, wishes.pairs, teacher)
     if not resume:
-        if (out / "checkpoint.pt").exists():
+        if RunFiles(out).checkpoint.exists():
             raise typer.BadParameter(
                 f"{out} holds a run already; add --resume, or choose another", param_hint="'--out'"
             )
@@ -170,8 +169,10 @@ def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
     Raises:
         KeyboardInterrupt: Always, for the exit code.
     """
+    from siamedge.training.run_files import RunFiles
+
     say(
-        f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {job.out / 'checkpoint.pt'}; "
+        f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {RunFiles(job.out).checkpoint}; "
         f"go on with: siamedge train --resume --out {job.out}\n"
     )
     raise KeyboardInterrupt

@@ -439,8 +439,8 @@ BLOCKED = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "onnxruntime":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.partition(".")[0] == "{}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 """
 
@@ -456,13 +456,30 @@ def script(*arguments: str | Path, before: str = "") -> list[str]:
 
 
 def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: Path) -> None:
-    asked = script("track", default_bundle, "--source", SCENE, "--backend", "onnxruntime", before=BLOCKED)
+    blocked = BLOCKED.format("onnxruntime")
+    asked = script("track", default_bundle, "--source", SCENE, "--backend", "onnxruntime", before=blocked)
     run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == (
         "siamedge: no backend can run default.siamedge here: onnxruntime: onnxruntime is not installed "
         "(No module named 'onnxruntime') (pip install 'siamedge[onnx]')\n"
         "  try: leave --backend away to choose another\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("export",), "export"),
+        (("calibrate", "street.mp4", "-o", "street.npz"), "calibrate"),
+        (("train", "-o", "run"), "training"),
+    ],
+)
+def test_on_a_device_the_commands_of_a_workstation_name_what_to_install(arguments: tuple[str, ...], what: str) -> None:
+    asked = script(*arguments, before=BLOCKED.format("torch"))
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert Outcome(run.returncode, run.stdout, run.stderr) == refused(
+        f"{what} needs torch", "pip install 'siamedge[export]'"
     )
 
 
