@@ -39,8 +39,10 @@ def flash(
     """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
     from siamedge.cli.choices import parse_choices
     from siamedge.cli.fleet import Rollout, flash_inventory
+    from siamedge.devices.card import NO_RAW_DEVICES
     from siamedge.devices.flashing import FlashOptions
     from siamedge.runtime.backends import BACKENDS
+    from siamedge.runtime.errors import DeviceError
 
     scope: Scope = "user" if user else "system"
     if rollback or uninstall:
@@ -54,6 +56,8 @@ def flash(
     options = FlashOptions(tuple(shlex.split(run)), wanted, scope, wheels, not no_wheels)
     if inventory:
         flash_inventory(Path(what[0]), inventory, Rollout(options, parallel, settle_s, keep), dry_run)
+    elif what[1].startswith("/dev/"):
+        raise DeviceError(f"{what[1]} is no target", hint=NO_RAW_DEVICES)
     elif what[1].startswith(("card:", "image:", "bundle:")):
         _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:
@@ -80,12 +84,13 @@ def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle
 
 
 def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str, str], dry_run: bool) -> None:
-    from siamedge.devices.card import write_card, write_image
-    from siamedge.devices.carried import write_carried, write_tar
+    from siamedge.devices.card import check_card, check_image, write_card, write_image
+    from siamedge.devices.carried import check_tar, write_carried, write_tar
     from siamedge.devices.flashing import Parts, bundle_formats, cache_folder, make_release
     from siamedge.devices.systems import assume
 
     kind, _, place = target.partition(":")
+    {"card": check_card, "image": check_image, "bundle": check_tar}[kind](Path(place))
     found, platform = assume(*device, bundle_formats(bundle), options.backends)
     with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
         parts = Parts(bundle, found, platform, found.profile.groups)

@@ -69,7 +69,10 @@ def test_wrong_use_is_told(shell: Shell, tmp_path: Path) -> None:
     assert shell("flash", shell.target).returncode == 2
     odd = shell("flash", str(tiny_bundle(tmp_path)), "/dev/sdb")
     assert odd.returncode == 1
-    assert "target '/dev/sdb' is not understood" in odd.stderr
+    assert odd.stderr.startswith("siamedge: /dev/sdb is no target\n  try: raw devices are refused: a wrong")
+    odd = shell("flash", str(tiny_bundle(tmp_path)), "usb:sdb")
+    assert odd.returncode == 1
+    assert "target 'usb:sdb' is not understood" in odd.stderr
 
 
 def test_doctor_over_ssh(shell: Shell, device: LoopbackDevice) -> None:
@@ -87,6 +90,9 @@ def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith("tar -xf FILE.tar && sudo sh siamedge/install.sh")
     assert tar.is_file()
+    nowhere = shell("flash", str(bundle), f"bundle:{tmp_path / 'no/site.tar'}", *words, "--dry-run")
+    assert nowhere.returncode == 1
+    assert nowhere.stderr.startswith(f"siamedge: {tmp_path / 'no'} is no folder that can be written to\n")
     missing = shell("flash", str(bundle), f"bundle:{tar}")
     assert missing.returncode == 1
     assert missing.stderr.startswith("siamedge: board '' is unknown\n  try: --board pi5")
