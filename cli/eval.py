@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from siamedge.cli.choices import number
+
 if TYPE_CHECKING:
     from siamedge.export.evaluation.bootstrap import Estimate
     from siamedge.export.evaluation.evaluation import Order
@@ -34,7 +36,9 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for runs, results and plots.")] = None,
     jobs: Annotated[int, typer.Option(help="Sequences at once on this machine; -1: one a core.")] = 1,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to run on.")] = None,
-    realtime: Annotated[float | None, typer.Option(help="Frames a second; late results do not count.")] = None,
+    realtime: Annotated[
+        float | None, typer.Option(callback=number, help="Frames a second; late results do not count.")
+    ] = None,
     latency_trace: Annotated[Path | None, typer.Option(help="File of latencies in ms, instead of measuring.")] = None,
     realtime_rule: Annotated[str, typer.Option(help="stream or vot-toolkit.")] = "stream",
     against: Annotated[

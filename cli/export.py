@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import parse_choices
+from siamedge.cli.choices import number, parse_choices
 from siamedge.cli.libraries import export_libraries
 from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS
 
@@ -52,7 +52,8 @@ def export(
         typer.Option(help="Video, folder or set of other clips to verify on; default: other targets of --calibration."),
     ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(min=0.0, help="Tracking accuracy that int8 may cost, 0..1; needs --validation.")
+        float | None,
+        typer.Option(callback=number, min=0.0, help="Tracking accuracy that int8 may cost, 0..1; needs --validation."),
     ] = None,
     metric: Annotated[str, typer.Option(help="Accuracy that --max-drop is about.")] = "auc",
     validation: Annotated[
@@ -60,7 +61,8 @@ def export(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Try fewer int8 recipes.")] = False,
     time_budget: Annotated[
-        float | None, typer.Option(min=0.0, help="Minutes after which no further int8 recipe is tried, a format.")
+        float | None,
+        typer.Option(callback=number, min=0.0, help="Minutes after which no further int8 recipe is tried, a format."),
     ] = None,
     strict: Annotated[
         bool,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siamedge.cli.choices import number
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,7 +26,7 @@ def tune(
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,
-    fps: Annotated[float, typer.Option(min=1, help="Pace of the camera that is played.")] = 30.0,
+    fps: Annotated[float, typer.Option(callback=number, min=1, help="Pace of the camera that is played.")] = 30.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often each candidate has its turn.")] = 5,
     explain: Annotated[bool, typer.Option("--explain", help="Print the verdict on every candidate.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,

@@ -10,6 +10,7 @@ from siamedge.devices.layers import pack
 from siamedge.devices.release import Release
 from siamedge.devices.remote_client import program
 from siamedge.devices.wheelhouse import Platform
+from siamedge.runtime.errors import DeviceError
 
 _INSTALL = """#!/bin/sh
 # Installs a siamedge release on this device: sh install.sh, as root. Needs no network.
@@ -56,6 +57,18 @@ def write_carried(release: Release, platform: Platform, target: Path, cache: Pat
     for key, value in values.items():
         text = text.replace(key, value)
     (target / "install.sh").write_text(text, encoding="utf-8")
+
+
+def check_tar(target: Path) -> None:
+    """Refuse a name under which no file can be written, before a release is made for it.
+
+    Raises:
+        DeviceError: Its folder is missing, or it is a folder itself.
+    """
+    if not target.parent.is_dir():
+        raise DeviceError(f"{target}: no such folder {target.parent}", hint=f"mkdir -p {target.parent}")
+    if target.is_dir():
+        raise DeviceError(f"{target} is a folder", hint="bundle:FILE.tar")
 
 
 def write_tar(target: Path, folder: Path) -> None:

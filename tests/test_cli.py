@@ -102,6 +102,11 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
             "siamedge track",
         ),
         (
+            ("export", "--max-drop", "nan"),
+            "invalid value for '--max-drop': nan is no number",
+            "siamedge export",
+        ),
+        (
             ("export", "--formats", "onnx,coreml"),
             "invalid value for '--formats': 'coreml' is unknown; choose from onnx, tflite, openvino",
             "siamedge export",
