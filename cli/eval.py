@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from siamedge.cli.choices import number
+from siamedge.cli.places import check_file, make_folder
 
 if TYPE_CHECKING:
     from siamedge.export.evaluation.bootstrap import Estimate
@@ -36,9 +36,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for runs, results and plots.")] = None,
     jobs: Annotated[int, typer.Option(help="Sequences at once on this machine; -1: one a core.")] = 1,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to run on.")] = None,
-    realtime: Annotated[
-        float | None, typer.Option(callback=number, help="Frames a second; late results do not count.")
-    ] = None,
+    realtime: Annotated[float | None, typer.Option(help="Frames a second; late results do not count.")] = None,
     latency_trace: Annotated[Path | None, typer.Option(help="File of latencies in ms, instead of measuring.")] = None,
     realtime_rule: Annotated[str, typer.Option(help="stream or vot-toolkit.")] = "stream",
     against: Annotated[
@@ -60,6 +58,9 @@ def evaluate(
     origin: Literal["auto", "zero", "one"] = "auto" if one_based is None else "one" if one_based else "zero"
     sequences = tuple(item for path in dataset for item in open_dataset(path, layout, origin))
     folder = out or Path("out", "eval", spec.label + (f"-{clock.fps:g}fps" if clock else ""))
+    make_folder(folder, "-o")
+    if html:
+        check_file(html, "--html")
     order = Order(spec, sequences, chosen.protocol, folder, jobs, dask, clock)
     runs = run_with_progress(order)
     outcome = score(order, convention, runs, against or [])

@@ -11,6 +11,7 @@ import typer
 
 from siamedge.cli.choices import number, parse_choices
 from siamedge.cli.libraries import export_libraries
+from siamedge.cli.places import check_file
 from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -144,14 +145,14 @@ def check_report(path: Path) -> None:
     """Refuse, before minutes are spent, a report that could not be written.
 
     Raises:
-        ExportError: Its name does not end in .html, or its folder is missing.
+        ExportError: Its name does not end in .html.
+        SourceError: It is a folder, or its folder is missing or not writable.
     """
     from siamedge.runtime.errors import ExportError
 
     if path.suffix != ".html":
         raise ExportError(f"{path.name}: the report's name must end in .html", hint="--report FILE.html")
-    if not path.parent.is_dir():
-        raise ExportError(f"{path.parent}: no such folder", hint="make it first, or choose another --report")
+    check_file(path, "--report")
 
 
 def write_report(result: "ExportResult", path: Path) -> None:

@@ -54,13 +54,25 @@ def flash(
     if len(what) != (1 if inventory else 2):
         raise typer.BadParameter(f"{'BUNDLE' if inventory else 'BUNDLE and TARGET'} expected, {len(what)} given")
     wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
-    options = FlashOptions(tuple(shlex.split(run)), wanted, scope, wheels, not no_wheels)
+    options = FlashOptions(as_words(run), wanted, scope, wheels, not no_wheels)
     if inventory:
         flash_inventory(Path(what[0]), inventory, options, parallel, dry_run)
     elif what[1].startswith(("card:", "image:", "bundle:")):
         _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:
         _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
+
+
+def as_words(text: str) -> tuple[str, ...]:
+    """Split the value of --run as a shell does.
+
+    Raises:
+        typer.BadParameter: A quotation is not closed.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {str(error).lower()}", param_hint="'--run'") from error
 
 
 def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle_s: float, dry_run: bool) -> None:
