@@ -41,7 +41,7 @@ def flash(
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove everything; no BUNDLE.")] = False,
 ) -> None:
     """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
-    from siamedge.cli.fleet import flash_inventory
+    from siamedge.cli.fleet import Rollout, flash_inventory
     from siamedge.devices.flashing import FlashOptions
     from siamedge.runtime.backends import BACKENDS
 
@@ -56,7 +56,7 @@ def flash(
     wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
     options = FlashOptions(as_words(run), wanted, scope, wheels, not no_wheels)
     if inventory:
-        flash_inventory(Path(what[0]), inventory, options, parallel, dry_run)
+        flash_inventory(Path(what[0]), inventory, Rollout(options, parallel, settle_s, keep), dry_run)
     elif what[1].startswith(("card:", "image:", "bundle:")):
         _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:

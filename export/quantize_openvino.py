@@ -8,6 +8,7 @@ import numpy as np
 
 from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.channel_steps import channel_steps
+from siamedge.export.exact_scales import round_scales
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
@@ -70,7 +71,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
                 overflow_fix=nncf.OverflowFix.ENABLE if is_narrow else None,
             ),
         )
-    return store_int8(quantized, MIN_ELEMENTS)
+    return store_int8(round_scales(quantized) if recipe.has_exact_scales else quantized, MIN_ELEMENTS)
 
 
 def store_int8(model: Any, at_least: int) -> Any:

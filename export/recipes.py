@@ -31,6 +31,8 @@ class Recipe:
         weights: Type of the weights.
         weight_bits: Of OpenVINO's weights; with 7, sums of two products fit 16 bits, which is all that a processor
             without VNNI has for them, so that every x86-64 computes the same. 8 where that was not measured.
+        has_exact_scales: OpenVINO's scales have few binary digits, so that processors without int8 kernels compute the
+            same as those with them (siamedge.export.exact_scales).
         activations: Type of the activations; NNCF's are symmetric in int8 and may begin anywhere in uint8. float: only
             the weights are stored in int8, and all computes in float.
     """
@@ -45,6 +47,7 @@ class Recipe:
     is_equalised: bool = False
     weights: Literal["int8"] = "int8"
     weight_bits: Literal[7, 8] = 8
+    has_exact_scales: bool = False
     activations: Literal["int8", "uint8", "float"] = "int8"
 
     @property
@@ -163,7 +166,9 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
         exclude=V3_FLOAT_SCORES,
     ),
     ("tflite", "dart"): replace(AEQ, rounding="compensated"),
-    ("openvino", "dart"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
+    ("openvino", "dart"): replace(
+        NNCF, name="nncf_static_i8_minmax_exact_scales", calibration="minmax", has_exact_scales=True
+    ),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax", weight_bits=8),
 }
 """What does better for one architecture, or for a family of them by the first word of their name.
