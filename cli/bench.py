@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siamedge.cli.choices import parse_box, parse_choice
+from siamedge.cli.choices import number, parse_box, parse_choice
 from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def bench(
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,
     updates: Annotated[int, typer.Option(min=20, help="Updates of each candidate.")] = 200,
-    minutes: Annotated[float, typer.Option(min=0, help="Run each candidate so long, for the steady state.")] = 0.0,
+    minutes: Annotated[
+        float, typer.Option(callback=number, min=0, help="Run each candidate so long, for the steady state.")
+    ] = 0.0,
     against: Annotated[str | None, typer.Option(help="opencv: cv2.TrackerNano, interleaved with ours.")] = None,
     opencv_models: Annotated[str | None, typer.Option(help="BACKBONE.onnx,HEAD.onnx for --against opencv.")] = None,
     cold: Annotated[bool, typer.Option(help="Measure the start of `siamedge track` too.")] = True,

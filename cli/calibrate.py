@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from siamedge.cli.libraries import export_libraries
+from siamedge.cli.places import check_file
 
 WEIGHTS = (".pth", ".pt", ".safetensors")
 
@@ -35,6 +36,7 @@ def calibrate(
         raise typer.BadParameter("no video or folder given", param_hint="'SOURCE'")
     if out.suffix != ".npz":
         raise typer.BadParameter(f"{out.name}: the set's name must end in .npz", param_hint="'--out'")
+    check_file(out, "--out")
     with one_torch_thread():
         network = load_network(Path(sources[0]) if has_checkpoint else default_weights(), arch)
         crops = collect_crops(network, videos, count, seed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 
 from siamedge.cli.libraries import export_libraries
+from siamedge.cli.places import make_folder
 from siamedge.cli.progress import say
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def train(
     job = prepare(settings, out)
     for line in job.material.describe():
         say(line + "\n")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     settings.save(out)
     outcome = run_with_progress(job, resume=resume, is_logged=tensorboard)
     if not outcome.is_complete:

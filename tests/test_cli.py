@@ -102,6 +102,11 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
             "siamedge track",
         ),
         (
+            ("export", "--max-drop", "nan"),
+            "invalid value for '--max-drop': nan is no number",
+            "siamedge export",
+        ),
+        (
             ("export", "--formats", "onnx,coreml"),
             "invalid value for '--formats': 'coreml' is unknown; choose from onnx, tflite, openvino",
             "siamedge export",
@@ -329,7 +334,21 @@ def test_inspect_tells_a_person_what_is_in_it(siamedge: Run, default_bundle: Pat
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (("none.pth",), "none.pth: no such file", "give the path of a .pth or .safetensors checkpoint"),
+        (
+            ("none.pth",),
+            "none.pth: no such file",
+            "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists",
+        ),
+        (
+            ("folder",),
+            "folder: is a folder",
+            "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists",
+        ),
+        (
+            ("--report", "no/page.html"),
+            "no: no such folder",
+            "make it first, or choose another --report",
+        ),
         (
             ("text.pth",),
             "text.pth: not a PyTorch checkpoint, or a damaged one, 5 bytes",
@@ -374,6 +393,40 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     before = sorted(tmp_path.iterdir())
     assert siamedge("export", *arguments) == refused(message, hint)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("calibrate", "clip.mp4", "-o", "no/set.npz"), "no: no such folder", "make it first, or choose another --out"),
+        (("calibrate", "clip.mp4", "-o", "folder.npz"), "folder.npz: is a folder", "choose another --out"),
+        (("eval", "identity", "sequence", "-o", "file"), "file: cannot be made (File exists)", "choose another -o"),
+        (
+            ("eval", "identity", "sequence", "--html", "no/page.html"),
+            "no: no such folder",
+            "make it first, or choose another --html",
+        ),
+    ],
+)
+def test_where_nothing_can_be_written_is_told_before_anything_is_computed(
+    siamedge: Run, arguments: tuple[str, ...], message: str, hint: str
+) -> None:
+    Path("file").write_text("kept")
+    Path("folder.npz").mkdir()
+    Path("sequence/img").mkdir(parents=True)
+    cv2.imwrite("sequence/img/1.png", np.zeros((48, 64, 3), np.uint8))
+    Path("sequence/groundtruth.txt").write_text("1,1,9,9\n")
+    assert siamedge(*arguments) == refused(message, hint)
+    assert Path("file").read_text() == "kept"
+
+
+def test_a_place_without_room_for_the_record_is_told_before_it_tunes(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").write_text("")
+    monkeypatch.setenv("SIAMEDGE_CACHE", "file")
+    expected = refused("file/tuning: cannot be made (Not a directory)", "choose another SIAMEDGE_CACHE")
+    assert siamedge("tune", default_bundle) == expected
 
 
 def test_export_of_a_user_s_checkpoint_ends_with_a_bundle_that_tracks(siamedge: Run) -> None:
