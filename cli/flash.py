@@ -42,8 +42,10 @@ def flash(
 ) -> None:
     """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
     from siamedge.cli.fleet import Rollout, flash_inventory
+    from siamedge.devices.card import NO_RAW_DEVICES
     from siamedge.devices.flashing import FlashOptions
     from siamedge.runtime.backends import BACKENDS
+    from siamedge.runtime.errors import DeviceError
 
     scope: Scope = "user" if user else "system"
     if rollback or uninstall:
@@ -57,6 +59,8 @@ def flash(
     options = FlashOptions(as_words(run), wanted, scope, wheels, not no_wheels)
     if inventory:
         flash_inventory(Path(what[0]), inventory, Rollout(options, parallel, settle_s, keep), dry_run)
+    elif what[1].startswith("/dev/"):
+        raise DeviceError(f"{what[1]} is no target", hint=NO_RAW_DEVICES)
     elif what[1].startswith(("card:", "image:", "bundle:")):
         _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:

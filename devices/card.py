@@ -12,6 +12,7 @@ from pathlib import Path
 from siamedge.runtime.errors import DeviceError
 
 FOLDER = "siamedge"
+NO_RAW_DEVICES = "raw devices are refused: a wrong letter erases a disk; change the image file, then write it"
 _BACKUP = "cmdline.txt.before-siamedge"
 _FIRST_BOOT = (
     "systemd.run=/boot/firmware/siamedge/firstrun.sh "
@@ -50,26 +51,27 @@ def with_first_boot(cmdline: str) -> str:
 
 
 def check_card(boot: Path) -> None:
-    """Refuse a folder that is no boot partition, before a release is made for it.
+    """Refuse what is no mounted boot partition, before anything is fetched for it.
 
     Raises:
-        DeviceError: It is none.
+        DeviceError: It is none, or has another first-boot unit.
     """
+    if boot.is_block_device():
+        raise DeviceError(f"{boot} is not a folder", hint=NO_RAW_DEVICES)
     if not (boot / "cmdline.txt").is_file():
         raise DeviceError(f"{boot} has no cmdline.txt", hint="name the mounted boot partition (bootfs) of the card")
+    with_first_boot((boot / "cmdline.txt").read_text(encoding="utf-8"))
 
 
 def check_image(image: Path) -> None:
-    """Refuse what is no file, before a release is made for it.
+    """Refuse what is no image with a boot partition, before anything is fetched for it.
 
     Raises:
-        DeviceError: It is none.
+        DeviceError: It is none, or a tool is missing.
     """
     if not image.is_file():
-        raise DeviceError(
-            f"{image} is not an image file",
-            hint="raw devices are refused: a wrong letter erases a disk; change the image file, then write it",
-        )
+        raise DeviceError(f"{image} is not an image file", hint=NO_RAW_DEVICES)
+    _boot_offset(image)
 
 
 def write_card(boot: Path, carried: Path) -> None:

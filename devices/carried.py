@@ -60,15 +60,15 @@ def write_carried(release: Release, platform: Platform, target: Path, cache: Pat
 
 
 def check_tar(target: Path) -> None:
-    """Refuse a name under which no file can be written, before a release is made for it.
+    """Refuse a place where no file can be written, before anything is fetched for it.
 
     Raises:
-        DeviceError: Its folder is missing, or it is a folder itself.
+        DeviceError: It is a folder or a device, or the folder that it is to lie in cannot be written to.
     """
-    if not target.parent.is_dir():
-        raise DeviceError(f"{target}: no such folder {target.parent}", hint=f"mkdir -p {target.parent}")
-    if target.is_dir():
-        raise DeviceError(f"{target} is a folder", hint="bundle:FILE.tar")
+    if target.exists() and not target.is_file():
+        raise DeviceError(f"{target} is not a file", hint="name the tar file to write, such as bundle:site.tar")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise DeviceError(f"{target.parent} is no folder that can be written to", hint="make it, or name another")
 
 
 def write_tar(target: Path, folder: Path) -> None:

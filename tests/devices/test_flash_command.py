@@ -69,7 +69,10 @@ def test_wrong_use_is_told(shell: Shell, tmp_path: Path) -> None:
     assert shell("flash", shell.target).returncode == 2
     odd = shell("flash", str(tiny_bundle(tmp_path)), "/dev/sdb")
     assert odd.returncode == 1
-    assert "target '/dev/sdb' is not understood" in odd.stderr
+    assert odd.stderr.startswith("siamedge: /dev/sdb is no target\n  try: raw devices are refused: a wrong")
+    odd = shell("flash", str(tiny_bundle(tmp_path)), "usb:sdb")
+    assert odd.returncode == 1
+    assert "target 'usb:sdb' is not understood" in odd.stderr
 
 
 def test_doctor_over_ssh(shell: Shell, device: LoopbackDevice) -> None:
@@ -95,8 +98,8 @@ def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("bundle:no/site.tar", "no/site.tar: no such folder no\n  try: mkdir -p no\n"),
-        ("bundle:.", ". is a folder\n  try: bundle:FILE.tar\n"),
+        ("bundle:no/site.tar", "no is no folder that can be written to\n  try: make it, or name another\n"),
+        ("bundle:.", ". is not a file\n  try: name the tar file to write, such as bundle:site.tar\n"),
         ("card:no", "no has no cmdline.txt\n  try: name the mounted boot partition (bootfs) of the card\n"),
         ("image:no", "no is not an image file\n  try: raw devices are refused: a wrong letter erases a disk; "),
     ],
