@@ -185,9 +185,9 @@ def race_opencv(bundle: "Bundle", plan: "Plan", models: str, choices: "list[Cand
 
 def show(found: dict[str, Any]) -> None:
     """Print the tables for a person."""
-    from rich.console import Console
+    from siamedge.cli.consoles import plain_console
 
-    console = Console()
+    console = plain_console()
     console.print(table_of(found))
     if "mmacs" in (floor := found["floor"]):
         peaks, floors = floor["peak_gmacs"], floor["floor_ms"]
@@ -197,9 +197,9 @@ def show(found: dict[str, Any]) -> None:
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     for name, ratio in found.get("against_opencv", {}).get("times_faster", {}).items():
-        console.print(f"{name}: {ratio:.2f} times as fast as cv2.TrackerNano", highlight=False)
+        console.print(f"{name}: {ratio:.2f} times as fast as cv2.TrackerNano")
     for reason in found["not_valid"]:
-        console.print(f"NOT VALID: {reason}", style="bold red", highlight=False, soft_wrap=True)
+        console.print(f"NOT VALID: {reason}", style="bold red", soft_wrap=True)
 
 
 def table_of(found: dict[str, Any]) -> "Table":

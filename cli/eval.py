@@ -110,10 +110,11 @@ def run_with_progress(order: "Order") -> "list[tuple[Run, ...]]":
 
 def print_outcome(outcome: "Outcome", folder: Path) -> None:
     """Print scores, paired differences and where the files are."""
-    from rich.console import Console
     from rich.table import Table
 
-    report, console = outcome.report, Console()
+    from siamedge.cli.consoles import plain_console
+
+    report, console = outcome.report, plain_console()
     metrics = outcome.convention.metrics
     table = Table("", *(metric.label for metric in metrics.values()), "median latency", show_lines=True)
     for item in (report, *outcome.others):

@@ -187,14 +187,13 @@ def run_with_progress(request: "ExportRequest") -> "ExportResult":
 
 def print_result(result: "ExportResult", out: Path) -> None:
     """Print the verification table, what is recommended, and where the bundle is."""
-    from rich.console import Console
-
+    from siamedge.cli.consoles import plain_console
     from siamedge.cli.tables import quantization_lines, recommendation_lines, verification_table
 
-    console = Console()
+    console = plain_console()
     latencies = {(m.verification.format, m.verification.precision): m.latency_ms for m in result.measured}
     console.print(verification_table(result.manifest, latencies))
     for line in (*result.skipped, *quantization_lines(result.manifest), *recommendation_lines(result.manifest)):
-        console.print(line, highlight=False)
+        console.print(line, soft_wrap=True)
     size = sum(entry.bytes for entry in result.manifest.files)
-    console.print(f"wrote {out} ({size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+    console.print(f"wrote {out} ({size / 1e6:.1f} MB)", soft_wrap=True)

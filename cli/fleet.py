@@ -67,11 +67,12 @@ def _flash_one(bundle: Path, member: "Member", rollout: Rollout) -> "tuple[Resul
 
 
 def _show(outcomes: "tuple[Outcome, ...]") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from siamedge.cli.consoles import plain_console
 
     table = Table("device", "result", "release or reason", box=None)
     for member, result, detail in outcomes:
         table.add_row(member.target, result, Text(detail))
-    Console().print(table)
+    plain_console().print(table)

@@ -181,16 +181,16 @@ def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
 
 def print_outcome(outcome: "Outcome", job: "Job") -> None:
     """Print how the weights do before and after, what that is worth, and where they are."""
-    from rich.console import Console
+    from siamedge.cli.consoles import plain_console
 
-    console = Console()
+    console = plain_console()
     console.print(fixed_table(outcome))
     if outcome.changes:
         console.print(changes_table(outcome))
     for line in verdict(outcome, job):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     weights = outcome.result.weights
-    console.print(f"wrote {weights}; to a bundle: siamedge export {weights}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {weights}; to a bundle: siamedge export {weights}", soft_wrap=True)
 
 
 def fixed_table(outcome: "Outcome") -> "Table":

@@ -51,14 +51,14 @@ def tune(
     if as_json:
         sys.stdout.write(to_json(tuning))
         return
-    from rich.console import Console
+    from siamedge.cli.consoles import plain_console
 
-    console = Console()
+    console = plain_console()
     if explain:
         console.print(tuning_table(tuning))
     chosen = next(trial for trial in tuning.trials if trial.verdict == "chosen")
-    console.print(f"{name_of(chosen)}: {tuning.reason}", highlight=False, soft_wrap=True)
-    console.print(f"kept in {record_path(opened, device)}; `siamedge track` uses it", highlight=False, soft_wrap=True)
+    console.print(f"{name_of(chosen)}: {tuning.reason}", soft_wrap=True)
+    console.print(f"kept in {record_path(opened, device)}; `siamedge track` uses it", soft_wrap=True)
 
 
 def tune_and_save(bundle: "Bundle", device: str, pace: "Pace | None" = None) -> "Tuning":

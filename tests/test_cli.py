@@ -19,9 +19,12 @@ import numpy as np
 import pytest
 from shared import ROOT
 
+from siamedge.cli.consoles import plain_console
 from siamedge.cli.main import COMMANDS, main
+from siamedge.cli.tune import tuning_table
 from siamedge.runtime.sources import quiet_opencv
 from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.tuning_record import SCHEMA, Trial, Tuning
 
 SCENE = "synthetic:?frames=4&size=320x240"
 TINY_EXPORT = ("--formats", "onnx", "--precisions", "fp32", "--calibration", "synthetic:?frames=6&size=128x96")
@@ -486,6 +489,25 @@ def test_formats_not_asked_for_are_left_out_with_a_line(hide: Callable[..., None
             "openvino left out: nncf not installed (pip install 'siamedge[export]')",
         ),
     )
+
+
+def test_brackets_in_a_line_or_a_table_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are no markup: a hint without its extra would install nothing."""
+    hint = "pip install 'siamedge[onnx]'"
+    trial = Trial("onnxruntime", "fp32", "CPU", 1, None, None, hint)
+    console = plain_console()
+    console.print(hint)
+    console.print(tuning_table(Tuning(SCHEMA, "", {}, 30.0, (trial,), "")))
+    assert capsys.readouterr().out.count("siamedge[onnx]") == 2
+
+
+def test_every_command_prints_text_as_it_stands() -> None:
+    """A console of its own, in which brackets are markup, serves for progress on standard error alone."""
+    for path in sorted((ROOT / "cli").glob("*.py")):
+        for call in re.findall(r"\bConsole\((.*?)\)", path.read_text(encoding="utf-8")):
+            assert any(word in call for word in ("stderr=True", "file=terminal", "markup=False")), (
+                f"{path.name}: {call}"
+            )
 
 
 BLOCKED = """
