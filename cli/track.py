@@ -111,7 +111,7 @@ def track(
     from siamedge.runtime.loop import track as follow
     from siamedge.runtime.sources import open_source
 
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, is_whole=False)
     picked = choose(opened, Wanted(backend, wanted, device, threads, allow_fallback), is_explained=explain)
     if web is not None:
         serve_page(
