@@ -9,8 +9,8 @@ from siamedge.runtime.backends import Session
 from siamedge.runtime.crops import context_side, mean_color, square_around
 from siamedge.runtime.feeding import CropRunner
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
+from siamedge.runtime.looks import Sighting
 from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.presence import Sighting
 from siamedge.runtime.response_grid import Peak, ResponseGrid
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.trackers import TrackResult, check_init
