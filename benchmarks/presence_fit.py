@@ -22,8 +22,8 @@ from presence_scenes import AWAY, HARD, Clip, load
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.evidence import FIRST_FRAMES, PresenceFit, log_odds
 from siamedge.runtime.geometry import Box, intersection_over_union
+from siamedge.runtime.looks import Searcher
 from siamedge.runtime.picking import open_tracker, pick
-from siamedge.runtime.presence import Searcher
 
 ON_TARGET, FOLDS, RIDGE, BEFORE, SPAN = 0.3, 7, 1.0, 30, 50
 STEADY = tuple(kind for kind, name in enumerate(HARD) if name in ("plain", "spin", "small"))

@@ -68,6 +68,12 @@ class Evidence:
         """Mean over the frames that it goes back to; 0 before the first."""
         return sum(self._recent) / len(self._recent) if self._recent else 0.0
 
+    @property
+    def lowest(self) -> float:
+        """The lower of the mean and the mean of the last two frames; 0 before the first."""
+        newest = list(self._recent)[-2:]
+        return min(self.mean, sum(newest) / len(newest)) if newest else 0.0
+
     def add(self, score: float) -> float:
         """Take the score of a followed frame; give its evidence."""
         if self.is_new:

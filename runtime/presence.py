@@ -3,47 +3,15 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
-
-import numpy as np
+from typing import Literal
 
 from siamedge.runtime.evidence import UNFITTED, Evidence, PresenceFit, probability_of
-from siamedge.runtime.geometry import Box, FloatArray, Image, intersection_over_union
+from siamedge.runtime.geometry import Box, Image, intersection_over_union
+from siamedge.runtime.looks import Look, Searcher, Sighting
 from siamedge.runtime.search_places import ring_places, tile_places
-from siamedge.runtime.trackers import Tracker, TrackResult
+from siamedge.runtime.trackers import TrackResult
 
 State = Literal["present", "uncertain", "lost", "reacquired"]
-
-BREAK_FRAMES = 15
-"""So long after a sudden change weak evidence means that the target went with it."""
-
-
-class Sighting(NamedTuple):
-    """The best place of one search crop.
-
-    Attributes:
-        box: In pixels of the frame.
-        score: Raw score there, 0..1, before any window or penalty.
-    """
-
-    box: Box
-    score: float
-
-
-class Searcher(Tracker, Protocol):
-    """A tracker that can also look elsewhere without moving."""
-
-    def look(self, frame: Image, around: Box) -> Sighting:
-        """Find the best match in the search crop around a box; the tracker's own place stays."""
-
-    def signature(self, frame: Image, box: Box) -> FloatArray:
-        """How the network sees a box: a vector of length 1; cosines compare them."""
-
-    def place(self, box: Box) -> None:
-        """Go on from this box."""
-
-    def blend(self, frame: Image, box: Box, share: float) -> None:
-        """Search for the first template with so much of a newer look of the target, 0..1, mixed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +21,17 @@ class PresenceParams:
     Attributes:
         frames: So many frames' evidence is averaged, >= 1.
         uncertain_below: Mean evidence under which the state is uncertain.
-        lost_below: Mean evidence under which the target is lost, if what is in the box changed at once.
-        patience: So many frames of such evidence are needed if it did not: a target that turns is weak for a while.
+        gone_after: So many frames after a break of the looks it is decided whether the target went with it, >= 1.
+        gone_below: Mean evidence since the break that is needed for that, and
+        fall: by so much it must be lower than just before the break: what turns is weak before its looks break.
+        fall_at_cut: The same where the whole picture changed at the break.
+        lost_below: Mean evidence that without a break makes the target lost after
+        patience: so many frames.
         sure_above: Evidence of a frame whose box is kept as the last certain place.
         found_above: Evidence that a place which looks like the first template must have to be the target again.
-        same_found_above: The same for a place that looks as the target did just before it went.
+        same_found_above: The same for a place that looks as the target did just before it went, or
+        less_found: so much less than the target had then.
+        steady_odds: Log-odds of presence that an unbroken track adds to a frame's evidence, and a loss takes from it.
         looks_a_frame: Search crops a frame while lost, >= 2: the budget.
         widen_every: Frames after which the search gets one ring wider.
         max_rings: Widest search; a ring is one step_share of the search crop's side.
@@ -70,11 +44,17 @@ class PresenceParams:
 
     frames: int = 5
     uncertain_below: float = 0.0
+    gone_after: int = 4
+    gone_below: float = -1.0
+    fall: float = 3.0
+    fall_at_cut: float = 0.5
     lost_below: float = -2.5
-    patience: int = 45
+    patience: int = 90
     sure_above: float = 1.0
     found_above: float = 0.5
     same_found_above: float = -1.0
+    less_found: float = 1.0
+    steady_odds: float = 2.0
     looks_a_frame: int = 3
     widen_every: int = 20
     max_rings: int = 3
@@ -88,9 +68,13 @@ class PresenceParams:
 class PresenceTracker:
     """A tracker that says present, uncertain, lost and reacquired, and searches while the target is lost.
 
-    While it is lost, the box stays where the target was seen last with certainty. No occluder can become the target:
-    what is found again must look like the first template, which is never replaced, or as the target did just before it
-    went.
+    A target is lost in one of two ways. It goes at once: what is in its box becomes another thing, and the evidence
+    falls. Then the box is held where it was just before, and the search goes on around it. Or it fades: the evidence
+    stays low for long, and nothing says where it went. Then the box goes on with the tracker, which may still be on it,
+    and the search looks around its last certain place as well.
+
+    No occluder can become the target: what is found elsewhere must look like the first template, which is never
+    replaced, or as the target did just before it went.
 
     Args:
         tracker: Follows and looks.
@@ -109,6 +93,8 @@ class PresenceTracker:
         self._evidence = Evidence(self._fit, self._params.frames)
         self._look = Look(tracker, self._fit)
         self._safe_box = Box(0, 0, 1, 1)
+        self._held: Box | None = None
+        self._needed = 0.0
         self._lost_for = self._certain_for = self._weak_for = 0
         self._candidate: Box | None = None
         self._near: Iterator[Box] = iter(())
@@ -124,29 +110,29 @@ class PresenceTracker:
         self._look.init(frame, box)
         self._evidence = Evidence(self._fit, self._params.frames)
         self.state, self.probability = "present", 1.0
-        self._safe_box, self._certain_for, self._weak_for, self._candidate = box, 0, 0, None
+        self._safe_box, self._held, self._candidate = box, None, None
+        self._certain_for = self._weak_for = 0
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame, or search it while it is lost."""
-        return self._search(frame) if self.state == "lost" else self._follow(frame)
+        return self._follow(frame) if self._held is None else self._search(frame, self._held)
 
     def _follow(self, frame: Image) -> TrackResult:
         params, result = self._params, self._tracker.update(frame)
         if self._evidence.is_new:
             self._look.start(frame, result.box)
+        before = self._evidence.lowest
         found = self._evidence.add(result.score)
-        self.probability = probability_of(found)
         is_sure = found >= params.sure_above
-        self._look.follow(frame, result.box, is_sure=is_sure)
+        self._look.follow(frame, result.box, found, before, is_sure=is_sure)
         if is_sure:
             self._safe_box = result.box
         self._refresh(frame, result.box, found)
-        mean = self._evidence.mean
-        self._weak_for = self._weak_for + 1 if self._evidence.is_full and mean < params.lost_below else 0
-        if self._weak_for >= (1 if self._look.is_broken else params.patience):
-            return self._lose(result)
-        self.state = "present" if mean >= params.uncertain_below else "uncertain"
-        return result._replace(lost=False)
+        is_steady = self._look.broken is None and self.state != "lost"
+        self.probability = probability_of(found + is_steady * params.steady_odds)
+        if (place := self._gone_from()) is not None:
+            return self._hold(place, result)
+        return self._fade(frame, result)
 
     def _refresh(self, frame: Image, box: Box, found: float) -> None:
         """After long certain presence, mix a look that is like the first template into what is searched for."""
@@ -158,113 +144,103 @@ class PresenceTracker:
         if self._look.is_first(frame, box):
             self._tracker.blend(frame, box, params.update_share)
 
-    def _lose(self, result: TrackResult) -> TrackResult:
+    def _gone_from(self) -> Box | None:
+        """Where the target was when it went at once; None if it did not."""
+        params, broken = self._params, self._look.broken
+        if broken is None or len(broken.since) < params.gone_after:
+            return None
+        fall = params.fall_at_cut if broken.is_cut else params.fall
+        mean = sum(broken.since) / len(broken.since)
+        return broken.box if mean <= min(params.gone_below, broken.before - fall) else None
+
+    def _hold(self, place: Box, result: TrackResult) -> TrackResult:
+        params, broken = self._params, self._look.broken
+        if broken is not None:
+            self._needed = min(params.same_found_above, broken.before - params.less_found)
+        self._held = place
+        self._start_search()
+        return TrackResult(place, result.score, lost=True)
+
+    def _start_search(self) -> None:
         self.state, self._candidate = "lost", None
         self._lost_for = self._certain_for = self._weak_for = 0
         self._near, self._tiles = iter(()), iter(())
-        return TrackResult(self._safe_box, result.score, lost=True)
 
-    def _search(self, frame: Image) -> TrackResult:
+    def _fade(self, frame: Image, result: TrackResult) -> TrackResult:
+        """What a followed box is: present, uncertain, or lost after long weakness until it is strong again."""
+        params, mean = self._params, self._evidence.mean
+        self._weak_for = self._weak_for + 1 if self._evidence.is_full and mean < params.lost_below else 0
+        if self.state == "lost" and mean < params.uncertain_below:
+            return self._look_around(frame, result)
+        if self._weak_for >= params.patience:
+            self._start_search()
+            return result._replace(lost=True)
+        if self.state == "lost":
+            self.state = "reacquired"
+        else:
+            self.state = "present" if mean >= params.uncertain_below else "uncertain"
+        return result._replace(lost=False)
+
+    def _look_around(self, frame: Image, result: TrackResult) -> TrackResult:
+        """Look for a faded target around its last certain place, while its box goes on."""
         self._lost_for += 1
-        best = max((self._tracker.look(frame, place) for place in self._places(frame)), key=lambda seen: seen.score)
-        found = self._evidence.of(best.score)
-        self.probability = probability_of(found)
-        is_target = found >= self._params.same_found_above and found >= self._needed(frame, best.box)
-        if is_target and self._candidate and intersection_over_union(best.box, self._candidate) > 0:
+        best = self._best(frame, self._places(frame, self._safe_box))
+        needed = max(self._params.found_above, self._evidence.mean + self._params.fall)
+        is_clear = self._evidence.of(best.score) >= needed
+        if self._is_found(best, is_clear and self._look.compare(frame, best.box) != "other"):
             return self._find(frame, best)
-        self._candidate = best.box if is_target else None
-        return TrackResult(self._safe_box, best.score, lost=True)
+        return result._replace(lost=True)
 
-    def _needed(self, frame: Image, box: Box) -> float:
+    def _search(self, frame: Image, held: Box) -> TrackResult:
+        self._lost_for += 1
+        best = self._best(frame, [held, *self._places(frame, held)])
+        found = self._evidence.of(best.score)
+        self.probability = probability_of(found - self._params.steady_odds)
+        if self._is_found(best, found >= self._needed and found >= self._needed_at(frame, best.box)):
+            self.probability = probability_of(found)
+            return self._find(frame, best)
+        return TrackResult(held, best.score, lost=True)
+
+    def _best(self, frame: Image, places: list[Box]) -> Sighting:
+        """The best sighting at a candidate, if there is one, else at these places."""
+        looked_at = [self._candidate] if self._candidate is not None else places
+        return max((self._tracker.look(frame, place) for place in looked_at), key=lambda seen: seen.score)
+
+    def _is_found(self, best: Sighting, is_target: bool) -> bool:
+        """The second sighting in a row at one place; the first one becomes the candidate."""
+        last, self._candidate = self._candidate, best.box if is_target else None
+        return is_target and last is not None and intersection_over_union(best.box, last) > 0
+
+    def _needed_at(self, frame: Image, box: Box) -> float:
         """The evidence that a place needs: less where it looks as the target did just before it went."""
         kind = self._look.compare(frame, box)
-        return {"same": self._params.same_found_above, "alike": self._params.found_above, "other": math.inf}[kind]
+        return {"same": self._needed, "alike": self._params.found_above, "other": math.inf}[kind]
 
     def _find(self, frame: Image, seen: Sighting) -> TrackResult:
         self._tracker.place(seen.box)
         self._evidence.restart()
-        self._look.follow(frame, seen.box, is_sure=True)
-        self.state, self._safe_box, self._candidate = "reacquired", seen.box, None
+        self._look.resume(frame, seen.box)
+        self.state, self._safe_box, self._held, self._candidate = "reacquired", seen.box, None, None
         return TrackResult(seen.box, seen.score, lost=False)
 
-    def _places(self, frame: Image) -> list[Box]:
-        """Where to look in this frame: at a candidate alone, else where the target was seen last and further out."""
+    def _places(self, frame: Image, center: Box) -> list[Box]:
+        """Where else to look in this frame: around a place and further out, and at a tile of the frame."""
         if self._candidate is not None:
-            return [self._candidate]
-        tiles = [self._next_tile(frame)] if self._params.is_whole_frame else []
+            return []
+        tiles = [self._next_tile(frame, center)] if self._params.is_whole_frame else []
         near = self._params.looks_a_frame - 1 - len(tiles)
-        return [self._safe_box, *tiles, *(self._next_near(frame) for _ in range(near))]
+        return [*tiles, *(self._next_near(frame, center) for _ in range(near))]
 
-    def _next_near(self, frame: Image) -> Box:
+    def _next_near(self, frame: Image, center: Box) -> Box:
         if (place := next(self._near, None)) is not None:
             return place
         params = self._params
         rings = min(params.max_rings, 1 + self._lost_for // params.widen_every)
-        self._near = iter(ring_places(self._safe_box, rings, params.step_share, frame))
-        return next(self._near, self._safe_box)
+        self._near = iter(ring_places(center, rings, params.step_share, frame))
+        return next(self._near, center)
 
-    def _next_tile(self, frame: Image) -> Box:
+    def _next_tile(self, frame: Image, center: Box) -> Box:
         if (place := next(self._tiles, None)) is not None:
             return place
-        self._tiles = iter(tile_places(self._safe_box, self._params.step_share, frame))
-        return next(self._tiles, self._safe_box)
-
-
-class Look:
-    """What is in the box, as the network sees it: like the first template, like a frame ago, or neither.
-
-    Args:
-        tracker: Gives signatures.
-        fit: Says how alike looks of one target are.
-
-    Attributes:
-        is_broken: In the last BREAK_FRAMES what is in the box became another thing from one frame to the next, and no
-            frame was sure since.
-    """
-
-    def __init__(self, tracker: Searcher, fit: PresenceFit) -> None:
-        self._tracker, self._fit, self._broken_for = tracker, fit, 0
-        self._first = self._last = self._gone = np.ones(1, np.float32)
-        self._usual, self._previous = 0.1, (np.zeros((1, 1, 3), np.uint8), Box(0, 0, 1, 1))
-        self._is_stale = False
-
-    def init(self, frame: Image, box: Box) -> None:
-        """Take the first template."""
-        self._first = self._last = self._gone = self._tracker.signature(frame, box)
-        self._usual, self._previous = 0.1, (frame, box)
-        self._broken_for, self._is_stale = 0, False
-
-    @property
-    def is_broken(self) -> bool:
-        """See there."""
-        return self._broken_for > 0
-
-    def start(self, frame: Image, box: Box) -> None:
-        """Take one of the first frames, which say how alike the target's looks are to the first template."""
-        self._usual = max(self._usual, float(self._tracker.signature(frame, box) @ self._first))
-
-    def follow(self, frame: Image, box: Box, *, is_sure: bool) -> None:
-        """Compare with one frame ago; sure frames cost nothing, they are looked at only when doubt follows them."""
-        if is_sure:
-            self._broken_for, self._is_stale = 0, True
-        else:
-            if self._is_stale:
-                self._last = self._gone = self._tracker.signature(*self._previous)
-            newest = self._tracker.signature(frame, box)
-            is_break = float(newest @ self._last) < self._fit.same_above
-            if is_break and not self.is_broken:
-                self._gone = self._last
-            self._broken_for = BREAK_FRAMES if is_break else max(0, self._broken_for - 1)
-            self._last, self._is_stale = newest, False
-        self._previous = frame, box
-
-    def is_first(self, frame: Image, box: Box) -> bool:
-        """Whether a box looks like the first template."""
-        return float(self._tracker.signature(frame, box) @ self._first) >= self._fit.alike_above * self._usual
-
-    def compare(self, frame: Image, box: Box) -> Literal["same", "alike", "other"]:
-        """How a box looks: as the target did just before it went, at least like the first template, or otherwise."""
-        seen = self._tracker.signature(frame, box)
-        if float(seen @ self._gone) >= self._fit.same_above:
-            return "same"
-        return "alike" if float(seen @ self._first) >= self._fit.alike_above * self._usual else "other"
+        self._tiles = iter(tile_places(center, self._params.step_share, frame))
+        return next(self._tiles, center)

@@ -4,8 +4,9 @@ from typing import Literal, cast
 
 from siamedge.runtime.backends import get_backend
 from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.looks import Searcher
 from siamedge.runtime.picking import Candidate
-from siamedge.runtime.presence import PresenceParams, PresenceTracker, Searcher
+from siamedge.runtime.presence import PresenceParams, PresenceTracker
 from siamedge.runtime.trackers import Tracker
 
 Reacquire = Literal["near", "full-frame"]

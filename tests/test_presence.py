@@ -1,11 +1,13 @@
 """Loss and return, on a world whose truth is known: a target that hides, jumps and has a double."""
 
+import cv2
 import numpy as np
 import pytest
 
 from siamedge.runtime.evidence import MOST_EVIDENCE, Evidence, PresenceFit, log_odds, probability_of
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point, intersection_over_union
-from siamedge.runtime.presence import PresenceParams, PresenceTracker, Sighting
+from siamedge.runtime.looks import CUT_BELOW, Sighting, likeness, screen
+from siamedge.runtime.presence import PresenceParams, PresenceTracker
 from siamedge.runtime.search_places import ring_places, tile_places
 from siamedge.runtime.trackers import TrackResult
 
@@ -23,7 +25,8 @@ class World:
         self.double: Box | None = None
         self.looks = 0
         self.score, self.double_score = 0.9999, 0.99
-        self._shown: list[tuple[Image, Box | None]] = []
+        self.appearance, self.picture = TARGET, np.zeros((1, 1, 1), np.uint8)
+        self._shown: list[tuple[Image, Box | None, FloatArray]] = []
         self.blends: list[tuple[Box, float]] = []
         self._place = Box(0, 0, 1, 1)
 
@@ -46,13 +49,14 @@ class World:
 
     def frame(self) -> Image:
         """A frame of its own, that shows the target where it is now."""
-        self._shown.append((np.broadcast_to(np.zeros(1, np.uint8), FRAME.shape), self.truth))
+        self._shown.append((np.broadcast_to(self.picture, FRAME.shape), self.truth, self.appearance))
         return self._shown[-1][0]
 
     def signature(self, frame: Image, box: Box) -> FloatArray:
-        truth = next((truth for shown, truth in self._shown if shown is frame), self.truth)
+        known = ((truth, seen) for shown, truth, seen in self._shown if shown is frame)
+        truth, seen = next(known, (self.truth, self.appearance))
         is_target = truth is not None and intersection_over_union(box, truth) > 0.3
-        return TARGET if is_target else OTHER
+        return seen if is_target else OTHER
 
     def update(self, frame: Image) -> TrackResult:
         self._place, score = self.look(frame, self._place)
@@ -63,6 +67,22 @@ def started(params: PresenceParams | None = None) -> tuple[World, PresenceTracke
     world = World()
     tracker = PresenceTracker(world, FIT, params)
     tracker.init(FRAME, Box(300, 200, 40, 40))
+    states(tracker, 5)
+    return world, tracker
+
+
+def blobs(seed: int) -> Image:
+    """A picture of large soft shapes."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(small, (640, 480), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def weakened(score: float) -> tuple[World, PresenceTracker]:
+    """A target whose score came down to this one slowly, its looks unbroken."""
+    world, tracker = started()
+    for step in np.linspace(0.9999, score, 20):
+        world.score = float(step)
+        states(tracker, 1)
     states(tracker, 5)
     return world, tracker
 
@@ -186,14 +206,73 @@ def test_log_odds_are_bounded() -> None:
 
 def test_the_target_that_slowly_gets_weaker_is_uncertain_before_it_is_lost() -> None:
     world, tracker = started()
-    scores = np.concatenate([np.linspace(0.9999, 0.9, 10), np.linspace(0.9, 0.1, 20), np.full(60, 0.1)])
     seen = []
-    for score in scores:
+    for score in np.concatenate([np.linspace(0.9999, 0.9, 10), np.linspace(0.9, 0.1, 20), np.full(110, 0.1)]):
         world.score = float(score)
         seen += states(tracker, 1)
     assert seen == sorted(seen, key=["present", "uncertain", "lost"].index)
     assert set(seen) == {"present", "uncertain", "lost"}
     assert seen.count("uncertain") > PresenceParams().patience, "nothing changed at once, so there is patience"
+
+
+def test_the_box_of_a_target_that_faded_goes_on_and_is_reacquired_where_it_is() -> None:
+    world, tracker = weakened(0.1)
+    states(tracker, PresenceParams().patience)
+    for x in range(300, 360, 4):
+        world.truth = Box(x, 200, 40, 40)
+        result = tracker.update(world.frame())
+        assert (result.lost, result.box) == (True, world.truth)
+    world.score = 0.9999
+    assert states(tracker, 5)[-1] in ("reacquired", "present")
+    assert tracker.update(world.frame()).box == world.truth
+
+
+def test_a_target_that_faded_is_found_beside_its_last_certain_place() -> None:
+    world, tracker = weakened(0.1)
+    states(tracker, PresenceParams().patience)
+    world.truth, world.score = Box(410, 200, 40, 40), 0.9999
+    assert "reacquired" in states(tracker, 15)
+    assert tracker.update(world.frame()).box == world.truth
+
+
+def test_a_target_that_turns_is_weak_before_its_looks_break_and_is_not_lost() -> None:
+    world, tracker = weakened(0.3)
+    world.appearance = np.array([0.6, 0, 0.8], np.float32)
+    assert "lost" not in states(tracker, 30)
+    world.score = 0.9999
+    assert states(tracker, 10)[-1] == "present"
+
+
+def test_a_weak_target_is_lost_when_the_whole_picture_changes_and_held_until_it_is_back() -> None:
+    fall = {}
+    for after in (1, 2):
+        world, tracker = weakened(0.9)
+        world.picture = blobs(1)
+        assert states(tracker, 3) == ["uncertain"] * 3, "evidence as in the frames before"
+        place, world.truth, world.picture = world.truth, None, blobs(after)
+        fall[after] = states(tracker, 12)[-1]
+        world.truth, world.picture = place, blobs(1)
+        if fall[after] == "lost":
+            assert "reacquired" in states(tracker, 3), "as weak as it was before, and it looks the same"
+    assert fall == {1: "uncertain", 2: "lost"}
+
+
+def test_likeness_of_pictures() -> None:
+    still, black = screen(blobs(1)), screen(FRAME)
+    assert likeness(still, screen(np.roll(blobs(1), 12, axis=1))) > 0.9
+    assert likeness(still, screen(np.asarray(cv2.convertScaleAbs(blobs(1), alpha=0.4), np.uint8))) > 0.9
+    assert abs(likeness(still, screen(blobs(2)))) < CUT_BELOW
+    assert (likeness(still, black), likeness(black, black)) == (0.0, 1.0)
+    assert likeness(still, screen(cv2.resize(blobs(1), (3840, 2160)))) > 0.95, "whatever the size of the frame"
+
+
+def test_an_unbroken_track_is_more_probable_than_a_place_found_while_lost() -> None:
+    world, tracker = weakened(0.3)
+    followed = tracker.probability
+    world, tracker = started()
+    world.truth = None
+    assert states(tracker, 15)[-1] == "lost"
+    assert tracker.probability < followed, "the same score of .3"
 
 
 def test_a_target_that_is_weak_for_a_while_and_looks_the_same_is_not_lost() -> None:

@@ -23,7 +23,7 @@ CONFIG = DartConfig(
     layers=((16, 2), (32, 2), (32, 1), (48, 2)), channels=16, head=32, template_px=32, search_px=64, has_quality=True
 )
 CALIBRATION = make_calibration()
-ROUNDING = 1e-6
+ROUNDING = 1e-5
 """Of the largest output: what the order of a float sum may change."""
 
 
@@ -75,7 +75,7 @@ def test_integers_and_floats_give_the_same() -> None:
 
 
 def test_with_scales_of_any_value_they_do_not() -> None:
-    assert worst(exact=False) > 1000 * ROUNDING
+    assert worst(exact=False) > 100 * ROUNDING
 
 
 def test_every_scale_has_few_digits_and_no_sum_is_in_the_middle_between_two_steps() -> None:
