@@ -1,7 +1,7 @@
 """Reading lists and boxes from the command line."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import typer
@@ -34,6 +34,22 @@ def parse_choice(text: str, known: Sequence[T], option: str) -> T:
     if text not in known:
         raise typer.BadParameter(f"{text!r} is unknown; choose one of {', '.join(known)}", param_hint=f"'{option}'")
     return known[known.index(text)]
+
+
+def refuse(options: Mapping[str, object], reason: str, option: str) -> None:
+    """Refuse options that another one would silently leave without effect.
+
+    Args:
+        options: By name; those that are set are truthy.
+        reason: What is said of them.
+        option: The other one.
+
+    Raises:
+        typer.BadParameter: One of them is set.
+    """
+    for name, value in options.items():
+        if value:
+            raise typer.BadParameter(f"{name} {reason}", param_hint=f"'{option}'")
 
 
 def number(value: float | None) -> float | None:

@@ -1,12 +1,10 @@
 """`siamedge track` with several --init: targets that share one loaded network."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-import typer
 
 if TYPE_CHECKING:
     from siamedge.cli.progress import Status
@@ -21,17 +19,6 @@ class Outputs(NamedTuple):
 
     video: Path | None
     is_json: bool
-
-
-def refuse_several(options: Mapping[str, object]) -> None:
-    """Refuse options that know one target only.
-
-    Raises:
-        typer.BadParameter: One of them is set.
-    """
-    for name, value in options.items():
-        if value:
-            raise typer.BadParameter(f"{name} is for one target", param_hint="'--init'")
 
 
 def follow_several(

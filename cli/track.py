@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import number, parse_box, parse_choice
+from siamedge.cli.choices import number, parse_box, parse_choice, refuse
 from siamedge.cli.choosing import Wanted, choose, make
 from siamedge.cli.live import (
     REACQUIRE,
@@ -20,7 +20,7 @@ from siamedge.cli.live import (
     watched,
 )
 from siamedge.cli.progress import Status
-from siamedge.cli.several import Outputs, follow_several, refuse_several
+from siamedge.cli.several import Outputs, follow_several
 from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS, MODES
 
 if TYPE_CHECKING:
@@ -99,11 +99,12 @@ def track(
     if update_template and reacquire == "off":
         raise typer.BadParameter("only with --reacquire near or full-frame", param_hint="'--update-template'")
     parse_choice(rotate, ROTATIONS, "--rotate")
+    single = {"--mode": in_mode != "reference", "--mqtt": mqtt, "--pan-tilt": pan_tilt, "--restream": restream,
+              "--window": window}  # fmt: skip
     if len(boxes) > 1:
-        refuse_several(
-            {"--mode": in_mode != "reference", "--web": web, "--reacquire": reacquire != "off", "--mqtt": mqtt,
-             "--pan-tilt": pan_tilt, "--restream": restream, "--window": window}
-        )  # fmt: skip
+        refuse({"--web": web, "--reacquire": reacquire != "off", **single}, "is for one target", "--init")
+    if web is not None:
+        refuse({"--init": boxes, "--output": output, **single}, "does nothing with a page", "--web")
     options = source_options(
         size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect
     )
@@ -115,7 +116,7 @@ def track(
     from siamedge.runtime.loop import track as follow
     from siamedge.runtime.sources import open_source
 
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, is_whole=False)
     picked = choose(opened, Wanted(backend, wanted, device, threads, allow_fallback), is_explained=explain)
     if web is not None:
         serve_page(

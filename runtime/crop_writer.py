@@ -16,7 +16,7 @@ Intel's library, which resizes in OpenCV 5 on x86, makes a 255 px crop of 250x25
 uint16 and 42 from float32; converting the pixels takes 6 and 16. Without it, as on ARM, and in OpenCV 4 with it (72, 66
 and 61), bytes are the fastest.
 """
-WIDE_UP_TO_PX: Mapping[str, int] = {"float32": 300, "uint8": 400, "int8": 400}
+WIDE_UP_TO_PX: Mapping[str, int] = {"float32": 340, "uint8": 400, "int8": 400}
 """Side, by the type of the input, from which it does not pay: converting takes longer, and the wide pixels push others
 out of the processor's own cache."""
 

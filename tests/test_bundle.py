@@ -210,6 +210,14 @@ def test_a_file_that_changes_after_opening_is_noticed_when_it_is_loaded(bundle: 
         opened.load(opened.find("search", "onnx", "fp32"))
 
 
+def test_a_damaged_file_is_noticed_when_it_is_loaded_if_not_all_were_read_before(bundle: Path) -> None:
+    rewrite(bundle, lambda files: files.update({SEARCH: b"S" + FILES[SEARCH][1:]}))
+    opened = Bundle.open(bundle, is_whole=False)
+    opened.load(opened.find("template", "onnx", "fp32"))
+    with pytest.raises(BundleError, match="sha256 is"):
+        opened.load(opened.find("search", "onnx", "fp32"))
+
+
 def test_documents_are_verified_as_models_are(tmp_path: Path) -> None:
     licence = FileEntry("LICENSE", 3, "0" * 64)
     path = tmp_path / "tiny.siamedge"

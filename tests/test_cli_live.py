@@ -49,6 +49,8 @@ SCENE = ("--source", "synthetic:?frames=3&size=320x240")
         (("--rotate", "45"), "'45'"),
         (("--fps", "0"), "0"),
         (("--update-template",), "only with --reacquire near or full-frame"),
+        (("--web", "--init", "1,2,30,40"), "'--web': --init does nothing with a page"),
+        (("--web", "--output", "a.mp4"), "'--web': --output does nothing with a page"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(

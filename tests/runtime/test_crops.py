@@ -62,6 +62,7 @@ def centers(first: float, step: float, side: float, out_px: int) -> NDArray[np.f
     return first + step * ((np.arange(out_px) + 0.5) * side / out_px - 0.5)
 
 
+@settings(deadline=None)
 @given(first=st.integers(0, 99), out_px=st.integers(100, 300), times=st.floats(1, 16))
 def test_left_out_rows_move_no_row_of_the_crop_by_half_of_its_height(first: int, out_px: int, times: float) -> None:
     count = round(times * out_px)
@@ -74,6 +75,7 @@ def test_left_out_rows_move_no_row_of_the_crop_by_half_of_its_height(first: int,
     assert moved[out_px // 2] < 0.25
 
 
+@settings(deadline=None)
 @given(limit=st.integers(1, 4000), start=st.integers(-3000, 4000), out_px=st.integers(1, 256), times=st.floats(2, 16))
 def test_a_span_holds_the_pixels_of_the_crop_that_lie_in_the_frame(
     limit: int, start: int, out_px: int, times: float
