@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siamedge.cli.choices import parse_box, parse_choice
+from siamedge.cli.choices import number, parse_box, parse_choice
 from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def bench(
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,
     updates: Annotated[int, typer.Option(min=20, help="Updates of each candidate.")] = 200,
-    minutes: Annotated[float, typer.Option(min=0, help="Run each candidate so long, for the steady state.")] = 0.0,
+    minutes: Annotated[
+        float, typer.Option(callback=number, min=0, help="Run each candidate so long, for the steady state.")
+    ] = 0.0,
     against: Annotated[str | None, typer.Option(help="opencv: cv2.TrackerNano, interleaved with ours.")] = None,
     opencv_models: Annotated[str | None, typer.Option(help="BACKBONE.onnx,HEAD.onnx for --against opencv.")] = None,
     cold: Annotated[bool, typer.Option(help="Measure the start of `siamedge track` too.")] = True,
@@ -183,9 +185,9 @@ def race_opencv(bundle: "Bundle", plan: "Plan", models: str, choices: "list[Cand
 
 def show(found: dict[str, Any]) -> None:
     """Print the tables for a person."""
-    from rich.console import Console
+    from siamedge.cli.consoles import plain_console
 
-    console = Console()
+    console = plain_console()
     console.print(table_of(found))
     if "mmacs" in (floor := found["floor"]):
         peaks, floors = floor["peak_gmacs"], floor["floor_ms"]
@@ -195,9 +197,9 @@ def show(found: dict[str, Any]) -> None:
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     for name, ratio in found.get("against_opencv", {}).get("times_faster", {}).items():
-        console.print(f"{name}: {ratio:.2f} times as fast as cv2.TrackerNano", highlight=False)
+        console.print(f"{name}: {ratio:.2f} times as fast as cv2.TrackerNano")
     for reason in found["not_valid"]:
-        console.print(f"NOT VALID: {reason}", style="bold red", highlight=False, soft_wrap=True)
+        console.print(f"NOT VALID: {reason}", style="bold red", soft_wrap=True)
 
 
 def table_of(found: dict[str, Any]) -> "Table":

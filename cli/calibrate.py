@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from siamedge.cli.libraries import export_libraries
+from siamedge.cli.places import check_file
+
 WEIGHTS = (".pth", ".pt", ".safetensors")
 
 
@@ -22,9 +25,10 @@ def calibrate(
     seed: Annotated[int | None, typer.Option(help="Choose them at random by this seed; default: evenly.")] = None,
 ) -> None:
     """Roll a tracker out on videos and keep the crops that it really sees, for int8."""
-    from siamedge.export.checkpoints import default_weights, load_network
-    from siamedge.export.rollout import collect_crops
-    from siamedge.export.torch_session import one_torch_thread
+    with export_libraries("calibrate"):
+        from siamedge.export.checkpoints import default_weights, load_network
+        from siamedge.export.rollout import collect_crops
+        from siamedge.export.torch_session import one_torch_thread
 
     has_checkpoint = sources[0].endswith(WEIGHTS)
     videos = sources[1:] if has_checkpoint else sources
@@ -32,6 +36,7 @@ def calibrate(
         raise typer.BadParameter("no video or folder given", param_hint="'SOURCE'")
     if out.suffix != ".npz":
         raise typer.BadParameter(f"{out.name}: the set's name must end in .npz", param_hint="'--out'")
+    check_file(out, "--out")
     with one_torch_thread():
         network = load_network(Path(sources[0]) if has_checkpoint else default_weights(), arch)
         crops = collect_crops(network, videos, count, seed)

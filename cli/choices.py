@@ -1,5 +1,6 @@
 """Reading lists and boxes from the command line."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -33,6 +34,17 @@ def parse_choice(text: str, known: Sequence[T], option: str) -> T:
     if text not in known:
         raise typer.BadParameter(f"{text!r} is unknown; choose one of {', '.join(known)}", param_hint=f"'{option}'")
     return known[known.index(text)]
+
+
+def number(value: float | None) -> float | None:
+    """Refuse nan, which every range lets pass, as the value of an option.
+
+    Raises:
+        typer.BadParameter: It is that.
+    """
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no number")
+    return value
 
 
 def parse_box(text: str) -> Box:

@@ -44,12 +44,13 @@ def _plain(value: Any) -> Any:
 
 
 def _show(title: str, rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from siamedge.cli.consoles import plain_console
 
     colours = {"ok": "green", "note": "cyan", "warning": "yellow", "failure": "bold red"}
     table = Table("", "", "", "what helps", title=title, box=None, title_justify="left", show_header=False)
     for severity, subject, message, fix in rows:
         table.add_row(Text(severity, colours[severity]), subject, Text(message), Text(fix, "dim"))
-    Console(soft_wrap=False).print(table)
+    plain_console().print(table)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from siamedge.cli.places import check_file, make_folder
+
 if TYPE_CHECKING:
     from siamedge.export.evaluation.bootstrap import Estimate
     from siamedge.export.evaluation.evaluation import Order
@@ -56,6 +58,9 @@ def evaluate(
     origin: Literal["auto", "zero", "one"] = "auto" if one_based is None else "one" if one_based else "zero"
     sequences = tuple(item for path in dataset for item in open_dataset(path, layout, origin))
     folder = out or Path("out", "eval", spec.label + (f"-{clock.fps:g}fps" if clock else ""))
+    make_folder(folder, "-o")
+    if html:
+        check_file(html, "--html")
     order = Order(spec, sequences, chosen.protocol, folder, jobs, dask, clock)
     runs = run_with_progress(order)
     outcome = score(order, convention, runs, against or [])
@@ -105,10 +110,11 @@ def run_with_progress(order: "Order") -> "list[tuple[Run, ...]]":
 
 def print_outcome(outcome: "Outcome", folder: Path) -> None:
     """Print scores, paired differences and where the files are."""
-    from rich.console import Console
     from rich.table import Table
 
-    report, console = outcome.report, Console()
+    from siamedge.cli.consoles import plain_console
+
+    report, console = outcome.report, plain_console()
     metrics = outcome.convention.metrics
     table = Table("", *(metric.label for metric in metrics.values()), "median latency", show_lines=True)
     for item in (report, *outcome.others):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import parse_choices
+from siamedge.cli.choices import number, parse_choices
+from siamedge.cli.libraries import export_libraries
+from siamedge.cli.places import check_file
 from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ def export(
         typer.Option(help="Video, folder or set of other clips to verify on; default: other targets of --calibration."),
     ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(min=0.0, help="Tracking accuracy that int8 may cost, 0..1; needs --validation.")
+        float | None,
+        typer.Option(callback=number, min=0.0, help="Tracking accuracy that int8 may cost, 0..1; needs --validation."),
     ] = None,
     metric: Annotated[str, typer.Option(help="Accuracy that --max-drop is about.")] = "auc",
     validation: Annotated[
@@ -59,7 +62,8 @@ def export(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Try fewer int8 recipes.")] = False,
     time_budget: Annotated[
-        float | None, typer.Option(min=0.0, help="Minutes after which no further int8 recipe is tried, a format.")
+        float | None,
+        typer.Option(callback=number, min=0.0, help="Minutes after which no further int8 recipe is tried, a format."),
     ] = None,
     strict: Annotated[
         bool,
@@ -75,8 +79,9 @@ def export(
     ] = None,
 ) -> None:
     """Convert a tracker to ONNX, TFLite and OpenVINO, prove that each still computes the same, and pack a bundle."""
-    from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
-    from siamedge.export.pipeline import ExportRequest
+    with export_libraries("export"):
+        from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
+        from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     if report is not None:
@@ -140,14 +145,14 @@ def check_report(path: Path) -> None:
     """Refuse, before minutes are spent, a report that could not be written.
 
     Raises:
-        ExportError: Its name does not end in .html, or its folder is missing.
+        ExportError: Its name does not end in .html.
+        SourceError: It is a folder, or its folder is missing or not writable.
     """
     from siamedge.runtime.errors import ExportError
 
     if path.suffix != ".html":
         raise ExportError(f"{path.name}: the report's name must end in .html", hint="--report FILE.html")
-    if not path.parent.is_dir():
-        raise ExportError(f"{path.parent}: no such folder", hint="make it first, or choose another --report")
+    check_file(path, "--report")
 
 
 def write_report(result: "ExportResult", path: Path) -> None:
@@ -182,14 +187,13 @@ def run_with_progress(request: "ExportRequest") -> "ExportResult":
 
 def print_result(result: "ExportResult", out: Path) -> None:
     """Print the verification table, what is recommended, and where the bundle is."""
-    from rich.console import Console
-
+    from siamedge.cli.consoles import plain_console
     from siamedge.cli.tables import quantization_lines, recommendation_lines, verification_table
 
-    console = Console()
+    console = plain_console()
     latencies = {(m.verification.format, m.verification.precision): m.latency_ms for m in result.measured}
     console.print(verification_table(result.manifest, latencies))
     for line in (*result.skipped, *quantization_lines(result.manifest), *recommendation_lines(result.manifest)):
-        console.print(line, highlight=False)
+        console.print(line, soft_wrap=True)
     size = sum(entry.bytes for entry in result.manifest.files)
-    console.print(f"wrote {out} ({size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+    console.print(f"wrote {out} ({size / 1e6:.1f} MB)", soft_wrap=True)

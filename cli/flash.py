@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siamedge.cli.choices import number, parse_choices
+
 if TYPE_CHECKING:
     from siamedge.devices.flashing import FlashOptions, Prepared
     from siamedge.devices.remote_client import Scope
@@ -32,15 +34,18 @@ def flash(
     board: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as pi5.")] = "",
     system: Annotated[str, typer.Option(help="For card:, image: and bundle:, such as trixie.")] = "",
     keep: Annotated[int, typer.Option(min=0, help="Releases to keep besides the last two.")] = 1,
-    settle_s: Annotated[float, typer.Option(min=0, help="Seconds that the service must stay up.")] = 5.0,
+    settle_s: Annotated[
+        float, typer.Option(callback=number, min=0, help="Seconds that the service must stay up.")
+    ] = 5.0,
     rollback: Annotated[bool, typer.Option("--rollback", help="Back to the release before; no BUNDLE.")] = False,
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove everything; no BUNDLE.")] = False,
 ) -> None:
     """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
-    from siamedge.cli.choices import parse_choices
-    from siamedge.cli.fleet import flash_inventory
+    from siamedge.cli.fleet import Rollout, flash_inventory
+    from siamedge.devices.card import NO_RAW_DEVICES
     from siamedge.devices.flashing import FlashOptions
     from siamedge.runtime.backends import BACKENDS
+    from siamedge.runtime.errors import DeviceError
 
     scope: Scope = "user" if user else "system"
     if rollback or uninstall:
@@ -51,13 +56,27 @@ def flash(
     if len(what) != (1 if inventory else 2):
         raise typer.BadParameter(f"{'BUNDLE' if inventory else 'BUNDLE and TARGET'} expected, {len(what)} given")
     wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
-    options = FlashOptions(tuple(shlex.split(run)), wanted, scope, wheels, not no_wheels)
+    options = FlashOptions(as_words(run), wanted, scope, wheels, not no_wheels)
     if inventory:
-        flash_inventory(Path(what[0]), inventory, options, parallel, dry_run)
+        flash_inventory(Path(what[0]), inventory, Rollout(options, parallel, settle_s, keep), dry_run)
+    elif what[1].startswith("/dev/"):
+        raise DeviceError(f"{what[1]} is no target", hint=NO_RAW_DEVICES)
     elif what[1].startswith(("card:", "image:", "bundle:")):
         _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:
         _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
+
+
+def as_words(text: str) -> tuple[str, ...]:
+    """Split the value of --run as a shell does.
+
+    Raises:
+        typer.BadParameter: A quotation is not closed.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {str(error).lower()}", param_hint="'--run'") from error
 
 
 def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle_s: float, dry_run: bool) -> None:
@@ -80,12 +99,15 @@ def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle
 
 
 def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str, str], dry_run: bool) -> None:
-    from siamedge.devices.card import write_card, write_image
-    from siamedge.devices.carried import write_carried, write_tar
+    from siamedge.devices.card import check_card, check_image, write_card, write_image
+    from siamedge.devices.carried import check_tar, write_carried, write_tar
     from siamedge.devices.flashing import Parts, bundle_formats, cache_folder, make_release
     from siamedge.devices.systems import assume
 
+    if not all(device):
+        raise typer.BadParameter("card:, image: and bundle: need --board and --system, such as pi5 and trixie")
     kind, _, place = target.partition(":")
+    {"card": check_card, "image": check_image, "bundle": check_tar}[kind](Path(place))
     found, platform = assume(*device, bundle_formats(bundle), options.backends)
     with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
         parts = Parts(bundle, found, platform, found.profile.groups)

@@ -27,19 +27,20 @@ def inspect(
 
 def print_bundle(manifest: "Manifest") -> None:
     """Show a bundle to a person."""
-    from rich.console import Console
-
+    from siamedge.cli.consoles import plain_console
     from siamedge.cli.tables import recommendation_lines, verification_table
 
-    console = Console()
+    console = plain_console()
     origin = manifest.provenance
-    console.print(f"{manifest.name}: {manifest.tracker.arch} ({manifest.tracker.family} tracker)", highlight=False)
-    console.print(f"weights      {origin.checkpoint} sha256 {origin.checkpoint_sha256[:12]}", highlight=False)
-    console.print(f"calibration  {origin.calibration or 'none'}", highlight=False)
-    tools = ", ".join(f"{name} {number}" for name, number in origin.tools.items())
-    console.print(f"made with    {tools}", highlight=False)
-    console.print(f"licence      {manifest.license}", highlight=False)
-    console.print(f"files        {len(manifest.files)} verified, {sum(f.bytes for f in manifest.files) / 1e6:.1f} MB")
+    lines = (
+        f"{manifest.name}: {manifest.tracker.arch} ({manifest.tracker.family} tracker)",
+        f"weights      {origin.checkpoint} sha256 {origin.checkpoint_sha256[:12]}",
+        f"calibration  {origin.calibration or 'none'}",
+        f"made with    {', '.join(f'{name} {number}' for name, number in origin.tools.items())}",
+        f"licence      {manifest.license}",
+        f"files        {len(manifest.files)} verified, {sum(f.bytes for f in manifest.files) / 1e6:.1f} MB",
+    )
+    console.print("\n".join(lines), soft_wrap=True)
     console.print(verification_table(manifest))
     for line in recommendation_lines(manifest):
-        console.print(line, highlight=False)
+        console.print(line, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import parse_box, parse_choice
+from siamedge.cli.choices import number, parse_box, parse_choice
 from siamedge.cli.choosing import Wanted, choose, make
 from siamedge.cli.live import (
     REACQUIRE,
@@ -77,11 +77,15 @@ def track(
     ] = None,
     window: Annotated[bool, typer.Option("--window", help="Show the picture, where OpenCV has windows.")] = False,
     size: Annotated[str | None, typer.Option(help="Ask the camera for WIDTHxHEIGHT.")] = None,
-    fps: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Ask the camera for this rate.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(callback=number, min=0.1, max=1000, help="Ask the camera for this rate.")
+    ] = None,
     rotate: Annotated[str, typer.Option(help="Turn frames clockwise: 0, 90, 180 or 270.")] = "0",
     mirror: Annotated[bool, typer.Option("--mirror", help="Swap left and right.")] = False,
     pace: Annotated[bool, typer.Option("--pace", help="Play a recording at its own rate.")] = False,
-    reconnect: Annotated[float, typer.Option(min=0, help="Seconds to try when a live source breaks.")] = 60.0,
+    reconnect: Annotated[
+        float, typer.Option(callback=number, min=0, help="Seconds to try when a live source breaks.")
+    ] = 60.0,
 ) -> None:
     """Follow a target and say where it is in every frame."""
     boxes = [parse_box(text) for text in init or ()]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
+from siamedge.cli.libraries import export_libraries
+from siamedge.cli.places import make_folder
 from siamedge.cli.progress import say
-from siamedge.runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,16 +61,14 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
 ) -> None:
     """Train a tracker, on your own annotated recordings by default, and say whether it got better."""
-    try:
+    with export_libraries("training"):
         from siamedge.training.job import prepare
-    except ImportError as error:
-        raise ExportError(f"training needs {error.name}", hint="pip install 'siamedge[export]'") from error
     wishes = Wishes(recipe, tuple(data or ()), init, tuple(holdout or ()), pairs, teacher)
     settings = settings_for(out, wishes, resume=resume)
     job = prepare(settings, out)
     for line in job.material.describe():
         say(line + "\n")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     settings.save(out)
     outcome = run_with_progress(job, resume=resume, is_logged=tensorboard)
     if not outcome.is_complete:
@@ -96,6 +95,7 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
         SourceError: There is no run to resume.
     """
     from siamedge.cli.choices import parse_choice
+    from siamedge.training.run_files import RunFiles
     from siamedge.training.settings import DEFAULT, Settings, load_settings
     from siamedge.training.siamfc_recipe import ALL_RECIPES
 
@@ -107,7 +107,7 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
     teacher = str(wishes.teacher.resolve()) if wishes.teacher else None
     asked = Settings(chosen, paths, start, holdout, wishes.pairs, teacher)
     if not resume:
-        if (out / "checkpoint.pt").exists():
+        if RunFiles(out).checkpoint.exists():
             raise typer.BadParameter(
                 f"{out} holds a run already; add --resume, or choose another", param_hint="'--out'"
             )
@@ -170,8 +170,10 @@ def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
     Raises:
         KeyboardInterrupt: Always, for the exit code.
     """
+    from siamedge.training.run_files import RunFiles
+
     say(
-        f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {job.out / 'checkpoint.pt'}; "
+        f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {RunFiles(job.out).checkpoint}; "
         f"go on with: siamedge train --resume --out {job.out}\n"
     )
     raise KeyboardInterrupt
@@ -179,16 +181,16 @@ def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
 
 def print_outcome(outcome: "Outcome", job: "Job") -> None:
     """Print how the weights do before and after, what that is worth, and where they are."""
-    from rich.console import Console
+    from siamedge.cli.consoles import plain_console
 
-    console = Console()
+    console = plain_console()
     console.print(fixed_table(outcome))
     if outcome.changes:
         console.print(changes_table(outcome))
     for line in verdict(outcome, job):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     weights = outcome.result.weights
-    console.print(f"wrote {weights}; to a bundle: siamedge export {weights}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {weights}; to a bundle: siamedge export {weights}", soft_wrap=True)
 
 
 def fixed_table(outcome: "Outcome") -> "Table":

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siamedge.cli.choices import number
+from siamedge.cli.places import make_folder
+from siamedge.cli.progress import say
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,7 +28,7 @@ def tune(
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,
-    fps: Annotated[float, typer.Option(min=1, help="Pace of the camera that is played.")] = 30.0,
+    fps: Annotated[float, typer.Option(callback=number, min=1, help="Pace of the camera that is played.")] = 30.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often each candidate has its turn.")] = 5,
     explain: Annotated[bool, typer.Option("--explain", help="Print the verdict on every candidate.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
@@ -42,18 +46,19 @@ def tune(
         picked, reason = pick_or_cpu(opened, device=device)
         tell_fallback(device, reason)
         device = picked.choice.device
+    make_folder(record_path(opened, device).parent, "SIAMEDGE_CACHE")
     tuning = tune_and_save(opened, device, Pace(fps=fps, rounds=rounds, device=device))
     if as_json:
         sys.stdout.write(to_json(tuning))
         return
-    from rich.console import Console
+    from siamedge.cli.consoles import plain_console
 
-    console = Console()
+    console = plain_console()
     if explain:
         console.print(tuning_table(tuning))
     chosen = next(trial for trial in tuning.trials if trial.verdict == "chosen")
-    console.print(f"{name_of(chosen)}: {tuning.reason}", highlight=False, soft_wrap=True)
-    console.print(f"kept in {record_path(opened, device)}; `siamedge track` uses it", highlight=False, soft_wrap=True)
+    console.print(f"{name_of(chosen)}: {tuning.reason}", soft_wrap=True)
+    console.print(f"kept in {record_path(opened, device)}; `siamedge track` uses it", soft_wrap=True)
 
 
 def tune_and_save(bundle: "Bundle", device: str, pace: "Pace | None" = None) -> "Tuning":
@@ -71,7 +76,11 @@ def tune_and_save(bundle: "Bundle", device: str, pace: "Pace | None" = None) -> 
     with Console(stderr=True).status("tuning") as status:
         pace = pace or Pace(device=device)
         tuning = measure(bundle, frames, source.box_at(0), pace, cache=default_cache(), progress=status.update)
-    save(tuning, record_path(bundle, device))
+    path = record_path(bundle, device)
+    try:
+        save(tuning, path)
+    except OSError as error:
+        say(f"{path}: the record cannot be kept ({error.strerror})\n")
     return tuning
 
 

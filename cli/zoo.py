@@ -17,8 +17,9 @@ def zoo(as_json: Annotated[bool, typer.Option("--json", help="Print the table as
         sys.stdout.write(json.dumps(rows, indent=1, sort_keys=True) + "\n")
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from siamedge.cli.consoles import plain_console
 
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("name", "MB", "licence", "from", "here"):
@@ -26,7 +27,7 @@ def zoo(as_json: Annotated[bool, typer.Option("--json", help="Print the table as
     for name, item in ZOO.items():
         size = f"{item.bytes / 1e6:.1f}"
         table.add_row(name, size, item.license, item.reference, "yes" if item.path.is_file() else "no")
-    console = Console()
+    console = plain_console()
     console.print(table)
     folder = next(iter(ZOO.values())).path.parent
-    console.print(f"fetched by `siamedge export NAME`, kept in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"fetched by `siamedge export NAME`, kept in {folder}", soft_wrap=True)

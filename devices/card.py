@@ -12,6 +12,7 @@ from pathlib import Path
 from siamedge.runtime.errors import DeviceError
 
 FOLDER = "siamedge"
+NO_RAW_DEVICES = "raw devices are refused: a wrong letter erases a disk; change the image file, then write it"
 _BACKUP = "cmdline.txt.before-siamedge"
 _FIRST_BOOT = (
     "systemd.run=/boot/firmware/siamedge/firstrun.sh "
@@ -49,6 +50,30 @@ def with_first_boot(cmdline: str) -> str:
     return f"{line} {_FIRST_BOOT}\n"
 
 
+def check_card(boot: Path) -> None:
+    """Refuse what is no mounted boot partition, before anything is fetched for it.
+
+    Raises:
+        DeviceError: It is none, or has another first-boot unit.
+    """
+    if boot.is_block_device():
+        raise DeviceError(f"{boot} is not a folder", hint=NO_RAW_DEVICES)
+    if not (boot / "cmdline.txt").is_file():
+        raise DeviceError(f"{boot} has no cmdline.txt", hint="name the mounted boot partition (bootfs) of the card")
+    with_first_boot((boot / "cmdline.txt").read_text(encoding="utf-8"))
+
+
+def check_image(image: Path) -> None:
+    """Refuse what is no image with a boot partition, before anything is fetched for it.
+
+    Raises:
+        DeviceError: It is none, or a tool is missing.
+    """
+    if not image.is_file():
+        raise DeviceError(f"{image} is not an image file", hint=NO_RAW_DEVICES)
+    _boot_offset(image)
+
+
 def write_card(boot: Path, carried: Path) -> None:
     """Put a carried release on a mounted boot partition.
 
@@ -59,8 +84,7 @@ def write_card(boot: Path, carried: Path) -> None:
     Raises:
         DeviceError: It is no boot partition, is too full, or has another first-boot unit.
     """
-    if not boot.is_dir() or not (boot / "cmdline.txt").is_file():
-        raise DeviceError(f"{boot} has no cmdline.txt", hint="name the mounted boot partition (bootfs) of the card")
+    check_card(boot)
     before = (boot / "cmdline.txt").read_text(encoding="utf-8")
     after = with_first_boot(before)
     _check_room(shutil.disk_usage(boot).free, carried)
@@ -80,11 +104,7 @@ def write_image(image: Path, carried: Path) -> None:
     Raises:
         DeviceError: It is no such image, a tool is missing, or as in write_card.
     """
-    if not image.is_file():
-        raise DeviceError(
-            f"{image} is not an image file",
-            hint="raw devices are refused: a wrong letter erases a disk; change the image file, then write it",
-        )
+    check_image(image)
     where = f"{image}@@{_boot_offset(image)}"
     with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
         boot = Path(work)

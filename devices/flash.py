@@ -64,7 +64,7 @@ def plan_flash(remote: Remote, release: Release) -> Plan:
     Raises:
         DeviceError: The device does not answer as expected.
     """
-    state = remote.call("state")
+    state = remote.call("state", remote.scope)
     have = set(state["layers"])
     return Plan(
         release,
@@ -72,16 +72,12 @@ def plan_flash(remote: Remote, release: Release) -> Plan:
         tuple(layer for layer in release.layers if layer.name in have),
         state["current"],
         release.name not in state["releases"],
-        not release.has_service or remote.scope == "none" or _is_active(remote),
+        not release.has_service or remote.scope == "none" or state["service"].get("ActiveState") == "active",
     )
 
 
-def _is_active(remote: Remote) -> bool:
-    return bool(remote.call("status", remote.scope)["service"].get("ActiveState") == "active")
-
-
 def apply(
-    plan: Plan, remote: Remote, cache: Path, *, settle_s: float = 5, keep: int = 2, progress: Progress = _logger.info
+    plan: Plan, remote: Remote, cache: Path, *, settle_s: float = 5, keep: int = 1, progress: Progress = _logger.info
 ) -> Mapping[str, Any]:
     """Do a plan. Until the switch nothing that runs is touched; a failed switch goes back by itself.
 

@@ -1,6 +1,6 @@
 """Several devices: one first, then a few at a time, stop at the first that fails."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +10,7 @@ from siamedge.devices.ansible_inventory import INI_SUFFIXES, YAML_SUFFIXES, Vari
 from siamedge.runtime.errors import DeviceError, SiamedgeError
 
 Result = Literal["done", "unchanged", "failed", "not tried"]
-_KEYS = {"target", "run", "backends", "canary"}
+_KEYS: Mapping[str, type] = {"target": str, "run": str, "backends": str, "canary": bool}
 
 
 class Member(NamedTuple):
@@ -86,14 +86,23 @@ def read_toml(path: Path) -> tuple[Member, ...]:
         raise DeviceError(f"{path.name} cannot be read: {error}", hint="docs/flash.md has an example") from error
     defaults, tables = content.get("defaults", {}), content.get("device", [])
     for table in (defaults, *tables):
-        if unknown := sorted(set(table) - _KEYS):
+        if unknown := sorted(set(table) - _KEYS.keys()):
             raise DeviceError(f"{path.name}: unknown key {unknown[0]!r}", hint=f"known: {', '.join(sorted(_KEYS))}")
+        for key, value in table.items():
+            if not isinstance(value, _KEYS[key]):
+                found, wanted = type(value).__name__, "true or false" if _KEYS[key] is bool else "a text"
+                raise DeviceError(f"{path.name}: {key} is a {found}, not {wanted}", hint="docs/flash.md has an example")
     members = tuple(Member(**{**defaults, **table}) for table in tables if "target" in table)
     if not members or len(members) != len(tables):
         raise DeviceError(
             f"{path.name}: {len(members)} of {len(tables)} devices have a target", hint="[[device]] target = ..."
         )
     return members
+
+
+def canaries(members: Sequence[Member]) -> tuple[Member, ...]:
+    """Those that go first: the ones marked so, else the first of the list."""
+    return tuple(member for member in members if member.canary) or tuple(members[:1])
 
 
 def roll_out(
@@ -111,10 +120,10 @@ def roll_out(
     Returns:
         An outcome for every member, in the order of the inventory.
     """
-    canaries = [member for member in members if member.canary] or list(members[:1])
-    rest = [member for member in members if member not in canaries]
+    first = canaries(members)
+    rest = [member for member in members if member not in first]
     outcomes: dict[Member, Outcome] = {}
-    for canary in canaries:
+    for canary in first:
         outcomes[canary] = _attempt(canary, flash)
         if outcomes[canary].result == "failed":
             rest = []

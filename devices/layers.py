@@ -1,9 +1,12 @@
 """Folders with a name that is their content: what a release is made of."""
 
+import fcntl
 import gzip
 import hashlib
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,19 +71,31 @@ def pack(layer: Layer, target: Path) -> Path:
         target/NAME.tar.gz.
     """
     packed = target / f"{layer.name}.tar.gz"
-    if packed.is_file():
-        return packed
-    target.mkdir(parents=True, exist_ok=True)
-    part = packed.with_suffix(f".{os.getpid()}.part")
+    with one_at_a_time(target):
+        if not packed.is_file():
+            part = packed.with_suffix(".part")
+            _write_archive(layer.folder, part)
+            part.replace(packed)
+    return packed
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Make a folder of the cache, and fill it while no other thread or process does; several devices share it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_archive(folder: Path, target: Path) -> None:
     with (
-        part.open("wb") as raw,
+        target.open("wb") as raw,
         gzip.GzipFile("", "wb", _PACKING_LEVEL, raw, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for path in (*_plain_files(layer.folder), SUMS):
-            archive.add(layer.folder / path, path, recursive=False, filter=_anonymous)
-    part.replace(packed)
-    return packed
+        for path in (*_plain_files(folder), SUMS):
+            archive.add(folder / path, path, recursive=False, filter=_anonymous)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -33,8 +33,9 @@ output() {
 pythons() {
     for name in python3 python3.10 python3.11 python3.12 python3.13 python3.14; do
         path=$(command -v "$name") || continue
-        "$path" -I -c 'import platform, struct, sys
-print(sys.executable, platform.python_version(), sys.implementation.name, struct.calcsize("P") * 8)'
+        "$path" -IS -c 'import sys
+version = "%d.%d.%d" % sys.version_info[:3]
+print(sys.executable, version, sys.implementation.name, sys.maxsize.bit_length() + 1)'
     done
 }
 

@@ -1,6 +1,6 @@
 """The device's side of a flash. It needs Python 3.10 and nothing else, and stays on no device.
 
-It is sent along with each command: `python3 -I -c PROGRAM VERB BASE ...`. Everything that it keeps lies under BASE:
+It is sent along with each command: `python3 -IS -c PROGRAM VERB BASE ...`. Everything that it keeps lies under BASE:
 layers/KIND-HASH (content, never changed), releases/HASH (links to layers, launcher, unit), `current` and `previous`
 (links, switched by rename), incoming/ (what is not yet verified), tuned/BUNDLE (what was measured here),
 keys/allowed_signers (enrolled keys). The hash in a name is that of the SHA256SUMS file inside, so a folder is either
@@ -74,14 +74,15 @@ def begin(base: Path) -> None:
     state(base)
 
 
-def state(base: Path) -> None:
-    """Tell what is there."""
+def state(base: Path, scope: str = "none") -> None:
+    """Tell what is there, and how its service is."""
     say(
         {
             "layers": _names(base / "layers"),
             "releases": _names(base / "releases"),
             "current": _pointed(base, "current"),
             "previous": _pointed(base, "previous"),
+            "service": properties(scope),
         }
     )
 
@@ -218,18 +219,18 @@ def uninstall(base: Path, scope: str) -> None:
 
 
 def collect(base: Path, keep: str) -> None:
-    """Remove releases but the current, the previous and the newest `keep`, then layers that none of them uses."""
-    folders = sorted((base / "releases").iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    kept = {_pointed(base, "current"), _pointed(base, "previous"), *(path.name for path in folders[: int(keep)])}
-    for folder in folders:
-        if folder.name not in kept:
-            shutil.rmtree(folder)
+    """Remove releases but the current, the previous and the newest `keep` others, then layers that none uses."""
+    linked = {_pointed(base, "current"), _pointed(base, "previous")}
+    others = [path for path in (base / "releases").iterdir() if path.name not in linked]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in others[int(keep) :]:
+        shutil.rmtree(folder)
     used = {layer for name in _names(base / "releases") for layer in _layers(base / "releases" / name).values()}
     unused = [name for name in _names(base / "layers") if name not in used]
     for name in unused:
         shutil.rmtree(base / "layers" / name)
         shutil.rmtree(base / TUNED / name, ignore_errors=True)
-    say({"kept": sorted(kept - {""}), "removed_layers": unused})
+    say({"kept": _names(base / "releases"), "removed_layers": unused})
 
 
 def status(base: Path, scope: str) -> None:

@@ -78,7 +78,7 @@ class Remote:
 
     def _argv(self, verb: str, *arguments: str) -> list[str]:
         sudo = ("sudo", "-n") if self.sudo else ()
-        return [*sudo, self.python, "-I", "-c", program(), verb, self.base, *arguments]
+        return [*sudo, self.python, "-IS", "-c", program(), verb, self.base, *arguments]
 
     def _explained(self, error: CommandError) -> DeviceError:
         if error.status == BUSY:

@@ -128,7 +128,7 @@ def _run(command: Sequence[str], what: str) -> str:
         raise DeviceError("ssh-keygen is not installed", hint="apt install openssh-client") from error
     if done.returncode:
         last = (done.stderr.strip() or "failed").splitlines()[-1]
-        raise DeviceError(f"{what}: {last}", hint=_NEWER)
+        raise DeviceError(f"{what}: {last}", hint=f"is the key one of Ed25519? {_NEWER}")
     return done.stdout
 
 

@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from siamedge.devices.layers import Layer, seal, sealed
+from siamedge.devices.layers import Layer, one_at_a_time, seal, sealed
 from siamedge.devices.libraries import LIBRARIES
 from siamedge.runtime.errors import DeviceError
 
@@ -71,17 +71,17 @@ def site_layer(platform: Platform, wanted: Sequence[str], cache: Path, wheels: P
     folder = cache / "site" / key
     if found := sealed(folder, "site"):
         return found
-    part = folder.with_suffix(f".{os.getpid()}.part")
-    try:
-        (part / "wheels").mkdir(parents=True)
+    with one_at_a_time(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{key}.") as work:
+        if found := sealed(folder, "site"):
+            return found
+        part = Path(work)
+        (part / "wheels").mkdir()
         _download(platform, wanted, part / "wheels", wheels)
         for wheel in sorted((part / "wheels").glob("*.whl")):
             unpack_wheel(wheel, part / "site")
-        seal(part / "site", "site")
-        (part / "site").rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return seal(folder, "site")
+        layer = seal(part / "site", "site")
+        layer.folder.rename(folder)
+    return layer._replace(folder=folder)
 
 
 def _download(platform: Platform, wanted: Sequence[str], target: Path, wheels: Path | None) -> None:

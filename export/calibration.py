@@ -109,7 +109,7 @@ class CalibrationSet:
                     raise ExportError(f"{path}: no array {', '.join(missing)} in the calibration set")
                 return cls(*(stored[name] for name in FIELDS))
         except FileNotFoundError as error:
-            raise ExportError(f"{path}: no such file") from error
+            raise ExportError(f"{path}: no such file", hint="make it with `siamedge calibrate`") from error
         except (OSError, ValueError, BadZipFile, EOFError, AttributeError, TypeError) as error:
             raise ExportError(f"{path}: not a calibration set: {error}") from error
 

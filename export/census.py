@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamedge.export.flatbuffer import operator_label, operator_name, read_flatbuffer
 from siamedge.export.formats import Converted
+from siamedge.export.quantize_openvino import plain_name
 from siamedge.runtime.backends import Format
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def read_openvino_graph(model: Converted) -> Verdicts:
     graph = import_openvino().Core().read_model(model=model.content, weights=model.weights)
     for node in graph.get_ordered_ops():
         if node.get_type_name() in OPENVINO_PRODUCTS:
-            yield node.get_friendly_name(), all(_is_int8(node.input_value(i).get_node()) for i in (0, 1))
+            yield plain_name(node), all(_is_int8(node.input_value(i).get_node()) for i in (0, 1))
 
 
 def _is_int8(node: Any) -> bool:

@@ -88,7 +88,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ExportError: No such file, not a checkpoint, or no tensors in it.
     """
     if not path.is_file():
-        raise ExportError(f"{path}: no such file", hint="give the path of a .pth or .safetensors checkpoint")
+        what = "is a folder" if path.is_dir() else "no such file"
+        hint = "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists"
+        raise ExportError(f"{path}: {what}", hint=hint)
     checkpoint = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     if not checkpoint.state:
         raise ExportError(f"{path}: holds no tensors", hint="give a checkpoint of weights (a state dict)")

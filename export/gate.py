@@ -177,7 +177,7 @@ def rank(trial: Trial) -> tuple[bool, float]:
 
 def exclude_groups(search: Search, base: Trial) -> Trial:
     """Measure what each group of operators costs, then put the most costly ones back to float until within budget."""
-    free = [item for item in search.operators if not any(re.match(p, item.pattern) for p in base.recipe.exclude)]
+    free = [item for item in search.operators if not any(re.match(p, item.name) for p in base.recipe.exclude)]
     gains: list[tuple[float, list[Operator]]] = []
     for group in split_by_products(free, min(GROUPS, max(2, search.left * 2 // 3))):
         if search.left == 0:

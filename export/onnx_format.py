@@ -1,6 +1,5 @@
 """ONNX: the two graphs through torch.onnx, then float16 weights or ONNX Runtime's static quantization."""
 
-import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from siamedge.runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
+    from torch.onnx import ONNXProgram
 
 STYLE = TensorStyle(crop_dtype="uint8", crop_layout="NHWC", map_layout="NCHW")
 OPSET = 18
@@ -61,7 +61,7 @@ class OnnxConverter:
     def operators(self) -> tuple[Operator, ...]:
         """Give the operators of the search graph in order of execution."""
         return tuple(
-            Operator(node.name, f"{re.escape(node.name)}$", node.op_type in quantize_onnx.PRODUCTS)
+            Operator(node.name, node.name, node.op_type in quantize_onnx.PRODUCTS)
             for node in self.float_models[1].graph.node
         )
 
@@ -115,14 +115,29 @@ def export_graph(graph: ExportGraph) -> "ModelProto":
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
+                optimize=False,
             )
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"{graph.role} graph: torch cannot export it to ONNX: {error}") from error
     if program is None:
         raise ExportError(f"{graph.role} graph: torch gave no ONNX program")
+    optimize(program)
     model = program.model_proto
     strip_model(model)
     return model
+
+
+def optimize(program: "ONNXProgram") -> None:
+    """Simplify an exported graph, in place, its operators keeping the names that they had before.
+
+    An operator that is replaced (a convolution whose bias is 0 by one without) would be named by a counter. What it is
+    called would then depend on the weights, and a recipe's `exclude` would miss it once they were rounded.
+    """
+    names = {node.outputs[0].name: node.name for node in program.model.graph}
+    with quiet():
+        program.optimize()
+    for node in program.model.graph:
+        node.name = names.get(node.outputs[0].name, node.name)
 
 
 def strip_model(model: "ModelProto") -> None:

@@ -57,10 +57,10 @@ class OpenVINOConverter:
     def operators(self) -> tuple[Operator, ...]:
         """Give the operators of the search graph in order of execution."""
         return tuple(
-            Operator(name, f"{re.escape(name)}$", operator.get_type_name() in quantize_openvino.PRODUCTS)
+            Operator(name, name, operator.get_type_name() in quantize_openvino.PRODUCTS)
             for operator in read_onnx(self.sources[1]).get_ordered_ops()
             if operator.get_type_name() not in ("Parameter", "Constant", "Result")
-            and (name := operator.get_friendly_name())
+            and (name := quantize_openvino.plain_name(operator))
         )
 
     def as_float(self, index: int, precision: Precision) -> Converted:

@@ -1,5 +1,6 @@
 """Static int8 for OpenVINO models, by NNCF."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from siamedge.export.calibration_feeds import Feeds
 from siamedge.export.channel_steps import channel_steps
+from siamedge.export.exact_scales import round_scales
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import CalibrationMethod, Recipe
 from siamedge.runtime.errors import ExportError
@@ -22,6 +24,8 @@ METHODS: Mapping[CalibrationMethod, str | None] = {
 MIN_ELEMENTS = 1024
 """In a mixed model smaller weights stay float: the layers that widen them take more bytes of XML than are saved."""
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
+BIASED = "/WithoutBiases"
+"""Ends the name of a convolution that has a bias; the Add behind it has the name without that."""
 BORDER_OPS = ("Convert", "Transpose", "Subtract", "Multiply")
 """Between a crop and the first operator of a network."""
 
@@ -47,9 +51,8 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         getattr(estimator.RangeEstimatorParametersSet, method) if method else estimator.RangeEstimatorParameters()
     )
     ignored = nncf.IgnoredScope(
-        names=end_operators(model) if recipe.float_ends else [],
+        names=[*float_operators(model, recipe), *(end_operators(model) if recipe.float_ends else ())],
         types=list(recipe.float_ops),
-        patterns=[f"{pattern}.*" for pattern in recipe.exclude],
         validate=False,
     )
     # Compensated weights lie on the steps of 8 bits.
@@ -68,7 +71,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
                 overflow_fix=nncf.OverflowFix.ENABLE if is_narrow else None,
             ),
         )
-    return store_int8(quantized, MIN_ELEMENTS)
+    return store_int8(round_scales(quantized) if recipe.has_exact_scales else quantized, MIN_ELEMENTS)
 
 
 def store_int8(model: Any, at_least: int) -> Any:
@@ -116,6 +119,21 @@ def is_quantized_at(model: Any, name: str) -> bool:
             return False
         readers = operator.output(0).get_target_inputs()
     return False
+
+
+def plain_name(operator: Any) -> str:
+    """Name of an operator; that of a convolution does not tell whether it has a bias."""
+    name: str = operator.get_friendly_name()
+    return name.removesuffix(BIASED)
+
+
+def float_operators(model: Any, recipe: Recipe) -> list[str]:
+    """Names of the operators that a recipe leaves in float by their plain names."""
+    return [
+        operator.get_friendly_name()
+        for operator in model.get_ordered_ops()
+        if any(re.match(pattern, plain_name(operator)) for pattern in recipe.exclude)
+    ]
 
 
 def end_operators(model: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """How each format is quantized: recipes as data, so that an accuracy gate can derive others from them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -30,6 +31,8 @@ class Recipe:
         weights: Type of the weights.
         weight_bits: Of OpenVINO's weights; with 7, sums of two products fit 16 bits, which is all that a processor
             without VNNI has for them, so that every x86-64 computes the same. 8 where that was not measured.
+        has_exact_scales: OpenVINO's scales have few binary digits, so that processors without int8 kernels compute the
+            same as those with them (siamedge.export.exact_scales).
         activations: Type of the activations; NNCF's are symmetric in int8 and may begin anywhere in uint8. float: only
             the weights are stored in int8, and all computes in float.
     """
@@ -44,6 +47,7 @@ class Recipe:
     is_equalised: bool = False
     weights: Literal["int8"] = "int8"
     weight_bits: Literal[7, 8] = 8
+    has_exact_scales: bool = False
     activations: Literal["int8", "uint8", "float"] = "int8"
 
     @property
@@ -86,13 +90,18 @@ class Operator(NamedTuple):
 
     Attributes:
         label: For a reader.
-        pattern: What Recipe.exclude takes to leave it in float.
+        name: What the patterns of Recipe.exclude are compared with; the same whatever the values of the weights.
         is_product: It multiplies: a convolution, a dense layer or a matrix product.
     """
 
     label: str
-    pattern: str
+    name: str
     is_product: bool
+
+    @property
+    def pattern(self) -> str:
+        """What Recipe.exclude takes to leave this one in float."""
+        return f"{re.escape(self.name)}$"
 
 
 ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
@@ -106,7 +115,7 @@ RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF
 def first_convolutions(count: int) -> str:
     """Give the pattern of the first convolutions, as torch numbers them and OpenVINO takes their names over."""
     numbers = "|".join(str(i) for i in range(1, count))
-    return rf"node_conv2d(_({numbers}))?(/WithoutBiases)?$"
+    return rf"node_conv2d(_({numbers}))?$"
 
 
 NANOTRACK_ORT = replace(
@@ -132,7 +141,7 @@ NANOTRACK_AEQ = replace(
     template_precision="int8 weights",
     exclude=(r".*Sequential_features/",),
 )
-V3_FLOAT_SCORES = (first_convolutions(33), r"node_conv2d_(39|4\d|50|51)(/WithoutBiases)?$")
+V3_FLOAT_SCORES = (first_convolutions(33), r"node_conv2d_(39|4\d|50|51)$")
 """The backbone and the branch that gives scores; 33 to 38 and from 53 on are the branch that gives boxes."""
 FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ("onnx", "nanotrack"): NANOTRACK_ORT,
@@ -157,7 +166,9 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
         exclude=V3_FLOAT_SCORES,
     ),
     ("tflite", "dart"): replace(AEQ, rounding="compensated"),
-    ("openvino", "dart"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
+    ("openvino", "dart"): replace(
+        NNCF, name="nncf_static_i8_minmax_exact_scales", calibration="minmax", has_exact_scales=True
+    ),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax", weight_bits=8),
 }
 """What does better for one architecture, or for a family of them by the first word of their name.

@@ -1,6 +1,5 @@
 """TFLite: the two graphs through litert-torch, then ai-edge-quantizer."""
 
-import re
 import tempfile
 from dataclasses import replace
 from functools import cached_property
@@ -66,7 +65,7 @@ class TfliteConverter:
         return tuple(
             Operator(
                 operator_label(model, operator),
-                f"{re.escape(operator_scope(model, operator))}$",
+                operator_scope(model, operator),
                 operator_name(model, operator) in quantize_tflite.PRODUCTS,
             )
             for operator in model.subgraphs[0].operators

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from siamedge.runtime.backends import Session
-from siamedge.runtime.crops import context_side, crop_square, mean_color, square_around
+from siamedge.runtime.crops import context_side, mean_color, square_around
 from siamedge.runtime.feeding import CropRunner
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.looks import Sighting
@@ -103,8 +103,8 @@ class AnchorFreeTracker:
         return self._move(frame, self._grid.best(maps, w / ratio, h / ratio), ratio)
 
     def _run(self, runner: CropRunner, frame: Image, center: Point, side_px: float) -> Mapping[str, Array]:
-        crop_square(frame, square_around(center, side_px), runner.picture, self._padding)
-        return runner.run(runner.picture)
+        is_template = runner is self._template  # once a target: what it looks like is not approximated
+        return runner.run_on(frame, square_around(center, side_px), self._padding, exact=is_template)
 
     def _move(self, frame: Image, peak: Peak, image_px_per_crop_px: float) -> TrackResult:
         if not peak.score < self._params.hold_below:

@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 
 from siamedge.runtime.geometry import Image, Point
+from siamedge.runtime.tensors import Array
 
-WARP_FROM_PX = 640
-"""A padded square with a larger side is read through warpAffine instead of being copied with its border."""
-WARPS_EXACTLY = int(cv2.__version__.partition(".")[0]) >= 5
-"""warpAffine weights neighbours in floating point; OpenCV 4 rounds positions to 1/32 pixel."""
+SHRUNK_FROM = 2.0
+"""A square of so many times the crop's side or more is read by rows: a crop needs no more rows than it has."""
+THINNED_FROM = 3.0
+"""From so many rows for each of the crop on, rows are left out; below it, bilinear reading leaves out hardly any."""
 
 
 class Square(NamedTuple):
@@ -60,59 +61,103 @@ def square_around(center: Point, side_px: float) -> Square:
 def crop_square(frame: Image, square: Square, out: Image, padding: tuple[float, ...], *, exact: bool = False) -> None:
     """Cut a square and resize it, bilinear; only what lies inside the square is ever touched.
 
-    The pixels are those of resizing a copy of the square with its padding. A padded square larger than WARP_FROM_PX
-    and than the result is not copied (a 3648 px one would take 5 ms): the same interpolation is done straight from
-    the frame, and single pixels differ by one level. tests/runtime/test_crops.py holds both.
+    The pixels are those of resizing a copy of the square with its padding, as long as its side is less than
+    SHRUNK_FROM times the crop's. A larger one is not copied (a padded one of 3648 px would take 5 ms): what lies in the
+    frame is resized where it lies, from THINNED_FROM on with rows left out, and borders move by less than a quarter of
+    a pixel of the crop. tests/runtime/test_crops.py holds both.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
         square: What to cut.
         out: (S, S, 3) uint8, BGR, C-contiguous: the crop is written there.
         padding: BGR colour of what lies outside the frame.
-        exact: Copy a large padded square all the same.
+        exact: Treat a large square as a small one.
     """
-    left, top, side = square
-    size = (out.shape[1], out.shape[0])
-    if square.is_inside(frame):
-        _keep(cv2.resize(frame[top : top + side, left : left + side], size, out), out)
-    elif WARPS_EXACTLY and not exact and side > max(WARP_FROM_PX, *size):
-        _warp(frame, square, out, padding)
+    if not exact and square.side >= SHRUNK_FROM * out.shape[0]:
+        _crop_shrunk(frame, square, out, padding)
     else:
-        _crop_padded(frame, square, out, padding)
+        keep(cv2.resize(patch_of(frame, square, padding), out.shape[1::-1], out), out)
 
 
-def _crop_padded(frame: Image, square: Square, out: Image, padding: tuple[float, ...]) -> None:
+def patch_of(frame: Image, square: Square, padding: tuple[float, ...]) -> Image:
+    """The pixels of a square: a view of the frame, or where it reaches beyond it a copy with its padding."""
     left, top, side = square
+    if square.is_inside(frame):
+        return frame[top : top + side, left : left + side]
     height, width = frame.shape[:2]
     x0, x1 = max(left, 0), min(left + side, width)
     y0, y1 = max(top, 0), min(top + side, height)
     fill = np.rint(padding)
     if x0 >= x1 or y0 >= y1:
-        out[:] = fill
-        return
+        return fill.astype(np.uint8).reshape(1, 1, 3)
     borders = (y0 - top, top + side - y1, x0 - left, left + side - x1)
     padded = cv2.copyMakeBorder(frame[y0:y1, x0:x1], *borders, cv2.BORDER_CONSTANT, value=fill.tolist())
-    _keep(cv2.resize(padded, (out.shape[1], out.shape[0]), out), out)
+    return np.asarray(padded, np.uint8)
 
 
-def _warp(frame: Image, square: Square, out: Image, padding: tuple[float, ...]) -> None:
-    """Sample the centre of each of the crop's pixels in the frame; what is outside has the padding's colour."""
+class Span(NamedTuple):
+    """What of a square lies in the frame, in one direction.
+
+    Attributes:
+        before: Pixels of the crop in front of it.
+        filled: Pixels of the crop that it fills; 0 if none of the square lies in the frame.
+        start: Its first pixel in the frame.
+        size: Its pixels in the frame.
+    """
+
+    before: int
+    filled: int
+    start: int
+    size: int
+
+
+def span_in(limit: int, start: int, side: int, out_px: int) -> Span:
+    """Find the pixels of a crop that lie in the frame as a whole, in one direction.
+
+    Args:
+        limit: Of the frame.
+        start: Of the square, may be negative.
+        side: Of the square.
+        out_px: Of the crop, at most side.
+    """
+    step = side / out_px
+    before = max(0, math.ceil(-start / step))
+    after = min(out_px, math.floor((limit - start) / step))
+    first, end = (max(0, min(limit, start + round(at * step))) for at in (before, after))
+    return Span(before, max(0, after - before), first, max(0, end - first))
+
+
+def thinned_rows(first: int, count: int, out_px: int) -> slice:
+    """Rows to read for a crop of out_px rows: all, or about one for each, evenly around the middle.
+
+    Leaving out moves a row at the border by a quarter of a row of the crop at most, one in the middle not at all.
+    """
+    step = round(count / out_px) if count >= THINNED_FROM * out_px else 1
+    last = (round(count / step) - 1) * step
+    start = first + (count - 1 - last) // 2
+    return slice(start, start + last + 1, step)
+
+
+def _crop_shrunk(frame: Image, square: Square, out: Image, padding: tuple[float, ...]) -> None:
     left, top, side = square
-    step = side / out.shape[0]
-    first = (step - 1) / 2
-    to_frame = np.array(((step, 0.0, left + first), (0.0, step, top + first)))
-    cv2.warpAffine(
-        frame,
-        to_frame,
-        (out.shape[1], out.shape[0]),
-        out,
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=np.rint(padding).tolist(),
-    )
+    height, width = frame.shape[:2]
+    down, across = span_in(height, top, side, out.shape[0]), span_in(width, left, side, out.shape[1])
+    fill = np.rint(padding)
+    if not (down.filled and across.filled):
+        out[:] = fill
+        return
+    rows = thinned_rows(down.start, down.size, down.filled)
+    pixels, size = frame[rows, across.start : across.start + across.size], (across.filled, down.filled)
+    if size == out.shape[1::-1]:
+        keep(cv2.resize(pixels, size, out), out)
+        return
+    below, right = out.shape[0] - down.before - down.filled, out.shape[1] - across.before - across.filled
+    borders = (down.before, below, across.before, right)
+    inner = cv2.resize(pixels, size)
+    keep(cv2.copyMakeBorder(inner, *borders, cv2.BORDER_CONSTANT, dst=out, value=fill.tolist()), out)
 
 
-def _keep(result: object, out: Image) -> None:
-    """OpenCV writes to the memory that it is given where it fits, else it returns memory of its own."""
+def keep(result: object, out: Array) -> None:
+    """Have a result of OpenCV in memory of ours: it writes there where it can, else it returns memory of its own."""
     if result is not out:
-        np.copyto(out, cast(Image, result))
+        np.copyto(out, cast(Array, result))

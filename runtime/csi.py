@@ -80,6 +80,9 @@ TOOLS: Mapping[str, Command] = {
 """Program to its command line, in the order in which they are looked for."""
 
 
+HINT_ENDED = "does that program show a picture by itself? `siamedge cameras` lists what is there"
+
+
 class PipeFeed:
     """JPEGs from the standard output of a program, one behind the other."""
 
@@ -147,7 +150,7 @@ class PipeFeed:
             raise SourceError(f"{self._name}: no more frames came in time{self._last_remark()}")
         arrived = os.read(self._output, 1 << 18)
         if not arrived:
-            raise SourceError(f"{self._name}: the program ended{self._last_remark()}")
+            raise SourceError(f"{self._name}: the program ended{self._last_remark()}", hint=HINT_ENDED)
         self._buffer += arrived
         if len(self._buffer) > LARGEST_FRAME_BYTES:
             raise SourceError(f"{self._name}: {len(self._buffer)} bytes came without a picture")

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from siamedge.runtime.backends import LendingSession, Session
+from siamedge.runtime.crop_writer import CropWriter
+from siamedge.runtime.crops import Square
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import FloatArray, Image
-from siamedge.runtime.tensors import Array, TensorSpec, encode_crop
+from siamedge.runtime.tensors import Array, TensorSpec
 
 
 def crop_spec(session: Session) -> TensorSpec:
@@ -35,18 +37,11 @@ class CropRunner:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._spec = crop_spec(session)
-        self._input: Array = (
-            session.memory(self._spec.name)
-            if isinstance(session, LendingSession)
-            else np.empty(self._spec.shape, self._spec.dtype)
-        )
-        self._feeds: dict[str, Array] = {self._spec.name: self._input}
-        is_picture = self._spec.layout == "NHWC" and self._spec.dtype == "uint8"
-        side = self._spec.shape[1 if self._spec.layout == "NHWC" else 2]
-        self.picture: Image = self._input[0] if is_picture else np.empty((side, side, 3), np.uint8)
-        self._is_bound = is_picture
-        self._planes = [np.empty((side, side), np.uint8) for _ in range(3)] if self._spec.layout == "NCHW" else None
+        spec = crop_spec(session)
+        memory = session.memory(spec.name) if isinstance(session, LendingSession) else np.empty(spec.shape, spec.dtype)
+        self._feeds: dict[str, Array] = {spec.name: memory}
+        self._writer = CropWriter(spec, memory)
+        self.picture: Image = self._writer.picture
 
     def hold(self, kernels: Mapping[str, Array]) -> None:
         """Feed these tensors from now on, together with each crop."""
@@ -58,8 +53,14 @@ class CropRunner:
 
     def run(self, crop: Image) -> Mapping[str, Array]:
         """Compute the outputs for one crop; their memory may be reused by the next call."""
-        if crop is not self.picture or not self._is_bound:
-            encode_crop(crop, self._spec, self._input, self._planes)
+        self._writer.put(crop)
+        return self._session.run(self._feeds)
+
+    def run_on(
+        self, frame: Image, square: Square, padding: tuple[float, ...], *, exact: bool = False
+    ) -> Mapping[str, Array]:
+        """Compute the outputs for a square of a frame, as run does; arguments as in CropWriter.write."""
+        self._writer.write(frame, square, padding, exact=exact)
         return self._session.run(self._feeds)
 
 

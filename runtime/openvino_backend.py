@@ -5,6 +5,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,8 @@ LOG = logging.getLogger(__name__)
 INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
 """Type in which float operators compute, by the precision of the file. Without it a CPU with bf16 or f16 uses that."""
 ARM_CPU: Mapping[str, str | int] = {"LP_TRANSFORMS_MODE": False}
-"""On ARM an int8 graph computes in float what it quantizes; its weights stay int8 in the file.
+"""On ARM an int8 graph computes in float what it quantizes; its weights stay int8 in the file. The default model's
+scales are such that it gives the same as with integers (siamedge.export.exact_scales).
 
 OpenVINO 2026 has int8 kernels there for two of the default model's convolutions. Of the others it computes four in
 float16 by its reference code, with outputs further from x86-64's, and on a core without the dot product it refuses the
@@ -178,6 +180,15 @@ def cache_key(model: Model, openvino: ModuleType, device: str, config: Mapping[s
     return CacheKey(model_sha256(model), f"openvino {openvino.__version__}", hardware, json.dumps(dict(config)))
 
 
+def exact_on_arm(model: Model) -> Model:
+    """A model of which int8 convolutions add up exactly in float; others stay as they are."""
+    if model.precision != "int8":
+        return model
+    from siamedge.runtime.openvino_ir import with_plain_products
+
+    return replace(model, content=with_plain_products(model.content))
+
+
 def base_name(device: str) -> str:
     """A device without its number: "GPU" of "GPU.0"."""
     return device.partition(".")[0]
@@ -244,7 +255,9 @@ class OpenVINOBackend:
         config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
-            config |= ARM_CPU if platform.machine() == "aarch64" else {}
+            if platform.machine() == "aarch64":
+                config |= ARM_CPU
+                model = exact_on_arm(model)
         if base_name(device) in ("CPU", "GPU"):
             config[PRECISION_HINT] = self._inference_precision[model.precision]
         openvino = import_openvino()

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from siamedge.runtime.backends import Session
-from siamedge.runtime.crops import Square, context_side, crop_square, mean_color
+from siamedge.runtime.crops import Square, context_side, mean_color
 from siamedge.runtime.feeding import CropRunner, as_chw
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.params import SiamFCParams
@@ -143,8 +143,8 @@ class SiamFCTracker:
         return float(response.max()) if np.isfinite(response).all() else math.nan
 
     def _run(self, runner: CropRunner, frame: Image, side_px: float) -> Mapping[str, Array]:
-        crop_square(frame, instance_square(self._center, side_px), runner.picture, self._padding)
-        return runner.run(runner.picture)
+        is_template = runner is self._template  # once a target: what it looks like is not approximated
+        return runner.run_on(frame, instance_square(self._center, side_px), self._padding, exact=is_template)
 
     def _clipped(self, frame: Image, dx: float, dy: float) -> Point:
         height, width = frame.shape[:2]

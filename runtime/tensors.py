@@ -45,16 +45,19 @@ def encode_crop(
         planes: Memory for three (H, W) uint8 planes, to be used again; only for NCHW.
     """
     if spec.layout == "NHWC":
-        _store(crop, spec, out[0])
+        store_levels(crop, spec, out[0])
         return
     import cv2  # not above: `siamedge --help` comes by here
 
     for plane, memory in zip(cv2.split(crop, planes), out[0], strict=True):
-        _store(np.asarray(plane, np.uint8), spec, memory)
+        store_levels(np.asarray(plane, np.uint8), spec, memory)
 
 
-def _store(values: NDArray[np.uint8], spec: TensorSpec, memory: Array) -> None:
-    if spec.dtype == "int8":
-        np.bitwise_xor(values, np.uint8(0x80), out=memory.view(np.uint8))
-    else:
-        np.copyto(memory, values, casting="unsafe")
+def store_levels(levels: NDArray[np.uint8] | NDArray[np.uint16], spec: TensorSpec, memory: Array) -> None:
+    """Write grey levels, 0..255, into memory of an input's type; see encode_crop."""
+    if spec.dtype != "int8":
+        np.copyto(memory, levels, casting="unsafe")
+        return
+    stored = memory.view(np.uint8)
+    np.copyto(stored, levels, casting="unsafe")
+    np.bitwise_xor(stored, np.uint8(0x80), out=stored)

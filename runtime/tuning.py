@@ -61,6 +61,14 @@ def candidates(bundle: Bundle, pace: Pace) -> list[Trial]:
     return trials
 
 
+def verdicts_of(trials: Sequence[Trial]) -> str:
+    """Each verdict of a backend once, with the precisions that it is about."""
+    precisions: dict[tuple[str, str], dict[str, None]] = {}
+    for trial in trials:
+        precisions.setdefault((trial.backend, trial.verdict), {})[trial.precision] = None
+    return "; ".join(f"{backend} {', '.join(found)}: {verdict}" for (backend, verdict), found in precisions.items())
+
+
 def tune(
     bundle: Bundle,
     frames: Sequence[Image],
@@ -93,8 +101,10 @@ def tune(
             except BackendError as error:
                 trials[index] = with_verdict(trial, str(error))
     if not runners:
-        reasons = "; ".join(f"{name_of(trial)}: {trial.verdict}" for trial in trials) or "it has no models"
-        raise BackendError(f"nothing in {bundle.path.name} can be tuned here: {reasons}")
+        raise BackendError(
+            f"nothing in {bundle.path.name} can be tuned here: {verdicts_of(trials) or 'it has no models'}",
+            hint="siamedge doctor tells what this device can run",
+        )
     for number in range(pace.rounds):
         for index, runner in runners.items():
             progress(f"round {number + 1} of {pace.rounds}: {name_of(trials[index])}")

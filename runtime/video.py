@@ -29,6 +29,8 @@ class VideoWriter:
             )
         if not path.parent.is_dir():
             raise SourceError(f"{path}: no such folder {path.parent}", hint=f"mkdir -p {path.parent}")
+        if path.is_dir():
+            raise SourceError(f"{path}: is a folder", hint=f"--output {path}/track{path.suffix}")
         self._path, self._fps = path, fps
         self._part = path.with_name(f"{path.stem}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None

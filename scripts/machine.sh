@@ -5,4 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/packages.sh qemu-system-arm mmdebstrap arch-test mtools fdisk dosfstools e2fsprogs kmod cpio openssh-client
-SIAMEDGE_MACHINE=1 exec "${PYTHON:-python3}" -m pytest -q -s tests/devices/test_machine.py "$@"
+python=${PYTHON:-python3}
+"$python" -c 'import pytest' 2>/dev/null || python=.venv-test/bin/python
+[ -x "$(command -v "$python")" ] || { echo "no pytest: run scripts/test.sh first, which makes .venv-test" >&2; exit 1; }
+SIAMEDGE_MACHINE=1 exec "$python" -m pytest -q -s tests/devices/test_machine.py "$@"

@@ -66,9 +66,9 @@ def test_safetensors_come_with_their_notes(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    hint = "give the path of a .pth or .safetensors checkpoint"
+    hint = "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists"
     assert refusal(tmp_path / "a.pth") == (f"{tmp_path / 'a.pth'}: no such file", hint)
-    assert refusal(tmp_path) == (f"{tmp_path}: no such file", hint)
+    assert refusal(tmp_path) == (f"{tmp_path}: is a folder", hint)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,12 @@ import numpy as np
 import pytest
 from shared import ROOT
 
+from siamedge.cli.consoles import plain_console
 from siamedge.cli.main import COMMANDS, main
+from siamedge.cli.tune import tuning_table
 from siamedge.runtime.sources import quiet_opencv
 from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.tuning_record import SCHEMA, Trial, Tuning
 
 SCENE = "synthetic:?frames=4&size=320x240"
 TINY_EXPORT = ("--formats", "onnx", "--precisions", "fp32", "--calibration", "synthetic:?frames=6&size=128x96")
@@ -100,6 +103,11 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
             ("track", "a.siamedge", "--source", "0", "--precision", "fp32,int8"),
             "invalid value for '--precision': 'fp32,int8' is unknown; choose one of fp32, fp16, int8, bf16",
             "siamedge track",
+        ),
+        (
+            ("export", "--max-drop", "nan"),
+            "invalid value for '--max-drop': nan is no number",
+            "siamedge export",
         ),
         (
             ("export", "--formats", "onnx,coreml"),
@@ -329,7 +337,21 @@ def test_inspect_tells_a_person_what_is_in_it(siamedge: Run, default_bundle: Pat
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (("none.pth",), "none.pth: no such file", "give the path of a .pth or .safetensors checkpoint"),
+        (
+            ("none.pth",),
+            "none.pth: no such file",
+            "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists",
+        ),
+        (
+            ("folder",),
+            "folder: is a folder",
+            "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists",
+        ),
+        (
+            ("--report", "no/page.html"),
+            "no: no such folder",
+            "make it first, or choose another --report",
+        ),
         (
             ("text.pth",),
             "text.pth: not a PyTorch checkpoint, or a damaged one, 5 bytes",
@@ -374,6 +396,40 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     before = sorted(tmp_path.iterdir())
     assert siamedge("export", *arguments) == refused(message, hint)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("calibrate", "clip.mp4", "-o", "no/set.npz"), "no: no such folder", "make it first, or choose another --out"),
+        (("calibrate", "clip.mp4", "-o", "folder.npz"), "folder.npz: is a folder", "choose another --out"),
+        (("eval", "identity", "sequence", "-o", "file"), "file: cannot be made (File exists)", "choose another -o"),
+        (
+            ("eval", "identity", "sequence", "--html", "no/page.html"),
+            "no: no such folder",
+            "make it first, or choose another --html",
+        ),
+    ],
+)
+def test_where_nothing_can_be_written_is_told_before_anything_is_computed(
+    siamedge: Run, arguments: tuple[str, ...], message: str, hint: str
+) -> None:
+    Path("file").write_text("kept")
+    Path("folder.npz").mkdir()
+    Path("sequence/img").mkdir(parents=True)
+    cv2.imwrite("sequence/img/1.png", np.zeros((48, 64, 3), np.uint8))
+    Path("sequence/groundtruth.txt").write_text("1,1,9,9\n")
+    assert siamedge(*arguments) == refused(message, hint)
+    assert Path("file").read_text() == "kept"
+
+
+def test_a_place_without_room_for_the_record_is_told_before_it_tunes(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").write_text("")
+    monkeypatch.setenv("SIAMEDGE_CACHE", "file")
+    expected = refused("file/tuning: cannot be made (Not a directory)", "choose another SIAMEDGE_CACHE")
+    assert siamedge("tune", default_bundle) == expected
 
 
 def test_export_of_a_user_s_checkpoint_ends_with_a_bundle_that_tracks(siamedge: Run) -> None:
@@ -435,12 +491,31 @@ def test_formats_not_asked_for_are_left_out_with_a_line(hide: Callable[..., None
     )
 
 
+def test_brackets_in_a_line_or_a_table_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are no markup: a hint without its extra would install nothing."""
+    hint = "pip install 'siamedge[onnx]'"
+    trial = Trial("onnxruntime", "fp32", "CPU", 1, None, None, hint)
+    console = plain_console()
+    console.print(hint)
+    console.print(tuning_table(Tuning(SCHEMA, "", {}, 30.0, (trial,), "")))
+    assert capsys.readouterr().out.count("siamedge[onnx]") == 2
+
+
+def test_every_command_prints_text_as_it_stands() -> None:
+    """A console of its own, in which brackets are markup, serves for progress on standard error alone."""
+    for path in sorted((ROOT / "cli").glob("*.py")):
+        for call in re.findall(r"\bConsole\((.*?)\)", path.read_text(encoding="utf-8")):
+            assert any(word in call for word in ("stderr=True", "file=terminal", "markup=False")), (
+                f"{path.name}: {call}"
+            )
+
+
 BLOCKED = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "onnxruntime":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.partition(".")[0] == "{}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 """
 
@@ -456,13 +531,30 @@ def script(*arguments: str | Path, before: str = "") -> list[str]:
 
 
 def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: Path) -> None:
-    asked = script("track", default_bundle, "--source", SCENE, "--backend", "onnxruntime", before=BLOCKED)
+    blocked = BLOCKED.format("onnxruntime")
+    asked = script("track", default_bundle, "--source", SCENE, "--backend", "onnxruntime", before=blocked)
     run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == (
         "siamedge: no backend can run default.siamedge here: onnxruntime: onnxruntime is not installed "
         "(No module named 'onnxruntime') (pip install 'siamedge[onnx]')\n"
         "  try: leave --backend away to choose another\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("export",), "export"),
+        (("calibrate", "street.mp4", "-o", "street.npz"), "calibrate"),
+        (("train", "-o", "run"), "training"),
+    ],
+)
+def test_on_a_device_the_commands_of_a_workstation_name_what_to_install(arguments: tuple[str, ...], what: str) -> None:
+    asked = script(*arguments, before=BLOCKED.format("torch"))
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert Outcome(run.returncode, run.stdout, run.stderr) == refused(
+        f"{what} needs torch", "pip install 'siamedge[export]'"
     )
 
 

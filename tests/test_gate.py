@@ -23,7 +23,7 @@ RECIPE = Recipe("default", exclude=("stem",))
 def make_operators(count: int) -> list[Operator]:
     """Each product is followed by an activation."""
     return [
-        Operator(label, f"{label}$", is_product)
+        Operator(label, label, is_product)
         for i in range(count)
         for label, is_product in ((f"conv{i}", True), (f"relu{i}", False))
     ]
@@ -113,6 +113,14 @@ def test_the_most_sensitive_groups_are_put_back_together_until_within_budget() -
     assert found.chosen is found.trials[-3]
 
 
+def test_operators_that_the_recipe_leaves_in_float_are_not_tried_again() -> None:
+    recipe = replace(RECIPE, exclude=("conv0$", r"(conv|relu)[1-9]$"))
+    found = find_int8(tally({"conv12": 3.0}), lambda: make_operators(16), recipe, (), Effort(attempts=30))
+    tried = {name for trial in found.trials if trial.purpose == "sensitivity" for name in trial.excluded}
+    assert tried == {"conv10", "conv11", "conv12"}
+    assert found.chosen.is_within
+
+
 def test_a_group_without_which_it_does_goes_back_to_int8() -> None:
     """Alone, the first group seems to help more than it does together with the second, which holds the same error."""
 
@@ -173,7 +181,7 @@ def test_after_the_time_is_over_nothing_more_is_tried_but_one_recipe_always_is()
 
 
 def test_groups_are_contiguous_have_as_many_products_each_and_hold_every_operator() -> None:
-    operators = [Operator("cast", "cast$", False), *make_operators(10)]
+    operators = [Operator("cast", "cast", False), *make_operators(10)]
     groups = split_by_products(operators, 4)
     assert [item for group in groups for item in group] == operators
     assert [sum(item.is_product for item in group) for group in groups] == [2, 3, 2, 3]

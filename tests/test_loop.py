@@ -168,6 +168,9 @@ def test_frames_of_another_size_are_fitted_in(tmp_path: Path) -> None:
 def test_unwritable_video_names_get_their_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"out\.gif: cannot write \.gif$"):
         VideoWriter(tmp_path / "out.gif", 30)
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(SourceError, match=r"folder\.mp4: is a folder$"):
+        VideoWriter(tmp_path / "folder.mp4", 30)
     with pytest.raises(SourceError, match=r"no such folder .*none$"):
         VideoWriter(tmp_path / "none" / "out.mp4", 30)
 

@@ -1,26 +1,22 @@
 """Training tracks from unlabelled video: a teacher follows what moves, and is believed where its way back agrees."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import cv2
 import numpy as np
 
-from siamedge.runtime.crops import context_side, mean_color
-from siamedge.runtime.errors import SourceError
+from siamedge.runtime.crops import context_side
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
 from siamedge.runtime.sources import open_source
 from siamedge.runtime.tensors import Array
 from siamedge.runtime.trackers import Tracker
-from siamedge.training.crops import CONTEXT_PX, CROP_PX
+from siamedge.training.harvested_crops import CropWriter, Sighting
+from siamedge.training.motion import moving_boxes, split_shots
 
-_THUMB = (64, 48)
-_FLOW_WIDTH_PX = 320
 _PATCH_PX = 24
 _log = logging.getLogger(__name__)
 
@@ -68,13 +64,6 @@ class HarvestParams:
 
 
 DEFAULTS = HarvestParams()
-
-
-class Sighting(NamedTuple):
-    """The target in one frame of a clip; `frame` is its number in the clip."""
-
-    frame: int
-    box: Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,85 +159,6 @@ def _is_known(start: Sighting, tracks: Sequence[Sequence[Sighting]]) -> bool:
     )
 
 
-def split_shots(frames: Sequence[Image]) -> list[range]:
-    """Cut a clip where colours and pixels change at once."""
-    thumbs = [np.asarray(cv2.resize(frame, _THUMB, interpolation=cv2.INTER_AREA)) for frame in frames]
-    colors = [_color_histogram(thumb) for thumb in thumbs]
-    cuts = [0]
-    for k in range(1, len(frames)):
-        moved = float(np.abs(thumbs[k].astype(np.float32) - thumbs[k - 1]).mean())
-        recolored = 0.5 * float(np.abs(colors[k] - colors[k - 1]).sum())
-        if (recolored > 0.35 and moved > 18) or moved > 55:
-            cuts.append(k)
-    return [range(a, b) for a, b in pairwise([*cuts, len(frames)])]
-
-
-def _color_histogram(image: Array) -> Array:
-    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    counts = cv2.calcHist([hsv], [0, 1, 2], None, [8, 4, 4], [0, 180, 0, 256, 0, 256]).ravel()
-    return np.asarray(counts / counts.sum())
-
-
-def moving_boxes(frames: Sequence[Image], index: int, *, reach: int = 3, most: int = 3) -> list[Box]:
-    """What moves against the background, whose own motion is taken out by a homography; largest first.
-
-    Args:
-        frames: One shot.
-        index: The frame in question.
-        reach: It is compared with the frames this far before and after it.
-        most: Boxes at most.
-    """
-    neighbours = (max(0, index - reach), min(len(frames) - 1, index + reach))
-    if index - neighbours[0] < 2 or neighbours[1] - index < 2:
-        return []
-    scale = _FLOW_WIDTH_PX / max(frames[index].shape[:2])
-    middle = _grey(frames[index], scale)
-    differences = [_unexplained(middle, _grey(frames[k], scale)) for k in neighbours]
-    if any(difference is None for difference in differences):
-        return []
-    change = np.minimum.reduce([d for d in differences if d is not None])
-    mask = (change > max(14.0, 3 * float(np.median(change)) + 8)).astype(np.uint8)
-    closed = cv2.erode(cv2.dilate(mask, np.ones((9, 9), np.uint8)), np.ones((7, 7), np.uint8))
-    if closed.mean() > 0.35:
-        return []
-    return [Box(*(side / scale for side in box)) for box in _blobs(np.asarray(closed))][:most]
-
-
-def _grey(frame: Image, scale: float) -> Array:
-    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (5, 5), 0))
-
-
-def _unexplained(image: Array, other: Array) -> Array | None:
-    """What differs after the other picture is laid over this one; None where they do not fit together."""
-    here = cv2.goodFeaturesToTrack(image, 200, 0.01, 8)
-    if here is None or len(here) < 12:
-        return None
-    there, status, _ = cv2.calcOpticalFlowPyrLK(image, other, here, np.empty_like(here))
-    kept = status.ravel() > 0
-    if kept.sum() < 12:
-        return None
-    warp, inliers = cv2.findHomography(there[kept], here[kept], cv2.RANSAC, 2.0)
-    if warp is None or inliers.mean() < 0.35:
-        return None
-    size = (image.shape[1], image.shape[0])
-    difference = cv2.absdiff(image, cv2.warpPerspective(other, warp, size))
-    difference[cv2.warpPerspective(np.full_like(other, 255), warp, size) < 255] = 0
-    return np.asarray(difference)
-
-
-def _blobs(mask: Array) -> list[tuple[int, int, int, int]]:
-    height, width = mask.shape
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-    kept = [
-        (area, (x, y, w, h))
-        for x, y, w, h, area in stats[1:].tolist()
-        if min(w, h) >= 9 and 0.0015 < w * h / mask.size < 0.35 and area > 0.35 * w * h and max(w / h, h / w) < 4
-        and x >= 2 and y >= 2 and x + w <= width - 2 and y + h <= height - 2
-    ]  # fmt: skip
-    return [box for _, box in sorted(kept, reverse=True)]
-
-
 def follow_both_ways(
     frames: Sequence[Image], indices: range, box: Box, tracker_factory: TrackerFactory, params: HarvestParams
 ) -> list[Sighting]:
@@ -339,60 +249,3 @@ def _patch(frame: Image, box: Box) -> Array:
     small = cv2.resize(inside, (_PATCH_PX, _PATCH_PX), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
     return np.asarray((grey - grey.mean()) / (grey.std() + 4))
-
-
-class CroppedTarget(NamedTuple):
-    """A crop as `CropStore` reads it: the picture, the box and the part that is picture, both in crop pixels."""
-
-    image: Image
-    box: Box
-    valid: tuple[float, float, float, float]
-
-
-def crop_target(frame: Image, box: Box) -> CroppedTarget:
-    """Cut the target out so that it is in the middle and its context square has the stores' size."""
-    scale = CONTEXT_PX / context_side(box.w, box.h, 0.5)
-    center, middle = box.center, CROP_PX / 2
-    # OpenCV puts pixel centres at whole numbers; boxes here put them at halves.
-    shift = [middle - scale * c + 0.5 * (scale - 1) for c in center]
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    source = cv2.GaussianBlur(frame, (0, 0), 0.4 / scale) if scale < 0.6 else frame
-    image = cv2.warpAffine(source, matrix, (CROP_PX, CROP_PX), borderValue=mean_color(frame))
-    height, width = frame.shape[:2]
-    left, top = max(0.0, middle - scale * center.x), max(0.0, middle - scale * center.y)
-    right = min(float(CROP_PX), middle + scale * (width - center.x))
-    bottom = min(float(CROP_PX), middle + scale * (height - center.y))
-    inner = Box(middle - scale * box.w / 2, middle - scale * box.h / 2, scale * box.w, scale * box.h)
-    return CroppedTarget(np.asarray(image, np.uint8), inner, (left, top, right, bottom))
-
-
-class CropWriter:
-    """Adds crops to a folder; whoever reads it meanwhile sees only whole rows whose pictures are there.
-
-    Args:
-        out: Folder with annotations.jsonl and crops/; made if it is not there.
-        source: Value of the rows' `source`.
-    """
-
-    def __init__(self, out: Path, source: str) -> None:
-        self._out, self._source = out, source
-        (out / "crops").mkdir(parents=True, exist_ok=True)
-        numbers = [int(path.stem) for path in (out / "crops").glob("*.webp") if path.stem.isdecimal()]
-        self._next = max(numbers, default=-1) + 1
-
-    def add(self, track: str, frames: Sequence[Image], sightings: Sequence[Sighting], most: int) -> int:
-        """Write crops of a track, spread evenly over it; returns how many."""
-        chosen = sorted(set(np.linspace(0, len(sightings) - 1, most).round().astype(int).tolist()))
-        for k in chosen:
-            self._append(track, sightings[k].frame, crop_target(frames[sightings[k].frame], sightings[k].box))
-        return len(chosen)
-
-    def _append(self, track: str, frame: int, crop: CroppedTarget) -> None:
-        name = f"crops/{self._next:06d}.webp"
-        if not cv2.imwrite(str(self._out / name), crop.image, [cv2.IMWRITE_WEBP_QUALITY, 88]):
-            raise SourceError(f"cannot write {self._out / name}", hint="check the disk's space and rights")
-        row = {"image": name, "source": self._source, "cls": "moving", "track": track, "frame": frame}
-        row |= {"box": [round(side, 2) for side in crop.box], "valid": [round(side, 1) for side in crop.valid]}
-        with (self._out / "annotations.jsonl").open("a", encoding="utf-8") as rows:
-            rows.write(json.dumps(row) + "\n")
-        self._next += 1

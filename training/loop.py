@@ -71,7 +71,7 @@ def train(
     source = PairSource(recipe, open_store(recipe, roots, out), out, None if teacher is None else Teacher(teacher))
     run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out, notes=_tracker_notes(init))
     if not (resume and run.restore()):
-        run.log.unlink(missing_ok=True)
+        run.files.log.unlink(missing_ok=True)
         on_epoch(run)
     while run.pairs < recipe.pairs and not should_stop():
         source.refresh()
@@ -82,7 +82,7 @@ def train(
         else:
             on_epoch(run)
     run.save()
-    return TrainResult(run.weights, run.log, run.pairs, run.last_loss)
+    return TrainResult(run.files.weights, run.files.log, run.pairs, run.last_loss)
 
 
 def _tracker_notes(init: Path | None) -> dict[str, str]:

@@ -23,6 +23,7 @@ from siamedge.training.meter import Meter
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import Recipe
 from siamedge.training.rounding import plain
+from siamedge.training.run_files import RunFiles
 from siamedge.training.schedule import learning_rate
 from siamedge.training.targets import make_targets
 
@@ -57,7 +58,7 @@ class TrainingRun:
 
     def __init__(self, recipe: Recipe, network: Dart, out: Path, *, notes: Mapping[str, str] | None = None) -> None:
         self._notes = dict(notes or {})
-        self.recipe, self.out, self.pairs, self.last_loss = recipe, out, 0, float("nan")
+        self.recipe, self.files, self.pairs, self.last_loss = recipe, RunFiles(out), 0, float("nan")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         for layer in self.network.backbone[: recipe.frozen_layers]:
@@ -68,19 +69,9 @@ class TrainingRun:
         self.optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self._meter, self._saved = Meter(len(Losses._fields)), time.monotonic()
 
-    @property
-    def weights(self) -> Path:
-        """The averaged weights, branches folded."""
-        return self.out / "weights.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """One row of Progress every `log_every` steps."""
-        return self.out / "log.csv"
-
     def restore(self) -> bool:
         """Go on from the checkpoint; False if there is none."""
-        checkpoint = load_checkpoint(self.out / "checkpoint.pt")
+        checkpoint = load_checkpoint(self.files.checkpoint)
         if checkpoint is None:
             return False
         self.network.load_state_dict(checkpoint.network)
@@ -126,19 +117,19 @@ class TrainingRun:
         return losses._replace(total=total, features=features, score=score)
 
     def save(self) -> None:
-        """Write the checkpoint and the averaged weights."""
+        """Write the checkpoint and the averaged weights, branches folded."""
         parts = self.network, self.average, self.optimizer, self.distiller
         network, average, optimizer, distiller = (part.state_dict() for part in parts)
-        save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.out / "checkpoint.pt")
+        save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.files.checkpoint)
         notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-        save_dart(plain(folded(self.average)), self.weights, notes={**self._notes, **notes})
+        save_dart(plain(folded(self.average)), self.files.weights, notes={**self._notes, **notes})
         self._saved = time.monotonic()
 
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
         (loss, cls, box, quality, features, score), speed = self._meter.read(self.recipe.batch)
         losses = (loss, cls, box, quality, features, score)
         progress = Progress(self.pairs, self.recipe.pairs, *losses, rate, speed)
-        append_row(self.log, progress._asdict())
+        append_row(self.files.log, progress._asdict())
         self.last_loss = progress.loss
         if on_progress is not None:
             on_progress(progress)

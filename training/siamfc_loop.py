@@ -68,7 +68,7 @@ def train_siamfc(
     source = _Source(recipe, roots, out)
     run = SiamFCRun(recipe, _start_network(recipe, init), source.classes, out)
     if not (resume and run.restore()):
-        run.log.unlink(missing_ok=True)
+        run.files.log.unlink(missing_ok=True)
         on_epoch(run)
     while run.pairs < recipe.pairs and not should_stop():
         was_classifying = run.is_classifying
@@ -80,7 +80,7 @@ def train_siamfc(
             if not was_classifying:
                 on_epoch(run)
     run.save()
-    return TrainResult(run.weights, run.log, run.pairs, run.last_loss)
+    return TrainResult(run.files.weights, run.files.log, run.pairs, run.last_loss)
 
 
 class _Source:

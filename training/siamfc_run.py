@@ -20,6 +20,7 @@ from siamedge.training.csv_log import append_row
 from siamedge.training.meter import Meter
 from siamedge.training.pairs import Batch
 from siamedge.training.run import as_input
+from siamedge.training.run_files import RunFiles
 from siamedge.training.siamfc_loss import balanced_logistic, make_labels, share_found
 from siamedge.training.siamfc_parts import Pairing, Part
 from siamedge.training.siamfc_recipe import SiamFCRecipe
@@ -65,20 +66,10 @@ class SiamFCRun:
     """
 
     def __init__(self, recipe: SiamFCRecipe, network: SiamFC, classes: int, out: Path) -> None:
-        self.recipe, self.out, self.pairs, self.last_loss = recipe, out, 0, float("nan")
+        self.recipe, self.files, self.pairs, self.last_loss = recipe, RunFiles(out), 0, float("nan")
         self.network, self.class_crops = network, recipe.class_crops
         self._part = self._first(classes) if self.class_crops else self._second()
         self._meter, self._saved = Meter(len(Figures._fields)), time.monotonic()
-
-    @property
-    def weights(self) -> Path:
-        """The averaged weights; there are none before the second part."""
-        return self.out / "weights.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """One row of SiamFCProgress every `log_every` steps."""
-        return self.out / "log.csv"
 
     @property
     def is_classifying(self) -> bool:
@@ -97,14 +88,13 @@ class SiamFCRun:
         Raises:
             ExportError: The checkpoint is damaged, or of another network or other classes.
         """
-        path = self.out / "checkpoint.pt"
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(self.files.checkpoint)
         if checkpoint is None:
             return False
         self.pairs = checkpoint.pairs
         if not self.is_classifying:
             self._part = self._second()
-        self._part.restore(checkpoint, path)
+        self._part.restore(checkpoint, self.files.checkpoint)
         return True
 
     def step(self, batch: ClassBatch | Batch, on_progress: Callable[[SiamFCProgress], None] | None = None) -> None:
@@ -132,10 +122,10 @@ class SiamFCRun:
 
     def save(self) -> None:
         """Write the checkpoint and, in the second part, the averaged weights."""
-        save_checkpoint(self._part.checkpoint(self.pairs), self.out / "checkpoint.pt")
+        save_checkpoint(self._part.checkpoint(self.pairs), self.files.checkpoint)
         if not self.is_classifying:
             notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-            save_siamfc(self.average, self.weights, notes=notes)
+            save_siamfc(self.average, self.files.weights, notes=notes)
         self._saved = time.monotonic()
 
     def _first(self, classes: int) -> Part:
@@ -160,7 +150,7 @@ class SiamFCRun:
         (loss, right), speed = self._meter.read(self.recipe.batch)
         classified, found = (right, 0.0) if is_class else (0.0, right)
         progress = SiamFCProgress(self.pairs, self.recipe.pairs, loss, classified, found, rate, speed)
-        append_row(self.log, progress._asdict())
+        append_row(self.files.log, progress._asdict())
         self.last_loss = loss
         if on_progress is not None:
             on_progress(progress)

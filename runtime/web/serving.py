@@ -1,5 +1,6 @@
 """Run the page until Ctrl-C."""
 
+import errno
 import socket
 from collections.abc import Callable
 
@@ -38,7 +39,9 @@ def serve(setup: Setup, address: str, tell: Callable[[str], None]) -> None:
     try:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise SourceError(f"--web {address}: {error.strerror}", hint="choose another port, or 0 for any") from error
+        is_taken = error.errno == errno.EADDRINUSE
+        hint = "choose another port, or 0 for any" if is_taken else "name an address of this machine, or 0.0.0.0"
+        raise SourceError(f"--web {address}: {error.strerror}", hint=hint) from error
     access = Access.for_host(host)
     engine = Engine(setup)
     with listening:

@@ -62,15 +62,17 @@ def test_uninstall_leaves_nothing(device: LoopbackDevice, tmp_path: Path) -> Non
     assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
 
 
-def test_old_releases_and_their_layers_are_collected(device: LoopbackDevice, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [0, 1])
+def test_old_releases_and_their_layers_are_collected(device: LoopbackDevice, tmp_path: Path, keep: int) -> None:
     with device.transport() as ssh:
         remote = device.remote(ssh)
         made = [release(tmp_path, device, text, size=1000) for text in ("a", "b", "c", "d")]
         for new in made:
-            apply(plan_flash(remote, new), remote, tmp_path / "cache", settle_s=0, keep=0)
+            apply(plan_flash(remote, new), remote, tmp_path / "cache", settle_s=0, keep=keep)
         state = remote.call("state")
-    assert state["releases"] == sorted(new.name for new in made[2:])
-    assert state["layers"] == sorted(new.layers[0].name for new in made[2:])
+    left = made[2 - keep :]
+    assert state["releases"] == sorted(new.name for new in left)
+    assert state["layers"] == sorted(new.layers[0].name for new in left)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,10 @@ def test_wrong_use_is_told(shell: Shell, tmp_path: Path) -> None:
     assert shell("flash", shell.target).returncode == 2
     odd = shell("flash", str(tiny_bundle(tmp_path)), "/dev/sdb")
     assert odd.returncode == 1
-    assert "target '/dev/sdb' is not understood" in odd.stderr
+    assert odd.stderr.startswith("siamedge: /dev/sdb is no target\n  try: raw devices are refused: a wrong")
+    odd = shell("flash", str(tiny_bundle(tmp_path)), "usb:sdb")
+    assert odd.returncode == 1
+    assert "target 'usb:sdb' is not understood" in odd.stderr
 
 
 def test_doctor_over_ssh(shell: Shell, device: LoopbackDevice) -> None:
@@ -88,8 +91,28 @@ def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> Non
     assert done.stdout.splitlines()[-1].endswith("tar -xf FILE.tar && sudo sh siamedge/install.sh")
     assert tar.is_file()
     missing = shell("flash", str(bundle), f"bundle:{tar}")
-    assert missing.returncode == 1
-    assert missing.stderr.startswith("siamedge: board '' is unknown\n  try: --board pi5")
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("siamedge: invalid value: card:, image: and bundle: need --board and --system")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("bundle:no/site.tar", "no is no folder that can be written to\n  try: make it, or name another\n"),
+        ("bundle:.", ". is not a file\n  try: name the tar file to write, such as bundle:site.tar\n"),
+        ("card:no", "no has no cmdline.txt\n  try: name the mounted boot partition (bootfs) of the card\n"),
+        ("image:no", "no is not an image file\n  try: raw devices are refused: a wrong letter erases a disk; "),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_wheels_are_fetched(
+    shell: Shell, tmp_path: Path, target: str, message: str
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()  # there are none, which making a release would complain of
+    words = ("--board", "pi4", "--system", "bookworm", "--wheels", str(wheels))
+    refused = shell("flash", str(tiny_bundle(tmp_path)), target, *words)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"siamedge: {message}")
 
 
 def test_inventory_goes_on_where_it_stopped(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:

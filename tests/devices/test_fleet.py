@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,16 @@ MEMBERS = tuple(Member(f"ssh://pi@d{index}", canary=index == 3) for index in ran
 def test_canary_first_then_bounded_and_in_order_of_the_inventory() -> None:
     begun: list[str] = []
     running, most = [0], [0]
-    guard = threading.Lock()
+    guard, full = threading.Lock(), threading.Event()
 
     def flash(member: Member) -> tuple[Result, str]:
         with guard:
             begun.append(member.target)
             running[0] += 1
             most[0] = max(most[0], running[0])
-        time.sleep(0.05)
+        if running[0] == 3:
+            full.set()
+        assert member.canary or full.wait(60)
         with guard:
             running[0] -= 1
         return "done", "release-1"
@@ -84,6 +85,8 @@ def test_inventory_with_defaults(tmp_path: Path) -> None:
     [
         ("[[device]]\ntargt = 1\n", "site.toml: unknown key 'targt'"),
         ("[[device]]\nrun = ''\n", "site.toml: 0 of 1 devices have a target"),
+        ("[[device]]\ntarget = 'ssh://pi@a'\nbackends = ['tflite']\n", "site.toml: backends is a list, not a text"),
+        ("[defaults]\ncanary = 'no'\n", "site.toml: canary is a str, not true or false"),
         ("", "site.toml: 0 of 0 devices have a target"),
         ("[", "site.toml cannot be read: "),
     ],

@@ -1,10 +1,13 @@
 """Wheels of our own making, resolved by pip for another machine and unpacked."""
 
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from siamedge.devices.layers import Layer, pack
 from siamedge.devices.wheelhouse import Platform, requirements, site_layer, unpack_wheel
 from siamedge.runtime.errors import DeviceError
 
@@ -39,7 +42,25 @@ def test_a_library_that_is_too_new_is_told_with_the_device(tmp_path: Path) -> No
     with pytest.raises(DeviceError) as caught:
         site_layer(PI4, ("thing",), tmp_path / "cache", tmp_path / "wheels")
     assert str(caught.value).startswith("no wheels for Python 3.11, aarch64, glibc 2.36: ERROR: ")
-    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    assert [path.name for path in (tmp_path / "cache/site").iterdir()] == ["lock"]
+
+
+def test_devices_that_are_flashed_at_once_share_what_is_made_for_them(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels", "cp311-cp311-manylinux_2_28_aarch64", {"thing/__init__.py": "x" * 100_000})
+    at_once = threading.Barrier(4)
+
+    def make(_: int) -> tuple[Layer, bytes]:
+        at_once.wait(60)
+        layer = site_layer(PI4, ("thing",), tmp_path / "cache", tmp_path / "wheels")
+        return layer, pack(layer, tmp_path / "cache/packed").read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        made = set(pool.map(make, range(4)))
+    ((layer, _),) = made
+    packed = tmp_path / f"cache/packed/{layer.name}.tar.gz"
+    assert sorted((tmp_path / "cache").glob("*/*")) == sorted(
+        [layer.folder, packed, *(tmp_path / "cache" / name / "lock" for name in ("site", "packed"))]
+    )
 
 
 def test_data_folders_of_a_wheel(tmp_path: Path) -> None:

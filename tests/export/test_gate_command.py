@@ -148,7 +148,7 @@ def test_calibrate_writes_the_set_that_it_names(siamedge: Run) -> None:
         (
             ("none.pth", "clip", "-o", "a.npz"),
             "none.pth: no such file",
-            "give the path of a .pth or .safetensors checkpoint",
+            "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists",
             1,
         ),
         (

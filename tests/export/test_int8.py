@@ -1,6 +1,7 @@
 """int8 models, from their graphs: what is int8 is said to be, what is float is listed, and a wrong scale is caught."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -146,6 +147,18 @@ def test_excluded_operators_and_no_others_go_back_to_float(format_name: Format) 
     after = take_census(format_name, pair.search)
     assert len(after.int8) == len(before.int8) - 1
     assert set(after.floating) - set(before.floating) == {first.label}
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_excluded_operators_are_found_after_weights_were_rounded(format_name: Format) -> None:
+    """The biases of NETWORK are 0, which exporters leave out; those of the rounded network are not."""
+    recipe = replace(recipe_for(format_name, NETWORK.arch), rounding="compensated")
+    first = next(item for item in converter(format_name).operators() if item.is_product)
+    found = [
+        Counter(take_census(format_name, converter(format_name).convert("int8", CALIBRATION, item).search).int8)
+        for item in (recipe, replace(recipe, exclude=(first.pattern,)))
+    ]
+    assert found[0] - found[1] == Counter([first.label])
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

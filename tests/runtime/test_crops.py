@@ -5,8 +5,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from siamedge.runtime.crops import WARP_FROM_PX, WARPS_EXACTLY, Square, context_side, crop_square, square_around
+from siamedge.runtime.crops import (
+    SHRUNK_FROM,
+    THINNED_FROM,
+    Square,
+    context_side,
+    crop_square,
+    span_in,
+    square_around,
+    thinned_rows,
+)
 from siamedge.runtime.geometry import Image, Point
 
 PADDING = (10.4, 20.0, 199.6)
@@ -31,29 +41,73 @@ def cut(frame: Image, square: Square, side_px: int) -> Image:
 @given(
     left=st.integers(-300, 950),
     top=st.integers(-300, 750),
-    side=st.integers(1, WARP_FROM_PX),
-    side_px=st.sampled_from([127, 128, 255, 256]),
+    side=st.integers(1, 509),
+    side_px=st.sampled_from([255, 256]),
 )
 def test_crops_up_to_the_limit_are_those_of_the_plain_form(left: int, top: int, side: int, side_px: int) -> None:
+    assert side < SHRUNK_FROM * side_px
     square = Square(left, top, side)
     assert np.array_equal(cut(NOISE, square, side_px), plain_crop(NOISE, square, side_px))
 
 
-@pytest.mark.parametrize("side", [WARP_FROM_PX + 1, 700, 701])
-def test_large_crops_inside_the_frame_are_those_of_the_plain_form(side: int) -> None:
-    frame = np.tile(NOISE, (2, 1, 1))
+@pytest.mark.parametrize("side", [255, 300, 380])
+def test_crops_inside_the_frame_from_which_no_rows_are_left_out_are_those_of_the_plain_form(side: int) -> None:
+    assert SHRUNK_FROM * 127 <= side < THINNED_FROM * 127
     square = Square(11, 17, side)
-    assert np.array_equal(cut(frame, square, 255), plain_crop(frame, square, 255))
+    assert np.array_equal(cut(NOISE, square, 127), plain_crop(NOISE, square, 127))
 
 
-@pytest.mark.skipif(not WARPS_EXACTLY, reason="OpenCV 4 copies large padded squares")
-@settings(max_examples=25, deadline=None)
-@given(left=st.integers(-1500, 850), top=st.integers(-1500, 650), side=st.integers(WARP_FROM_PX + 1, 1900))
-def test_large_padded_crops_differ_from_the_plain_form_by_one_level_at_most(left: int, top: int, side: int) -> None:
-    square = Square(left, top, side)
-    difference = np.abs(cut(NOISE, square, 255).astype(int) - plain_crop(NOISE, square, 255))
-    assert difference.max() <= 1
-    assert difference.mean() < 0.25
+def centers(first: float, step: float, side: float, out_px: int) -> NDArray[np.float64]:
+    """Where bilinear resizing reads: the centres of a crop's pixels, in pixels of what is resized."""
+    return first + step * ((np.arange(out_px) + 0.5) * side / out_px - 0.5)
+
+
+@given(first=st.integers(0, 99), out_px=st.integers(100, 300), times=st.floats(1, 16))
+def test_left_out_rows_move_no_row_of_the_crop_by_half_of_its_height(first: int, out_px: int, times: float) -> None:
+    count = round(times * out_px)
+    rows = range(first + count)[thinned_rows(first, count, out_px)]
+    assert rows[0] >= first
+    assert rows[-1] < first + count
+    assert len(rows) <= THINNED_FROM * out_px
+    moved = np.abs(centers(rows[0], rows.step, len(rows), out_px) - centers(first, 1, count, out_px)) * out_px / count
+    assert moved.max() < 0.5
+    assert moved[out_px // 2] < 0.25
+
+
+@given(limit=st.integers(1, 4000), start=st.integers(-3000, 4000), out_px=st.integers(1, 256), times=st.floats(2, 16))
+def test_a_span_holds_the_pixels_of_the_crop_that_lie_in_the_frame(
+    limit: int, start: int, out_px: int, times: float
+) -> None:
+    side = round(times * out_px)
+    span, exact = span_in(limit, start, side, out_px), centers(start, 1, side, out_px)
+    inside = (exact >= side / out_px / 2 - 0.5) & (exact <= limit - 0.5 - side / out_px / 2)
+    assert span.filled in (inside.sum(), 0) or abs(span.filled - inside.sum()) <= 1
+    if span.filled:
+        assert span.start >= 0
+        assert span.start + span.size <= limit
+        found = centers(span.start, 1, span.size, span.filled)
+        assert np.abs(found - exact[span.before : span.before + span.filled]).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("times", [2.0, 2.9, 3.0, 3.4, 5.7, 9.0])
+@pytest.mark.parametrize("place", [(300, 200), (-200, -150), (900, 700)])
+def test_large_crops_are_no_further_from_the_mean_of_their_pixels_than_the_plain_form(
+    times: float, place: tuple[int, int]
+) -> None:
+    side = round(127 * times)
+    frame = np.asarray(cv2.GaussianBlur(np.tile(NOISE, (2, 2, 1)), (0, 0), 2.0), np.uint8)
+    square = Square(*place, side)
+    large = plain_crop(frame, square, side)
+    truth = np.asarray(cv2.resize(large, (127, 127), interpolation=cv2.INTER_AREA), np.float64)
+    rows, columns = (
+        (centers(at, 1, side, 127) > times) & (centers(at, 1, side, 127) < limit - times)
+        for at, limit in ((square.top, frame.shape[0]), (square.left, frame.shape[1]))
+    )
+    plain, ours = (
+        np.abs(crop - truth)[np.ix_(rows, columns)].mean()
+        for crop in (plain_crop(frame, square, 127), cut(frame, square, 127))
+    )
+    assert ours < 1.25 * plain + 0.1
 
 
 @pytest.mark.parametrize("square", [Square(-60, 10, 50), Square(900, 10, 50), Square(0, -700, 700), Square(5, 700, 9)])

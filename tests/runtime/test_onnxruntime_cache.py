@@ -4,15 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from times import SPECS, times_123
 
 from siamedge.runtime.backends import Model
 from siamedge.runtime.cache import CacheKey, CompiledCache, cpu_signature
 from siamedge.runtime.onnxruntime_backend import OnnxRuntimeBackend, cache_key
-from siamedge.runtime.tensors import TensorSpec
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 THREADS = {"threads": 1}
+BACKEND = OnnxRuntimeBackend()
 
 
 def times(factor: float) -> Model:
@@ -23,15 +24,7 @@ def times(factor: float) -> Model:
     nodes = [onnx.helper.make_node("Mul", ["x", "k"], ["y"])]
     graph = onnx.helper.make_graph(nodes, "times", [ends[0]], [ends[1]], [constant])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    specs = (TensorSpec("x", (1, 3), "float32", "NPC"),), (TensorSpec("y", (1, 3), "float32", "NPC"),)
-    return Model("times.onnx", "fp32", model.SerializeToString(), b"", *specs)
-
-
-def run(model: Model, cache: CompiledCache) -> list[float]:
-    session = OnnxRuntimeBackend().with_cache(cache).load(model, device="CPU", threads=1)
-    result: list[float] = session.run({"x": np.array([[1, 2, 3]], np.float32)})["y"][0].tolist()
-    session.close()
-    return result
+    return Model("times.onnx", "fp32", model.SerializeToString(), b"", *SPECS)
 
 
 def key_of(model: Model) -> CacheKey:
@@ -40,27 +33,27 @@ def key_of(model: Model) -> CacheKey:
 
 def test_the_second_load_uses_what_the_first_optimised(tmp_path: Path) -> None:
     cache, two, three = CompiledCache(tmp_path / "compiled"), times(2), times(3)
-    assert run(two, cache) == [2, 4, 6]
+    assert times_123(two, BACKEND, cache) == [2, 4, 6]
     assert len(list(cache.folder.iterdir())) == 1
     # The proof that it is really read: an entry that (wrongly) holds another model gives that model's numbers.
     cache.write(key_of(three), cache.read(key_of(two)) or b"")
-    assert run(three, cache) == [2, 4, 6]
+    assert times_123(three, BACKEND, cache) == [2, 4, 6]
 
 
 def test_a_whole_entry_that_onnxruntime_refuses_is_optimised_again(tmp_path: Path) -> None:
     cache, two = CompiledCache(tmp_path / "compiled"), times(2)
     cache.write(key_of(two), b"no model")
-    assert run(two, cache) == [2, 4, 6]
+    assert times_123(two, BACKEND, cache) == [2, 4, 6]
     assert cache.read(key_of(two)) != b"no model"
 
 
 def test_a_damaged_entry_is_optimised_again(tmp_path: Path) -> None:
     cache, two = CompiledCache(tmp_path / "compiled"), times(2)
-    run(two, cache)
+    times_123(two, BACKEND, cache)
     (path,) = cache.folder.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert run(two, cache) == [2, 4, 6]
+    assert times_123(two, BACKEND, cache) == [2, 4, 6]
     assert cache.read(key_of(two)) is not None
 
 

@@ -1,6 +1,7 @@
 """Tuning: the choice follows the measurements, the record holds for one bundle and one device only."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.measuring import Spread, spread_of
 from siamedge.runtime.trackers import TrackResult
-from siamedge.runtime.tuning import Pace, Runner, busy_remark, choose, thread_counts
+from siamedge.runtime.tuning import Pace, Runner, busy_remark, choose, thread_counts, verdicts_of
 from siamedge.runtime.tuning_record import (
     SCHEMA,
     Trial,
@@ -42,6 +43,14 @@ def test_on_a_near_tie_fewer_threads_win() -> None:
 
 def test_two_threads_that_gain_enough_win() -> None:
     assert choose({0: trial("tflite", 1.7), 1: trial("tflite", 1.0, threads=2)})[0] == 1
+
+
+def test_equal_verdicts_of_a_backend_are_told_once() -> None:
+    gone = [trial("tflite", 0, count, "not installed") for count in (1, 2)]
+    other = replace(gone[0], precision="int8")
+    odd = replace(other, verdict="beyond the accuracy budget: boxes 0.7 px, budget 0.5")
+    expected = "tflite fp32, int8: not installed; tflite int8: beyond the accuracy budget: boxes 0.7 px, budget 0.5"
+    assert verdicts_of([*gone, other, odd]) == expected
 
 
 def test_every_update_but_the_first_of_a_round_is_counted() -> None:

@@ -14,16 +14,14 @@ from siamedge.runtime.trackers import Tracker, TrackResult
 from siamedge.training.crops import CONTEXT_PX, CropStore
 from siamedge.training.harvest import (
     HarvestParams,
-    Sighting,
-    crop_target,
     find_tracks,
     follow_both_ways,
     harvest,
     is_lively,
-    moving_boxes,
-    split_shots,
     without_jumps,
 )
+from siamedge.training.harvested_crops import Sighting, crop_target
+from siamedge.training.motion import moving_boxes, split_shots
 
 SCENE = SyntheticSource(seed=1, frames=60, size=(320, 240))
 FRAMES = [SCENE.image_at(k) for k in range(40)]
