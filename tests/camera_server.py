@@ -43,6 +43,7 @@ class Camera:
         sent: Number of the picture that was sent last.
         sent_whole: Parts that have left as a whole, over all connections.
         requests: Connections so far.
+        streaming: The threads that send now.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class Camera:
         self.sent, self.sent_whole, self.requests = 0, 0, 0
         self.is_held = self.is_waiting = False
         self.is_closing = threading.Event()
+        self.streaming: set[threading.Thread] = set()
         self.url = ""
 
     def parts(self) -> Iterator[bytes]:
@@ -88,12 +90,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
+        self.camera.streaming.add(threading.current_thread())
         try:
             for part in self.camera.parts():
                 self.wfile.write(part)
                 self.camera.sent_whole += 1
         except OSError:
             pass
+        finally:
+            self.camera.streaming.discard(threading.current_thread())
 
     def log_message(self, *args: object) -> None:
         pass
@@ -114,4 +119,6 @@ def running_camera(camera: Camera | None = None) -> Iterator[Camera]:
         camera.is_closing.set()
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        # A thread that is inside OpenCV when the interpreter ends aborts the whole process.
+        for sender in [thread, *camera.streaming]:
+            sender.join(5)
