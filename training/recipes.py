@@ -129,9 +129,9 @@ RECIPES: Mapping[str, Recipe] = {
     "default-int8": replace(
         _DEFAULT,
         name="default-int8",
-        pairs=100_000,
-        epoch_pairs=100_000,
-        learning_rate=8e-4,
+        pairs=80_000,
+        epoch_pairs=80_000,
+        learning_rate=3e-4,
         warmup_pairs=2_000,
         decay_from=0.1,
         branches=False,
