@@ -8,6 +8,7 @@ network and format is written when it is done, so that the table can be made in 
 """
 
 import argparse
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -65,9 +66,10 @@ def sequence_crops(network: SourceNetwork, sequence: Sequence) -> CalibrationSet
     return choose_evenly(recorder, CROPS_A_SEQUENCE)
 
 
-def crops_of(name: str, network: SourceNetwork, shared: Path, work: Path) -> tuple[CalibrationSet, CalibrationSet]:
-    """Calibration and measuring crops, from --work where they were made before."""
-    paths = [work / f"{name}-{kind}.npz" for kind in ("calibration", "measuring")]
+def crops_of(weights: Path, network: SourceNetwork, shared: Path, work: Path) -> tuple[CalibrationSet, CalibrationSet]:
+    """Calibration and measuring crops, from --work where they were made before with the same weights."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    paths = [work / f"{weights.stem}-{digest}-{kind}.npz" for kind in ("calibration", "measuring")]
     if not all(path.exists() for path in paths):
         work.mkdir(parents=True, exist_ok=True)
         collect_crops(network, [str(shared / clip) for clip in CLIPS], 150).save(paths[0])
@@ -135,9 +137,10 @@ def main() -> None:
     kept = given.out / "quantization.json"
     for network_name in given.network or CHECKPOINTS:
         relative = CHECKPOINTS[network_name]
-        network = load_network(given.shared / relative if relative else default_weights())
+        weights = given.shared / relative if relative else default_weights()
+        network = load_network(weights)
         with one_torch_thread():
-            calibration, measuring = crops_of(network_name, network, given.shared, given.work)
+            calibration, measuring = crops_of(weights, network, given.shared, given.work)
             source = reference_of(network, measuring)
             for name in given.format or FORMATS:
                 found = measure(name, network, calibration, source)
