@@ -140,6 +140,7 @@ def measure(bundle: "Bundle", plan: "Plan", choices: "list[Candidate]", *, is_co
     return {
         "bundle": bundle.manifest.name,
         "frame": f"{width}x{height}",
+        "minutes": plan.minutes,
         "device": fingerprint(),
         "health": {"before": before, "after": after},
         "rows": rows,
@@ -202,35 +203,38 @@ def show(found: dict[str, Any]) -> None:
         console.print(f"NOT VALID: {reason}", style="bold red", soft_wrap=True)
 
 
+COLUMNS = ("backend", "", "p50", "p95", "p99", "last", "CPU", "crop", "net", "post", "peak", "init", "cold", "MiB")
+"""Of the table; `peak` is the share of the processor's, `cold` a start in ms."""
+
+
+def cells_of(row: "Row", found: dict[str, Any]) -> list[str]:
+    """What stands in each of COLUMNS; - where it was not measured."""
+    name, u, s = f"{row.backend} {row.precision}", row.update_ms, row.stages
+    share, start = found["floor"].get("share", {}).get(name), found["starts"].get(name)
+    last = [f"{row.last_ms:.2f}" if found["minutes"] else "-"]
+    return [
+        *(row.backend, row.precision),
+        *(f"{value:.2f}" for value in (u.p50, u.p95, u.p99)),
+        *last,
+        *(f"{value:.2f}" for value in (row.cpu_ms, s.crop, s.network, s.post)),
+        "-" if share is None else f"{share:.0%}",
+        f"{row.init_ms:.1f}",
+        *(("-", "-") if start is None else (f"{1000 * start['seconds']:.0f}", f"{start['rss_mib']:.0f}")),
+    ]
+
+
 def table_of(found: dict[str, Any]) -> "Table":
     """A row a backend and precision."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{found['bundle']}, {found['frame']}, ms; stages are CPU time")
-    columns = (
-        "backend",
-        "",
-        "p50",
-        "p95",
-        "p99",
-        "last",
-        "CPU",
-        "crop",
-        "network",
-        "post",
-        "floor",
-        "init",
-        "start",
-        "MiB",
-    )
-    for heading in columns:
-        table.add_column(heading, justify="left" if heading in ("backend", "") else "right")
-    for row in found["rows"]:
-        name, u, s = f"{row.backend} {row.precision}", row.update_ms, row.stages
-        times = (u.p50, u.p95, u.p99, row.last_ms, row.cpu_ms, s.crop, s.network, s.post)
-        share, start = found["floor"].get("share", {}).get(name), found["starts"].get(name)
-        cells = [f"{value:.2f}" for value in times]
-        cells += ["-" if share is None else f"{share:.0%}", f"{row.init_ms:.1f}"]
-        cells += ["-", "-"] if start is None else [f"{1000 * start['seconds']:.0f}", f"{start['rss_mib']:.0f}"]
-        table.add_row(row.backend, row.precision, *cells)
+    title = f"{found['bundle']}, {found['frame']}, ms; stages are CPU time"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.padding = 0  # the columns are to fit a terminal of 80
+    rows = [cells_of(row, found) for row in found["rows"]]
+    shown = [index for index in range(len(COLUMNS)) if any(cells[index] != "-" for cells in rows)]
+    for index in shown:
+        table.add_column(COLUMNS[index], justify="left" if index < 2 else "right", no_wrap=True)
+    for cells in rows:
+        table.add_row(*(cells[index] for index in shown))
     return table

@@ -91,6 +91,18 @@ def test_a_device_that_is_not_there_ends_track_unless_the_cpu_may_take_its_place
     assert " on CPU" in messages
 
 
+def test_a_table_in_a_terminal_of_80_columns_loses_no_digit(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = siamedge("bench", default_bundle, "--updates", "20", "--minutes", "0.001")
+    heading, _, *rows = out.splitlines()[1:]
+    assert heading.split() == "backend p50 p95 p99 last CPU crop net post peak init cold MiB".split()
+    assert all(len(row.split()) == 14 for row in rows if row.startswith(("tflite", "openvino", "onnxruntime")))
+    assert "…" not in out
+    assert max(len(heading), len(rows[0])) <= 80
+
+
 def test_bench_measures_the_cpu_in_place_of_a_device_that_is_not_there(siamedge: Run, default_bundle: Path) -> None:
     plan = ("--device", "NPU", "--updates", "20", "--no-cold", "--json")
     assert siamedge("bench", default_bundle, *plan)[0] == 1
