@@ -15,12 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from siamedge.runtime import crop_writer, crops
+from siamedge.runtime import crops, input_writer
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.geometry import Box, intersection_over_union
 from siamedge.runtime.picking import Candidate, open_tracker
 
-AS_TRACKED = (crops.SHRUNK_FROM, crop_writer.WIDER_IS_FASTER)
+AS_TRACKED = (crops.SHRUNK_FROM, input_writer.WIDER_IS_FASTER)
 PLAIN = (math.inf, False)
 HEADING = """# Boxes of large targets
 
@@ -54,7 +54,7 @@ def overlaps(bundle: Bundle, sequence: Path, times: float, count: int) -> tuple[
         box = Box(*(float(side) * times for side in lines[index].replace("\t", ",").split(",")[:4]))
         row = [crops.context_side(box.w, box.h, params.context) / params.template_px >= AS_TRACKED[0]]
         for tracker, (shrunk_from, is_wide) in zip(trackers, (PLAIN, AS_TRACKED), strict=True):
-            crops.SHRUNK_FROM, crop_writer.WIDER_IS_FASTER = shrunk_from, is_wide
+            crops.SHRUNK_FROM, input_writer.WIDER_IS_FASTER = shrunk_from, is_wide
             if index == 0:
                 tracker.init(frame, box)
             else:

@@ -195,8 +195,8 @@ def show(found: dict[str, Any]) -> None:
         console.print(
             f"search graph {floor['mmacs']:.0f} MMAC; one core does {peaks['fp32']:.0f} GMAC/s fp32, "
             f"{peaks['int8']:.0f} int8: {floors['fp32']:.2f} ms, {floors['int8']:.2f} ms at least",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            soft_wrap=True,
+        )
     for name, ratio in found.get("against_opencv", {}).get("times_faster", {}).items():
         console.print(f"{name}: {ratio:.2f} times as fast as cv2.TrackerNano")
     for reason in found["not_valid"]:
@@ -211,11 +211,11 @@ def cells_of(row: "Row", found: dict[str, Any]) -> list[str]:
     """What stands in each of COLUMNS; - where it was not measured."""
     name, u, s = f"{row.backend} {row.precision}", row.update_ms, row.stages
     share, start = found["floor"].get("share", {}).get(name), found["starts"].get(name)
-    last = [f"{row.last_ms:.2f}" if found["minutes"] else "-"]
     return [
-        *(row.backend, row.precision),
+        row.backend,
+        row.precision,
         *(f"{value:.2f}" for value in (u.p50, u.p95, u.p99)),
-        *last,
+        f"{row.last_ms:.2f}" if found["minutes"] else "-",
         *(f"{value:.2f}" for value in (row.cpu_ms, s.crop, s.network, s.post)),
         "-" if share is None else f"{share:.0%}",
         f"{row.init_ms:.1f}",

@@ -34,8 +34,9 @@ def flash_inventory(bundle: Path, inventory: Path, rollout: Rollout, dry_run: bo
 
     members = read_inventory(inventory)
     if dry_run:
+        first = canaries(members)
         for member in members:
-            typer.echo(f"{member.target}{'  (first)' if member in canaries(members) else ''}")
+            typer.echo(f"{member.target}{'  (first)' if member in first else ''}")
         return
     outcomes = roll_out(members, lambda member: _flash_one(bundle, member, rollout), rollout.parallel)
     _show(outcomes)

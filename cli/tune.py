@@ -46,7 +46,8 @@ def tune(
         picked, reason = pick_or_cpu(opened, device=device)
         tell_fallback(device, reason)
         device = picked.choice.device
-    make_folder(record_path(opened, device).parent, "SIAMEDGE_CACHE")
+    record = record_path(opened, device)
+    make_folder(record.parent, "SIAMEDGE_CACHE")
     tuning = tune_and_save(opened, device, Pace(fps=fps, rounds=rounds, device=device))
     if as_json:
         sys.stdout.write(to_json(tuning))
@@ -58,7 +59,7 @@ def tune(
         console.print(tuning_table(tuning))
     chosen = next(trial for trial in tuning.trials if trial.verdict == "chosen")
     console.print(f"{name_of(chosen)}: {tuning.reason}", soft_wrap=True)
-    console.print(f"kept in {record_path(opened, device)}; `siamedge track` uses it", soft_wrap=True)
+    console.print(f"kept in {record}; `siamedge track` uses it", soft_wrap=True)
 
 
 def tune_and_save(bundle: "Bundle", device: str, pace: "Pace | None" = None) -> "Tuning":

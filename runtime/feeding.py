@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from siamedge.runtime.backends import LendingSession, Session
-from siamedge.runtime.crop_writer import CropWriter
 from siamedge.runtime.crops import Square
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import FloatArray, Image
+from siamedge.runtime.input_writer import InputWriter
 from siamedge.runtime.tensors import Array, TensorSpec
 
 
@@ -40,7 +40,7 @@ class CropRunner:
         spec = crop_spec(session)
         memory = session.memory(spec.name) if isinstance(session, LendingSession) else np.empty(spec.shape, spec.dtype)
         self._feeds: dict[str, Array] = {spec.name: memory}
-        self._writer = CropWriter(spec, memory)
+        self._writer = InputWriter(spec, memory)
         self.picture: Image = self._writer.picture
 
     def hold(self, kernels: Mapping[str, Array]) -> None:
@@ -59,7 +59,7 @@ class CropRunner:
     def run_on(
         self, frame: Image, square: Square, padding: tuple[float, ...], *, exact: bool = False
     ) -> Mapping[str, Array]:
-        """Compute the outputs for a square of a frame, as run does; arguments as in CropWriter.write."""
+        """Compute the outputs for a square of a frame, as run does; arguments as in InputWriter.write."""
         self._writer.write(frame, square, padding, exact=exact)
         return self._session.run(self._feeds)
 

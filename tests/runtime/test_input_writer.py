@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamedge.runtime import crop_writer
-from siamedge.runtime.crop_writer import CropWriter
+from siamedge.runtime import input_writer
 from siamedge.runtime.crops import Square, crop_square
 from siamedge.runtime.geometry import Image
+from siamedge.runtime.input_writer import InputWriter
 from siamedge.runtime.tensors import Array, TensorSpec
 
 PADDING = (10.4, 20.0, 199.6)
@@ -39,9 +39,9 @@ def levels(memory: Array, spec: TensorSpec) -> Array:
 def test_a_crop_differs_from_the_plain_form_by_one_level_at_most(
     spec: TensorSpec, is_wide: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crop_writer, "WIDER_IS_FASTER", is_wide)
+    monkeypatch.setattr(input_writer, "WIDER_IS_FASTER", is_wide)
     memory = np.empty(spec.shape, spec.dtype)
-    writer = CropWriter(spec, memory)
+    writer = InputWriter(spec, memory)
 
     @settings(max_examples=25, deadline=None)
     @given(left=st.integers(-300, 850), top=st.integers(-300, 650), side=st.integers(1, 509))
@@ -57,7 +57,7 @@ def test_a_crop_differs_from_the_plain_form_by_one_level_at_most(
 @pytest.mark.parametrize("spec", INPUTS, ids=lambda spec: f"{spec.dtype} {spec.layout}")
 def test_an_exact_crop_is_that_of_the_plain_form(spec: TensorSpec) -> None:
     memory = np.empty(spec.shape, spec.dtype)
-    writer = CropWriter(spec, memory)
+    writer = InputWriter(spec, memory)
     for square in (Square(3, 5, 120), Square(-40, 500, 381), Square(0, 0, 600), Square(-300, -300, 900)):
         writer.write(NOISE, square, PADDING, exact=True)
         assert np.array_equal(levels(memory, spec), exact_crop(square))
@@ -68,6 +68,6 @@ def test_every_form_of_input_means_the_same_crop() -> None:
     seen = []
     for spec in INPUTS:
         memory = np.empty(spec.shape, spec.dtype)
-        CropWriter(spec, memory).write(NOISE, square, PADDING)
+        InputWriter(spec, memory).write(NOISE, square, PADDING)
         seen.append(levels(memory, spec))
     assert all(np.array_equal(seen[0], other) for other in seen[1:])

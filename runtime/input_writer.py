@@ -21,7 +21,7 @@ WIDE_UP_TO_PX: Mapping[str, int] = {"float32": 340, "uint8": 400, "int8": 400}
 out of the processor's own cache."""
 
 
-class CropWriter:
+class InputWriter:
     """Cuts crops and writes them into one input.
 
     Args:
