@@ -3,8 +3,12 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from command_line import Run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # these networks are too small for more; waiting threads would spin
 sys.path.insert(0, str(Path(__file__).parent))
@@ -24,3 +28,21 @@ def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what a test tunes or compiles out of the user's cache, and the user's tuning out of the test."""
     monkeypatch.setenv("SIAMEDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def siamedge(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Run":
+    """Runs the command line in an empty folder."""
+    from command_line import Outcome
+
+    from siamedge.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["siamedge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Outcome(int(stop.value.code or 0), *capfd.readouterr())
+
+    return run

@@ -4,19 +4,15 @@ import ast
 import json
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterable
-from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, DistributionFinder, version
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
+from command_line import SCENE, Run, refused
 from shared import ROOT
 
 from siamedge.cli.consoles import plain_console
@@ -26,47 +22,7 @@ from siamedge.runtime.sources import quiet_opencv
 from siamedge.runtime.synthetic import SyntheticSource
 from siamedge.runtime.tuning_record import SCHEMA, Trial, Tuning
 
-SCENE = "synthetic:?frames=4&size=320x240"
-TINY_EXPORT = ("--formats", "onnx", "--precisions", "fp32", "--calibration", "synthetic:?frames=6&size=128x96")
-ENDLESS = ("--source", "synthetic:?frames=900000&size=128x96")
 KEYS = ["frame", "time_s", "box", "score", "state", "latency_ms"]
-
-
-class Outcome(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture(autouse=True)
-def untuned(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A machine on which nothing was tuned and no model was compiled, for child processes too."""
-    monkeypatch.setenv("SIAMEDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def siamedge(
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Callable[..., Outcome]:
-    """Runs the command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["siamedge", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return Outcome(int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
-
-
-def refused(message: str, hint: str, code: int = 1) -> Outcome:
-    return Outcome(code, "", f"siamedge: {message}\n  try: {hint}\n")
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray]) -> None:
@@ -334,163 +290,6 @@ def test_inspect_tells_a_person_what_is_in_it(siamedge: Run, default_bundle: Pat
     assert any(re.match(r"\s+onnx fp32 +\d+ .* 100% .* pass", line) for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message", "hint"),
-    [
-        (
-            ("none.pth",),
-            "none.pth: no such file",
-            "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists",
-        ),
-        (
-            ("folder",),
-            "folder: is a folder",
-            "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists",
-        ),
-        (
-            ("--report", "no/page.html"),
-            "no: no such folder",
-            "make it first, or choose another --report",
-        ),
-        (
-            ("text.pth",),
-            "text.pth: not a PyTorch checkpoint, or a damaged one, 5 bytes",
-            "give a .pth or .safetensors file of tensors",
-        ),
-        (("cut.pth",), "cut.pth: the checkpoint is cut off after 500 bytes", "copy it again"),
-        (
-            ("--arch", "foo"),
-            "unknown architecture 'foo'",
-            "choose one of nanotrack-v1, nanotrack-v2, nanotrack-v3, siamfc-alexnet, dart",
-        ),
-        (
-            ("--calibration", "folder"),
-            "calibration: folder: no images in this folder (.bmp .jpeg .jpg .png .webp)",
-            "give the folder that holds the images themselves",
-        ),
-        (
-            ("-o", "text.pth"),
-            "text.pth exists and is not a siamedge bundle; it is left alone",
-            "choose another -o, or remove it yourself",
-        ),
-        (("-o", "no/a.siamedge"), "no: no such folder", "make it first, or choose another -o"),
-        (
-            ("mine.safetensors",),
-            "int8 needs --calibration: crops that this tracker really sees",
-            "add --calibration VIDEO (or a folder of images), or --precisions fp32,fp16",
-        ),
-    ],
-)
-def test_what_cannot_be_exported_is_told_and_nothing_is_written(
-    siamedge: Run, arguments: tuple[str, ...], message: str, hint: str, tmp_path: Path
-) -> None:
-    import torch
-
-    from siamedge.export.checkpoints import default_weights
-
-    Path("text.pth").write_text("hello")
-    Path("folder").mkdir()
-    shutil.copy(default_weights(), "mine.safetensors")
-    torch.save({"a": torch.zeros(300)}, "whole.pth")
-    Path("cut.pth").write_bytes(Path("whole.pth").read_bytes()[:500])
-    before = sorted(tmp_path.iterdir())
-    assert siamedge("export", *arguments) == refused(message, hint)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message", "hint"),
-    [
-        (("calibrate", "clip.mp4", "-o", "no/set.npz"), "no: no such folder", "make it first, or choose another --out"),
-        (("calibrate", "clip.mp4", "-o", "folder.npz"), "folder.npz: is a folder", "choose another --out"),
-        (("eval", "identity", "sequence", "-o", "file"), "file: cannot be made (File exists)", "choose another -o"),
-        (
-            ("eval", "identity", "sequence", "--html", "no/page.html"),
-            "no: no such folder",
-            "make it first, or choose another --html",
-        ),
-    ],
-)
-def test_where_nothing_can_be_written_is_told_before_anything_is_computed(
-    siamedge: Run, arguments: tuple[str, ...], message: str, hint: str
-) -> None:
-    Path("file").write_text("kept")
-    Path("folder.npz").mkdir()
-    Path("sequence/img").mkdir(parents=True)
-    cv2.imwrite("sequence/img/1.png", np.zeros((48, 64, 3), np.uint8))
-    Path("sequence/groundtruth.txt").write_text("1,1,9,9\n")
-    assert siamedge(*arguments) == refused(message, hint)
-    assert Path("file").read_text() == "kept"
-
-
-def test_a_place_without_room_for_the_record_is_told_before_it_tunes(
-    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("file").write_text("")
-    monkeypatch.setenv("SIAMEDGE_CACHE", "file")
-    expected = refused("file/tuning: cannot be made (Not a directory)", "choose another SIAMEDGE_CACHE")
-    assert siamedge("tune", default_bundle) == expected
-
-
-def test_export_of_a_user_s_checkpoint_ends_with_a_bundle_that_tracks(siamedge: Run) -> None:
-    from siamedge.export.checkpoints import default_weights
-
-    shutil.copy(default_weights(), "mine.safetensors")
-    found = siamedge("export", "mine.safetensors", *TINY_EXPORT, "-o", "mine.siamedge.zip")
-    assert (found.code, found.stderr) == (0, "")
-    assert re.search(r"\nwrote mine.siamedge.zip \(\d\.\d MB\)\n$", found.stdout)
-    manifest = json.loads(siamedge("inspect", "mine.siamedge.zip", "--json").stdout)
-    assert (manifest["name"], manifest["provenance"]["checkpoint"]) == ("mine", "mine.safetensors")
-    assert siamedge("track", "mine.siamedge.zip", "--source", SCENE, "--json").code == 0
-    first = Path("mine.siamedge.zip").read_bytes()
-    siamedge("export", "mine.safetensors", *TINY_EXPORT, "-o", "mine.siamedge.zip")
-    assert Path("mine.siamedge.zip").read_bytes() == first
-    assert zipfile.is_zipfile("mine.siamedge.zip")
-
-
-class PathFinderWithout(PathFinder):
-    """Finds what is installed, as Python does, except that some distributions are not."""
-
-    hidden: tuple[str, ...] = ()
-
-    @classmethod
-    def find_distributions(cls, context: DistributionFinder.Context | None = None) -> Iterable[Distribution]:  # type: ignore[override]
-        found = PathFinder.find_distributions(context or DistributionFinder.Context())
-        return [item for item in found if item.metadata["Name"].lower() not in cls.hidden]
-
-
-@pytest.fixture
-def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def without(*names: str) -> None:
-        monkeypatch.setattr(PathFinderWithout, "hidden", names)
-        monkeypatch.setattr(sys, "meta_path", [PathFinderWithout if f is PathFinder else f for f in sys.meta_path])
-
-    return without
-
-
-def test_a_format_asked_for_by_name_names_its_missing_library(siamedge: Run, hide: Callable[..., None]) -> None:
-    hide("litert-torch", "nncf")
-    assert siamedge("export", "--formats", "onnx,tflite") == refused(
-        "format tflite needs litert-torch", "pip install 'siamedge[export-tflite]'"
-    )
-    assert siamedge("export", "--formats", "openvino") == refused(
-        "format openvino needs nncf", "pip install 'siamedge[export]'"
-    )
-
-
-def test_formats_not_asked_for_are_left_out_with_a_line(hide: Callable[..., None]) -> None:
-    from siamedge.export.pipeline import usable_formats
-
-    hide("litert-torch", "nncf")
-    assert usable_formats(None) == (
-        ("onnx",),
-        (
-            "tflite left out: litert-torch not installed (pip install 'siamedge[export-tflite]')",
-            "openvino left out: nncf not installed (pip install 'siamedge[export]')",
-        ),
-    )
-
-
 def test_brackets_in_a_line_or_a_table_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """They are no markup: a hint without its extra would install nothing."""
     hint = "pip install 'siamedge[onnx]'"
@@ -508,101 +307,6 @@ def test_every_command_prints_text_as_it_stands() -> None:
             assert any(word in call for word in ("stderr=True", "file=terminal", "markup=False")), (
                 f"{path.name}: {call}"
             )
-
-
-BLOCKED = """
-import sys
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "{}":
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Block())
-"""
-
-
-def script(*arguments: str | Path, before: str = "") -> list[str]:
-    """A Python process that runs the command line after some lines of preparation.
-
-    It heeds Ctrl-C also where the tests run in the background of a shell, which makes its children ignore it.
-    """
-    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
-    lines = f"import sys\nsys.argv = {['siamedge', *map(str, arguments)]!r}\nfrom siamedge.cli.main import main\nmain()"
-    return [sys.executable, "-c", f"{heed}\n{before}\n{lines}"]
-
-
-def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: Path) -> None:
-    blocked = BLOCKED.format("onnxruntime")
-    asked = script("track", default_bundle, "--source", SCENE, "--backend", "onnxruntime", before=blocked)
-    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == (
-        "siamedge: no backend can run default.siamedge here: onnxruntime: onnxruntime is not installed "
-        "(No module named 'onnxruntime') (pip install 'siamedge[onnx]')\n"
-        "  try: leave --backend away to choose another\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "what"),
-    [
-        (("export",), "export"),
-        (("calibrate", "street.mp4", "-o", "street.npz"), "calibrate"),
-        (("train", "-o", "run"), "training"),
-    ],
-)
-def test_on_a_device_the_commands_of_a_workstation_name_what_to_install(arguments: tuple[str, ...], what: str) -> None:
-    asked = script(*arguments, before=BLOCKED.format("torch"))
-    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
-    assert Outcome(run.returncode, run.stdout, run.stderr) == refused(
-        f"{what} needs torch", "pip install 'siamedge[export]'"
-    )
-
-
-def test_ctrl_c_stops_tracking_keeps_the_video_and_lines_come_as_frames_do(
-    default_bundle: Path, tmp_path: Path
-) -> None:
-    endless = script("track", default_bundle, *ENDLESS, "--json", "--output", tmp_path / "a.mp4")
-    with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        lines = [json.loads(child.stdout.readline()) for _ in range(3)]
-        child.send_signal(signal.SIGINT)
-        _, stderr = child.communicate(timeout=120)
-    assert [line["frame"] for line in lines] == [0, 1, 2]
-    assert child.returncode == 130
-    assert re.fullmatch(
-        rf"\d+ frames(, lost in \d+)?; onnxruntime fp32 on CPU, [\d.]+ ms a frame \(median in the tracker\)\n"
-        rf"wrote {tmp_path}/a\.mp4\nsiamedge: interrupted\n",
-        stderr,
-    )
-    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[0]
-
-
-INTERRUPT_WHILE_CONVERTING = """
-import os, signal, sys, threading, time
-def interrupt():
-    while "torch.onnx._internal.exporter._core" not in sys.modules:
-        time.sleep(0.005)
-    os.kill(os.getpid(), signal.SIGINT)
-threading.Thread(target=interrupt, daemon=True).start()
-"""
-
-
-def test_ctrl_c_leaves_no_half_bundle(tmp_path: Path) -> None:
-    asked = script("export", *TINY_EXPORT, "-o", tmp_path / "a.siamedge", before=INTERRUPT_WHILE_CONVERTING)
-    run = subprocess.run(asked, capture_output=True, text=True, timeout=180, check=False)
-    assert (run.returncode, run.stdout, run.stderr) == (130, "", "siamedge: interrupted\n")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_reader_that_leaves_early_gets_no_complaint(default_bundle: Path) -> None:
-    endless = script("track", default_bundle, *ENDLESS, "--json")
-    with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        child.stdout.readline()
-        child.stdout.close()
-        stderr = child.stderr.read()
-        assert (child.wait(timeout=120), stderr) == (1, "")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,39 +3,21 @@
 import json
 import re
 import socket
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from camera_server import running_camera
+from command_line import Run
 
 from siamedge.cli.live import cameras_here, parse_size
-from siamedge.cli.main import main, with_values
+from siamedge.cli.main import with_values
 from siamedge.runtime.window import has_windows
 
 
-class Outcome(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def track(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, default_bundle: Path
-) -> Callable[..., Outcome]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SIAMEDGE_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["siamedge", "track", str(default_bundle), *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return Outcome(int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
+def track(siamedge: Run, default_bundle: Path) -> Run:
+    return partial(siamedge, "track", default_bundle)
 
 
 SCENE = ("--source", "synthetic:?frames=3&size=320x240")
@@ -53,9 +35,7 @@ SCENE = ("--source", "synthetic:?frames=3&size=320x240")
         (("--web", "--output", "a.mp4"), "'--web': --output does nothing with a page"),
     ],
 )
-def test_wrong_usage_is_one_line_and_code_2(
-    track: Callable[..., Outcome], arguments: tuple[str, ...], line: str
-) -> None:
+def test_wrong_usage_is_one_line_and_code_2(track: Run, arguments: tuple[str, ...], line: str) -> None:
     outcome = track(*SCENE, *arguments)
     assert outcome.code == 2
     assert line in outcome.stderr.splitlines()[0]
@@ -71,26 +51,24 @@ def test_wrong_usage_is_one_line_and_code_2(
         (("--pan-tilt", "h:1"), "siamedge: --pan-tilt h:1: not udp://HOST:PORT or serial:DEVICE"),
     ],
 )
-def test_bad_addresses_are_one_line_and_code_1(
-    track: Callable[..., Outcome], arguments: tuple[str, ...], line: str
-) -> None:
+def test_bad_addresses_are_one_line_and_code_1(track: Run, arguments: tuple[str, ...], line: str) -> None:
     outcome = track(*SCENE, *arguments)
     assert (outcome.code, outcome.stderr.splitlines()[0]) == (1, line)
 
 
 @pytest.mark.skipif(has_windows(), reason="this OpenCV has windows")
-def test_a_window_that_cannot_be_is_one_line(track: Callable[..., Outcome]) -> None:
+def test_a_window_that_cannot_be_is_one_line(track: Run) -> None:
     outcome = track(*SCENE, "--window")
     assert outcome.code == 1
     assert outcome.stderr.splitlines()[0] == "siamedge: --window: this OpenCV has no windows (opencv-python-headless)"
 
 
-def test_a_camera_that_is_not_there_is_one_line(track: Callable[..., Outcome]) -> None:
+def test_a_camera_that_is_not_there_is_one_line(track: Run) -> None:
     outcome = track("--source", "93", "--init", "1,1,9,9")
     assert (outcome.code, outcome.stderr.splitlines()[0]) == (1, "siamedge: camera /dev/video93: no such device")
 
 
-def test_a_live_camera_gives_frames_events_and_a_summary(track: Callable[..., Outcome]) -> None:
+def test_a_live_camera_gives_frames_events_and_a_summary(track: Run) -> None:
     with running_camera() as camera:
         camera.cut_after = 12
         arguments = (
@@ -115,7 +93,7 @@ def test_a_live_camera_gives_frames_events_and_a_summary(track: Callable[..., Ou
     assert re.search(r"capture to box: [\d.]+ ms \(p50\), .* 0 reconnects", outcome.stderr)
 
 
-def test_a_turned_scene_and_a_gimbal(track: Callable[..., Outcome]) -> None:
+def test_a_turned_scene_and_a_gimbal(track: Run) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gimbal:
         gimbal.bind(("127.0.0.1", 0))
         gimbal.settimeout(5)

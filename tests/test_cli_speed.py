@@ -2,27 +2,12 @@
 
 import json
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Run
 
-from siamedge.cli.main import main
-
-Run = Callable[..., tuple[int, str, str]]
 KNOWN = ["--source", "synthetic:frames=4"]
-
-
-@pytest.fixture
-def siamedge(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["siamedge", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return int(stop.value.code or 0), *capfd.readouterr()
-
-    return run
 
 
 def test_track_uses_what_tune_chose_and_tunes_again_when_a_library_changed(siamedge: Run, default_bundle: Path) -> None:

@@ -8,16 +8,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from command_line import Outcome, Run, refused
 
 from siamedge.cli.main import main
 from siamedge.export.calibration import CalibrationSet
@@ -46,15 +46,6 @@ TUNED = '{"lr": 0.5, "penalty_k": 0.1, "window_influence": 0.3}'
 PATIENCE_S = 300
 
 
-class Outcome(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Outcome]
-
-
 @pytest.fixture(autouse=True)
 def thread_count() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -77,10 +68,6 @@ def siamedge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             return Outcome(int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
         yield run
-
-
-def refused(message: str, hint: str, code: int = 1) -> Outcome:
-    return Outcome(code, "", f"siamedge: {message}\n  try: {hint}\n")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,96 @@
+"""The command line in a process of its own: missing libraries, Ctrl-C, a reader that leaves."""
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import cv2
+import pytest
+from command_line import SCENE, TINY_EXPORT, Outcome, refused, script
+
+ENDLESS = ("--source", "synthetic:?frames=900000&size=128x96")
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "{}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: Path) -> None:
+    blocked = BLOCKED.format("onnxruntime")
+    asked = script("track", default_bundle, "--source", SCENE, "--backend", "onnxruntime", before=blocked)
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "siamedge: no backend can run default.siamedge here: onnxruntime: onnxruntime is not installed "
+        "(No module named 'onnxruntime') (pip install 'siamedge[onnx]')\n"
+        "  try: leave --backend away to choose another\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("export",), "export"),
+        (("calibrate", "street.mp4", "-o", "street.npz"), "calibrate"),
+        (("train", "-o", "run"), "training"),
+    ],
+)
+def test_on_a_device_the_commands_of_a_workstation_name_what_to_install(arguments: tuple[str, ...], what: str) -> None:
+    asked = script(*arguments, before=BLOCKED.format("torch"))
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert Outcome(run.returncode, run.stdout, run.stderr) == refused(
+        f"{what} needs torch", "pip install 'siamedge[export]'"
+    )
+
+
+def test_ctrl_c_stops_tracking_keeps_the_video_and_lines_come_as_frames_do(
+    default_bundle: Path, tmp_path: Path
+) -> None:
+    endless = script("track", default_bundle, *ENDLESS, "--json", "--output", tmp_path / "a.mp4")
+    with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        lines = [json.loads(child.stdout.readline()) for _ in range(3)]
+        child.send_signal(signal.SIGINT)
+        _, stderr = child.communicate(timeout=120)
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    assert child.returncode == 130
+    assert re.fullmatch(
+        rf"\d+ frames(, lost in \d+)?; onnxruntime fp32 on CPU, [\d.]+ ms a frame \(median in the tracker\)\n"
+        rf"wrote {tmp_path}/a\.mp4\nsiamedge: interrupted\n",
+        stderr,
+    )
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[0]
+
+
+INTERRUPT_WHILE_CONVERTING = """
+import os, signal, sys, threading, time
+def interrupt():
+    while "torch.onnx._internal.exporter._core" not in sys.modules:
+        time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+"""
+
+
+def test_ctrl_c_leaves_no_half_bundle(tmp_path: Path) -> None:
+    asked = script("export", *TINY_EXPORT, "-o", tmp_path / "a.siamedge", before=INTERRUPT_WHILE_CONVERTING)
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=180, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "siamedge: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_early_gets_no_complaint(default_bundle: Path) -> None:
+    endless = script("track", default_bundle, *ENDLESS, "--json")
+    with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        stderr = child.stderr.read()
+        assert (child.wait(timeout=120), stderr) == (1, "")
