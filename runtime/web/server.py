@@ -250,6 +250,7 @@ async def serve_stream(socket: WebSocket, engine: Engine, access: Access) -> Non
             number = snapshot.number
             jpeg = await run_in_threadpool(snapshot.jpeg)
             state = full_state(engine, snapshot) | access.describe(client)
+            del snapshot  # else its picture would be kept for as long as the client takes
             head = json.dumps(state, separators=(",", ":")).encode()
             await socket.send_bytes(struct.pack(">I", len(head)) + head + jpeg)
             await answer
@@ -260,6 +261,7 @@ async def serve_stream(socket: WebSocket, engine: Engine, access: Access) -> Non
         answer.cancel()
         access.leave(client)
         await asyncio.gather(answer, return_exceptions=True)
+        del answer  # its exception knows this frame: a circle that would keep all of it until the collector comes
 
 
 async def unless_done(answer: asyncio.Future[str], waiting: Coroutine[None, None, T]) -> T:
@@ -273,5 +275,6 @@ async def unless_done(answer: asyncio.Future[str], waiting: Coroutine[None, None
     if task.done():
         return task.result()
     task.cancel()
-    answer.result()
+    if isinstance(left := answer.exception(), WebSocketDisconnect):
+        raise WebSocketDisconnect(left.code, left.reason)  # a new one: what the future holds would hold this frame
     raise WebSocketDisconnect(1002, "a message that answers no picture")

@@ -1,10 +1,13 @@
 """The HTTP interface over a real engine, a drawn scene and a tracker that knows the truth."""
 
+import gc
 import json
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,9 +20,12 @@ import pytest
 
 pytest.importorskip("starlette", reason="needs the extra [web]")
 pytest.importorskip("httpx", reason="starlette's test client needs httpx")
+pytest.importorskip("websockets", reason="needs the extra [web]")
+import uvicorn
 from camera_server import running_camera
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
@@ -29,6 +35,7 @@ from siamedge.runtime.web.access import Access
 from siamedge.runtime.web.engine import Engine, Setup
 from siamedge.runtime.web.server import VERBS, make_app
 from siamedge.runtime.web.serving import link_to, parse_address
+from siamedge.runtime.web.snapshot import Snapshot
 from siamedge.runtime.web.telemetry import temperature_c
 
 SCENE = "synthetic:?frames=100000&size=320x240&fps=60"
@@ -257,6 +264,26 @@ def test_a_slow_client_gets_what_is_newest_when_it_answers(client: TestClient, e
             assert engine.newest is not None
             newest = engine.newest.frame.index
             socket.send_text("next")
+
+
+def test_a_client_that_left_leaves_no_picture_behind(engine: Engine) -> None:
+    server = uvicorn.Server(uvicorn.Config(make_app(engine, Access("127.0.0.1")), log_level="error"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        gc.collect()
+        gc.disable()  # what only the collector frees stays for minutes, a picture for each client that came and went
+        try:
+            for _ in range(8):
+                with connect(f"ws://127.0.0.1:{listening.getsockname()[1]}/api/stream", open_timeout=60) as stream:
+                    for _ in range(3):  # then it leaves while the server waits for a newer picture
+                        stream.recv(timeout=60)
+                        stream.send("next")
+            wait_for(lambda: sum(type(each) is Snapshot for each in gc.get_objects()) <= 4)
+        finally:
+            gc.enable()
+            server.should_exit = True
+            thread.join(60)
 
 
 def test_one_page_steers_and_the_others_watch(client: TestClient) -> None:
