@@ -147,6 +147,17 @@ def to_grey(image: Image) -> Image:
 
 def motion_blur(rng: Rng, image: Image, longest_px: int) -> Image:
     """Smear along a random direction."""
+    return cv2.filter2D(image, -1, motion_kernel(rng, longest_px)).astype(np.uint8, copy=False)
+
+
+def smeared(image: Image, mask: NDArray[np.float32], kernel: NDArray[np.float32]) -> tuple[Image, NDArray[np.float32]]:
+    """Smear a picture and the mask of an object in it alike."""
+    picture, cover = cv2.filter2D(image, -1, kernel), cv2.filter2D(mask, -1, kernel)
+    return picture.astype(np.uint8, copy=False), cover.astype(np.float32, copy=False)
+
+
+def motion_kernel(rng: Rng, longest_px: int) -> NDArray[np.float32]:
+    """Draw a line of 3 to longest_px px in a random direction, as a kernel whose sum is 1."""
     length = int(rng.integers(3, longest_px + 1))
     kernel = np.zeros((length, length), np.float32)
     angle = rng.uniform(0, np.pi)
@@ -154,7 +165,8 @@ def motion_blur(rng: Rng, image: Image, longest_px: int) -> Image:
     centre = (length - 1) / 2
     start, end = np.round(centre - reach).astype(int), np.round(centre + reach).astype(int)
     cv2.line(kernel, (int(start[0]), int(start[1])), (int(end[0]), int(end[1])), 1.0)
-    return cv2.filter2D(image, -1, kernel / kernel.sum()).astype(np.uint8, copy=False)
+    kernel /= kernel.sum()
+    return kernel
 
 
 def lower_resolution(image: Image, factor: float) -> Image:

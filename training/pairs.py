@@ -53,6 +53,9 @@ class Mixture:
         own: The object is cut out and laid over its own surroundings, moved and turned against them, so that what the
             template shows beside the object is in the search crop too, but not with it. Of all pairs; `paste` is of
             the others.
+        crowd: A further object lies under the edge of one that was laid over something (paste, own), as when a target
+            passes in front of another; of the same class in `same_class` of them.
+        smear: Such an object alone is smeared by motion, what is behind it is not.
         flat: Where the crop has no picture it gets the mean colour, as a tracker pads, instead of another picture.
         distractor: Another object is laid beside the target; of the same class in `same_class` of them.
         same_class: See distractor and negative.
@@ -66,6 +69,8 @@ class Mixture:
     negative: float = 0.1
     paste: float = 0.35
     own: float = 0.0
+    crowd: float = 0.0
+    smear: float = 0.0
     flat: float = 0.15
     distractor: float = 0.35
     same_class: float = 0.6
@@ -174,12 +179,15 @@ class PairMaker:
         image = change.warp(crop.image, affine, size, field)
         outline = change.transform(self._outlines.of(crop), affine)
         behind = self._behind(rng, crop, center, geometry, can_paste=can_paste)
-        if behind is not None:
-            mask = change.polygon_mask(_grown(outline, rng.uniform(1.0, 1.2)), size, int(rng.integers(1, 8)))
-            image = change.blend(image, behind, mask)
-        else:
-            image = self._fill(rng, image, crop, affine)
-        return image, _bounds(outline if field is None else _bent(outline, field))
+        box = _bounds(outline if field is None else _bent(outline, field))
+        if behind is None:
+            return self._fill(rng, image, crop, affine), box
+        if self._mixture.crowd and rng.random() < self._mixture.crowd:
+            behind = self._add_under(rng, behind, row, box)
+        mask = change.polygon_mask(_grown(outline, rng.uniform(1.0, 1.2)), size, int(rng.integers(1, 8)))
+        if self._mixture.smear and rng.random() < self._mixture.smear:
+            image, mask = change.smeared(image, mask, change.motion_kernel(rng, self._appearance.motion_px))
+        return change.blend(image, behind, mask), box
 
     def _behind(self, rng: Rng, crop: Crop, center: Points, geometry: Geometry, *, can_paste: bool) -> Image | None:
         """The picture to lay the object over; None: it stays in its own."""
@@ -235,6 +243,13 @@ class PairMaker:
                 mask = change.polygon_mask(_grown(outline, 1.05), search.shape[0], int(rng.integers(1, 6)))
                 return change.blend(layer, search, mask)
         return search
+
+    def _add_under(self, rng: Rng, behind: Image, row: int, box: Box) -> Image:
+        """Lay another object, two thirds to twice as large, where the target's edge will cover a part of it."""
+        size, side = behind.shape[0], rng.uniform(-1, 1, 2)
+        center = np.array(box.center) + side / np.abs(side).max() * np.array([box.w, box.h]) * rng.uniform(0.3, 1.0)
+        layer, outline = self._object(rng, self._other(rng, row), center, rng.uniform(-0.4, 0.7), size)
+        return change.blend(layer, behind, change.polygon_mask(_grown(outline, 1.05), size, int(rng.integers(1, 6))))
 
     def _add_occluder(self, rng: Rng, search: Image, box: Box) -> Image:
         side = rng.uniform(-1, 1, 2)

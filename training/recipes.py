@@ -116,7 +116,7 @@ _DEFAULT = Recipe(
     warmup_pairs=3_000,
     decay_from=0.25,
     settle_from=0.55,
-    mixture=Mixture(tracks=0.55, own=0.25, track_weights=_TRACK_WEIGHTS),
+    mixture=Mixture(tracks=0.55, own=0.25, paste=0.5, crowd=0.6, smear=0.3, track_weights=_TRACK_WEIGHTS),
     still=replace(_FAR, wild=0.3, wild_rotation_deg=150.0, bend=0.25),
     track=replace(_FAR, scale=0.25, aspect=0.2, wild=0.3, wild_rotation_deg=150.0, bend=0.15),
     appearance=Appearance(low_resolution=0.4, motion_blur=0.25),

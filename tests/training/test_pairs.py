@@ -109,6 +109,39 @@ def test_an_object_moves_over_its_own_surroundings(root: Path) -> None:
     assert min(beside_it) > 4
 
 
+def test_another_object_lies_under_the_edge_of_the_target(root: Path) -> None:
+    alone, crowded = (make(root, replace(PLAIN, tracks=0, own=1, crowd=crowd)) for crowd in (0.0, 1.0))
+    beside = []
+    for index in range(12):
+        first, second = alone.pair(index), crowded.pair(index)
+        assert first.box is not None
+        assert second.box == pytest.approx(first.box)
+        x, y = (round(value) for value in first.box.center)
+        apart = np.abs(second.search.astype(int) - first.search.astype(int))
+        brighter = np.median(apart[y - 8 : y + 8, x - 8 : x + 8])
+        assert np.abs(apart[y - 8 : y + 8, x - 8 : x + 8] - brighter).mean() < 2, "it covers the target"
+        around = apart[max(0, y - 64) : y + 64, max(0, x - 64) : x + 64]
+        beside.append((np.abs(around - brighter) > 20).mean())
+    assert min(beside) > 0.03
+
+
+def test_an_object_alone_is_smeared_by_motion(root: Path) -> None:
+    sharp, smeared = (make(root, replace(PLAIN, tracks=0, own=1, smear=smear)) for smear in (0.0, 1.0))
+    softer = []
+    for index in range(12):
+        first, second = sharp.pair(index), smeared.pair(index)
+        assert first.box is not None
+        assert second.box == first.box
+        x, y = (round(value) for value in first.box.center)
+        target = [pair.search[y - 16 : y + 16, x - 16 : x + 16].astype(int) for pair in (first, second)]
+        detail = [np.abs(np.diff(each, axis=0)).mean() + np.abs(np.diff(each, axis=1)).mean() for each in target]
+        softer.append(detail[1] < 0.95 * detail[0])
+        corner = [pair.search[:16, :16].astype(int) for pair in (first, second)]
+        steps = [np.abs(np.diff(each, axis=0)).mean() for each in corner]
+        assert steps[1] == pytest.approx(steps[0], rel=0.2, abs=0.5), "what is behind it stays sharp"
+    assert sum(softer) >= 8, "all but those smeared by 3 px, or along their edges"
+
+
 def test_negatives_have_no_box(root: Path) -> None:
     maker = make(root, replace(PLAIN, negative=1))
     assert maker.pair(0).box is None
