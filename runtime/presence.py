@@ -70,8 +70,8 @@ class PresenceTracker:
 
     A target is lost in one of two ways. It goes at once: what is in its box becomes another thing, and the evidence
     falls. Then the box is held where it was just before, and the search goes on around it. Or it fades: the evidence
-    stays low for long, and nothing says where it went. Then the box goes on with the tracker, which may still be on it,
-    and the search looks around its last certain place as well.
+    stays low for long, and nothing says where it went. Then the box is held too, but the tracker goes on unseen, as it may
+    still be on it, and the search looks around the last certain place as well.
 
     No occluder can become the target: what is found elsewhere must look like the first template, which is never
     replaced, or as the target did just before it went.
@@ -94,6 +94,7 @@ class PresenceTracker:
         self._look = Look(tracker, self._fit)
         self._safe_box = Box(0, 0, 1, 1)
         self._held: Box | None = None
+        self._faded = self._safe_box
         self._needed = 0.0
         self._lost_for = self._certain_for = self._weak_for = 0
         self._candidate: Box | None = None
@@ -174,6 +175,7 @@ class PresenceTracker:
             return self._look_around(frame, result)
         if self._weak_for >= params.patience:
             self._start_search()
+            self._faded = result.box
             return result._replace(lost=True)
         if self.state == "lost":
             self.state = "reacquired"
@@ -182,14 +184,14 @@ class PresenceTracker:
         return result._replace(lost=False)
 
     def _look_around(self, frame: Image, result: TrackResult) -> TrackResult:
-        """Look for a faded target around its last certain place, while its box goes on."""
+        """Look for a faded target around its last certain place, while the tracker goes on."""
         self._lost_for += 1
         best = self._best(frame, self._places(frame, self._safe_box))
         needed = max(self._params.found_above, self._evidence.mean + self._params.fall)
         is_clear = self._evidence.of(best.score) >= needed
         if self._is_found(best, is_clear and self._look.compare(frame, best.box) != "other"):
             return self._find(frame, best)
-        return result._replace(lost=True)
+        return result._replace(box=self._faded, lost=True)
 
     def _search(self, frame: Image, held: Box) -> TrackResult:
         self._lost_for += 1

@@ -215,13 +215,14 @@ def test_the_target_that_slowly_gets_weaker_is_uncertain_before_it_is_lost() -> 
     assert seen.count("uncertain") > PresenceParams().patience, "nothing changed at once, so there is patience"
 
 
-def test_the_box_of_a_target_that_faded_goes_on_and_is_reacquired_where_it_is() -> None:
+def test_the_box_of_a_target_that_faded_stays_and_is_reacquired_where_the_target_is() -> None:
     world, tracker = weakened(0.1)
     states(tracker, PresenceParams().patience)
+    place = world.truth
     for x in range(300, 360, 4):
         world.truth = Box(x, 200, 40, 40)
         result = tracker.update(world.frame())
-        assert (result.lost, result.box) == (True, world.truth)
+        assert (result.lost, result.box) == (True, place)
     world.score = 0.9999
     assert states(tracker, 5)[-1] in ("reacquired", "present")
     assert tracker.update(world.frame()).box == world.truth
