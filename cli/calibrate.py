@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from siamedge.cli.libraries import export_libraries
-from siamedge.cli.places import check_file
+from siamedge.runtime.places import check_file
 
 WEIGHTS = (".pth", ".pt", ".safetensors")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from siamedge.cli.places import check_file, make_folder
+from siamedge.runtime.places import check_file, make_folder
 
 if TYPE_CHECKING:
     from siamedge.export.evaluation.bootstrap import Estimate

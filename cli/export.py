@@ -11,8 +11,8 @@ import typer
 
 from siamedge.cli.choices import number, parse_choices
 from siamedge.cli.libraries import export_libraries
-from siamedge.cli.places import check_file
 from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS
+from siamedge.runtime.places import check_file
 
 if TYPE_CHECKING:
     from siamedge.export.pipeline import ExportRequest, ExportResult

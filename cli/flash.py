@@ -2,6 +2,8 @@
 
 import shlex
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,14 +102,17 @@ def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle
 
 def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str, str], dry_run: bool) -> None:
     from siamedge.devices.card import check_card, check_image, write_card, write_image
-    from siamedge.devices.carried import check_tar, write_carried, write_tar
+    from siamedge.devices.carried import write_carried, write_tar
     from siamedge.devices.flashing import Parts, bundle_formats, cache_folder, make_release
     from siamedge.devices.systems import assume
+    from siamedge.runtime.places import check_file
 
     if not all(device):
         raise typer.BadParameter("card:, image: and bundle: need --board and --system, such as pi5 and trixie")
     kind, _, place = target.partition(":")
-    {"card": check_card, "image": check_image, "bundle": check_tar}[kind](Path(place))
+    check_tar = partial(check_file, option="tar file, such as bundle:site.tar")
+    checks: dict[str, Callable[[Path], None]] = {"card": check_card, "image": check_image, "bundle": check_tar}
+    checks[kind](Path(place))
     found, platform = assume(*device, bundle_formats(bundle), options.backends)
     with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
         parts = Parts(bundle, found, platform, found.profile.groups)

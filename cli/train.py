@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 
 from siamedge.cli.libraries import export_libraries
-from siamedge.cli.places import make_folder
 from siamedge.cli.progress import say
+from siamedge.runtime.places import make_folder
 
 if TYPE_CHECKING:
     from rich.table import Table

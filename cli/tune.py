@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siamedge.cli.choices import number
-from siamedge.cli.places import make_folder
 from siamedge.cli.progress import say
+from siamedge.runtime.places import make_folder
 
 if TYPE_CHECKING:
     from rich.table import Table

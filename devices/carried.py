@@ -10,7 +10,6 @@ from siamedge.devices.layers import pack
 from siamedge.devices.release import Release
 from siamedge.devices.remote_client import program
 from siamedge.devices.wheelhouse import Platform
-from siamedge.runtime.errors import DeviceError
 
 _INSTALL = """#!/bin/sh
 # Installs a siamedge release on this device: sh install.sh, as root. Needs no network.
@@ -57,18 +56,6 @@ def write_carried(release: Release, platform: Platform, target: Path, cache: Pat
     for key, value in values.items():
         text = text.replace(key, value)
     (target / "install.sh").write_text(text, encoding="utf-8")
-
-
-def check_tar(target: Path) -> None:
-    """Refuse a place where no file can be written, before anything is fetched for it.
-
-    Raises:
-        DeviceError: It is a folder or a device, or the folder that it is to lie in cannot be written to.
-    """
-    if target.exists() and not target.is_file():
-        raise DeviceError(f"{target} is not a file", hint="name the tar file to write, such as bundle:site.tar")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise DeviceError(f"{target.parent} is no folder that can be written to", hint="make it, or name another")
 
 
 def write_tar(target: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from siamedge.runtime.bundle import MANIFEST, parse_manifest, read_file
 from siamedge.runtime.errors import BundleError, ExportError
 from siamedge.runtime.manifest import FileEntry, Manifest
+from siamedge.runtime.places import check_parent
 from siamedge.runtime.records import to_json
 
 Files = Mapping[str, bytes]
@@ -26,12 +27,10 @@ def check_replaceable(out: Path) -> None:
     """Refuse to replace what is not a bundle, or a bundle in which somebody keeps other files.
 
     Raises:
-        ExportError: Something else stands at the output path, or its folder does not exist or cannot be written to.
+        ExportError: Something else stands at the output path.
+        PlaceError: Its folder does not exist or cannot be written to.
     """
-    if not out.parent.is_dir():
-        raise ExportError(f"{out.parent}: no such folder", hint="make it first, or choose another -o")
-    if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise ExportError(f"{out.parent}: no permission to write there", hint="choose another -o")
+    check_parent(out, "-o")
     if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return
     hint = "choose another -o, or remove it yourself"

@@ -26,6 +26,10 @@ class SourceError(SiamedgeError):
     """Frames, boxes or a camera cannot be read: fix the source."""
 
 
+class PlaceError(SiamedgeError):
+    """What is to be written cannot stand there: name another place."""
+
+
 class ExportError(SiamedgeError):
     """A checkpoint, calibration set or conversion is unusable: fix the export's inputs."""
 

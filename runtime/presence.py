@@ -70,8 +70,8 @@ class PresenceTracker:
 
     A target is lost in one of two ways. It goes at once: what is in its box becomes another thing, and the evidence
     falls. Then the box is held where it was just before, and the search goes on around it. Or it fades: the evidence
-    stays low for long, and nothing says where it went. Then the box is held too, but the tracker goes on unseen, as it may
-    still be on it, and the search looks around the last certain place as well.
+    stays low for long, and nothing says where it went. Then the box is held too, but the tracker goes on unseen, as it
+    may still be on it, and the search looks around the last certain place as well.
 
     No occluder can become the target: what is found elsewhere must look like the first template, which is never
     replaced, or as the target did just before it went.

@@ -9,6 +9,7 @@ import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
+from siamedge.runtime.places import check_file
 from siamedge.runtime.sources import quiet_opencv
 
 CODECS: Mapping[str, str] = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "MJPG"}
@@ -27,10 +28,7 @@ class VideoWriter:
             raise SourceError(
                 f"{path}: cannot write {path.suffix or 'a file without suffix'}", hint=f"use {', '.join(CODECS)}"
             )
-        if not path.parent.is_dir():
-            raise SourceError(f"{path}: no such folder {path.parent}", hint=f"mkdir -p {path.parent}")
-        if path.is_dir():
-            raise SourceError(f"{path}: is a folder", hint=f"--output {path}/track{path.suffix}")
+        check_file(path, "--output")
         self._path, self._fps = path, fps
         self._part = path.with_name(f"{path.stem}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None

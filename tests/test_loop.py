@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamedge.runtime.errors import SourceError
+from siamedge.runtime.errors import PlaceError, SourceError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.latency import LatencyMeter
 from siamedge.runtime.loop import Step, Timing, as_event_line, as_json_line, track
@@ -169,9 +169,9 @@ def test_unwritable_video_names_get_their_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"out\.gif: cannot write \.gif$"):
         VideoWriter(tmp_path / "out.gif", 30)
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(SourceError, match=r"folder\.mp4: is a folder$"):
+    with pytest.raises(PlaceError, match=r"folder\.mp4: is a folder$"):
         VideoWriter(tmp_path / "folder.mp4", 30)
-    with pytest.raises(SourceError, match=r"no such folder .*none$"):
+    with pytest.raises(PlaceError, match=r"none: no such folder$"):
         VideoWriter(tmp_path / "none" / "out.mp4", 30)
 
 

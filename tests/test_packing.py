@@ -10,7 +10,7 @@ from bundles import FILES, make_manifest
 
 from siamedge.export.packing import check_replaceable, replace_at_once, write_bundle
 from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.errors import ExportError
+from siamedge.runtime.errors import SiamedgeError
 
 HINT = "choose another -o, or remove it yourself"
 
@@ -24,7 +24,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def refusal(out: Path) -> tuple[str, str]:
-    with pytest.raises(ExportError) as caught:
+    with pytest.raises(SiamedgeError) as caught:
         write_bundle(out, make_manifest(), FILES)
     return str(caught.value), caught.value.hint
 
@@ -165,5 +165,5 @@ def test_a_reader_meanwhile_sees_a_whole_zip_file(tmp_path: Path) -> None:
 def test_what_may_be_replaced_is_known_before_the_work_begins(tmp_path: Path) -> None:
     check_replaceable(tmp_path / "new.siamedge")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ExportError):
+    with pytest.raises(SiamedgeError):
         check_replaceable(tmp_path / "file")

@@ -95,11 +95,14 @@ def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> Non
     assert missing.stderr.startswith("siamedge: invalid value: card:, image: and bundle: need --board and --system")
 
 
+ANOTHER_TAR = "choose another tar file, such as bundle:site.tar\n"
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("bundle:no/site.tar", "no is no folder that can be written to\n  try: make it, or name another\n"),
-        ("bundle:.", ". is not a file\n  try: name the tar file to write, such as bundle:site.tar\n"),
+        ("bundle:no/site.tar", f"no: no such folder\n  try: make it first, or {ANOTHER_TAR}"),
+        ("bundle:.", f".: is a folder\n  try: {ANOTHER_TAR}"),
         ("card:no", "no has no cmdline.txt\n  try: name the mounted boot partition (bootfs) of the card\n"),
         ("image:no", "no is not an image file\n  try: raw devices are refused: a wrong letter erases a disk; "),
     ],

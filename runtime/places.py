@@ -1,0 +1,49 @@
+"""Where commands write: what cannot be written is refused before minutes are spent."""
+
+import os
+from pathlib import Path
+
+from siamedge.runtime.errors import PlaceError
+
+
+def check_file(path: Path, option: str) -> None:
+    """Refuse a file that could not be written.
+
+    Args:
+        path: To be written at the end.
+        option: That named it, or what to choose in its place.
+
+    Raises:
+        PlaceError: It is a folder or a device, or its folder is missing or not writable.
+    """
+    if path.is_dir():
+        raise PlaceError(f"{path}: is a folder", hint=f"choose another {option}")
+    if path.exists() and not path.is_file():
+        raise PlaceError(f"{path}: is not a file", hint=f"choose another {option}")
+    check_parent(path, option)
+
+
+def check_parent(path: Path, option: str) -> None:
+    """Refuse a file or folder that could not be made where it is to stand; arguments and errors as in check_file."""
+    if not path.parent.is_dir():
+        raise PlaceError(f"{path.parent}: no such folder", hint=f"make it first, or choose another {option}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PlaceError(f"{path.parent}: no permission to write there", hint=f"choose another {option}")
+
+
+def make_folder(path: Path, option: str) -> None:
+    """Make a folder, its parents included, if it is not there.
+
+    Args:
+        path: For what a command writes.
+        option: That named it.
+
+    Raises:
+        PlaceError: It cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlaceError(f"{path}: cannot be made ({error.strerror})", hint=f"choose another {option}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PlaceError(f"{path}: no permission to write there", hint=f"choose another {option}")
