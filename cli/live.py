@@ -1,7 +1,7 @@
 """What `siamedge track` needs for live sources: their options, their events, and the page."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
+from siamedge.cli.choices import refuse
+
 if TYPE_CHECKING:
     from siamedge.runtime.bundle import Bundle
     from siamedge.runtime.loop import Step
     from siamedge.runtime.mqtt import MqttOutput
     from siamedge.runtime.picking import Candidate, Pick
-    from siamedge.runtime.sources import SourceEvent, SourceOptions
+    from siamedge.runtime.sources import SourceEvent, SourceKind, SourceOptions
     from siamedge.runtime.trackers import Tracker
 
 REACQUIRE = ("off", "near", "full-frame")
 ROTATIONS = ("0", "90", "180", "270")
+RECONNECT_S = 60.0
+IDLE_OPTIONS: Mapping["SourceKind", tuple[tuple[str, ...], str]] = {
+    "file": (("--size", "--fps", "--reconnect"), "does nothing with a video file"),
+    "folder": (("--size", "--reconnect"), "does nothing with a folder of images"),
+    "synthetic": (("--size", "--reconnect"), "does nothing with a drawn scene (synthetic:?size=640x480)"),
+    "stream": (("--size", "--fps"), "does nothing with a stream: its sender decides"),
+}
+"""Options of a camera that have no effect on other kinds of sources, and what is said of them."""
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -33,6 +43,23 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT, such as 1280x720", param_hint="'--size'")
     return int(width), int(height)
+
+
+def refuse_idle(source: str, options: Mapping[str, object]) -> None:
+    """Refuse options of a camera that a source of another kind would leave without effect.
+
+    Args:
+        source: Its address.
+        options: By name; those that are set are truthy.
+
+    Raises:
+        SourceError: There is no such source.
+        typer.BadParameter: One of them is set that does nothing there.
+    """
+    from siamedge.runtime.sources import kind_of_source
+
+    idle, reason = IDLE_OPTIONS.get(kind_of_source(source), ((), ""))
+    refuse({name: options[name] for name in idle}, reason, "--source")
 
 
 def source_options(

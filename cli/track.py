@@ -12,8 +12,10 @@ from siamedge.cli.choices import number, parse_box, parse_choice, refuse
 from siamedge.cli.choosing import Wanted, choose, make
 from siamedge.cli.live import (
     REACQUIRE,
+    RECONNECT_S,
     ROTATIONS,
     open_outputs,
+    refuse_idle,
     serve_page,
     source_options,
     tell_event_as_json,
@@ -84,8 +86,8 @@ def track(
     mirror: Annotated[bool, typer.Option("--mirror", help="Swap left and right.")] = False,
     pace: Annotated[bool, typer.Option("--pace", help="Play a recording at its own rate.")] = False,
     reconnect: Annotated[
-        float, typer.Option(callback=number, min=0, help="Seconds to try when a live source breaks.")
-    ] = 60.0,
+        float | None, typer.Option(callback=number, min=0, help="Seconds to try when a live source breaks; 60.")
+    ] = None,
 ) -> None:
     """Follow a target and say where it is in every frame."""
     boxes = [parse_box(text) for text in init or ()]
@@ -105,8 +107,9 @@ def track(
         refuse({"--web": web, "--reacquire": reacquire != "off", **single}, "is for one target", "--init")
     if web is not None:
         refuse({"--init": boxes, "--output": output, **single}, "does nothing with a page", "--web")
+    reconnect_s = RECONNECT_S if reconnect is None else reconnect
     options = source_options(
-        size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect
+        size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect_s
     )
     if as_json:
         options = replace(options, on_event=tell_event_as_json)
@@ -123,6 +126,7 @@ def track(
             opened, picked, source=source, options=options, address=web, reacquire=reacquire, is_updated=update_template
         )
         return
+    refuse_idle(source, {"--size": size, "--fps": fps, "--reconnect": reconnect is not None})
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, options))
         status = stack.enter_context(Status(picked, frames, output, is_explained=explain))

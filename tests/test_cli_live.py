@@ -33,6 +33,11 @@ SCENE = ("--source", "synthetic:?frames=3&size=320x240")
         (("--update-template",), "only with --reacquire near or full-frame"),
         (("--web", "--init", "1,2,30,40"), "'--web': --init does nothing with a page"),
         (("--web", "--output", "a.mp4"), "'--web': --output does nothing with a page"),
+        (("--size", "640x480"), "'--source': --size does nothing with a drawn scene (synthetic:?size=640x480)"),
+        (("--reconnect", "5"), "'--source': --reconnect does nothing with a drawn scene"),
+        (("--source", __file__, "--fps", "5"), "'--source': --fps does nothing with a video file"),
+        (("--source", str(Path(__file__).parent), "--size", "8x8"), "--size does nothing with a folder of images"),
+        (("--source", "rtsp://h/x", "--fps", "5"), "--fps does nothing with a stream: its sender decides"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(track: Run, arguments: tuple[str, ...], line: str) -> None:
