@@ -1,6 +1,8 @@
-"""Checks that what is fed to a model, and what a model file declares, is what its TensorSpecs say."""
+"""What is fed to a model: checks against its TensorSpecs and its file, and the memory that a library reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from siamedge.runtime.backends import Model
 from siamedge.runtime.errors import BackendError
@@ -37,6 +39,44 @@ class DeclaredTensors:
     def outputs(self) -> Mapping[str, TensorSpec]:
         """Outputs by name."""
         return self._outputs
+
+
+class BoundInputs:
+    """Inputs that a library reads where they lie."""
+
+    def __init__(self) -> None:
+        self._bound: dict[str, Array] = {}
+        self._own: dict[str, Array] = {}
+
+    def take(self, feeds: Mapping[str, Array], bind: Callable[[str, Array], None]) -> None:
+        """Let the library read these feeds.
+
+        Args:
+            feeds: By name.
+            bind: Lets the library read an input, by its name, from a contiguous array from now on.
+        """
+        for name, feed in feeds.items():
+            if (bound := self._bound.get(name)) is not feed:
+                self._take_one(name, feed, bound, bind)
+
+    def forget(self) -> None:
+        """Let go of what was fed."""
+        self._bound.clear()
+        self._own.clear()
+
+    def _take_one(self, name: str, feed: Array, bound: Array | None, bind: Callable[[str, Array], None]) -> None:
+        """Read the first array of a name where it lies; when others follow, copy them into memory of our own.
+
+        Trackers that share a session take turns with their arrays, and binding one costs more than copying it.
+        """
+        if bound is None:
+            self._bound[name] = np.ascontiguousarray(feed)
+            bind(name, self._bound[name])
+            return
+        if name not in self._own:
+            self._bound[name] = self._own[name] = np.empty(feed.shape, feed.dtype)
+            bind(name, self._own[name])
+        np.copyto(self._own[name], feed)
 
 
 def check_declared(model: str, role: str, found: Declared, specs: Sequence[TensorSpec]) -> None:

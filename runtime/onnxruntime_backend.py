@@ -13,7 +13,7 @@ import numpy as np
 from siamedge.runtime.backends import Format, Model
 from siamedge.runtime.cache import CacheKey, CompiledCache, cpu_signature, model_sha256
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.feeds import BoundInputs, DeclaredTensors, check_declared, check_feeds
 from siamedge.runtime.onnxruntime_providers import PROVIDERS, provider_options
 from siamedge.runtime.tensors import Array
 
@@ -47,8 +47,7 @@ class OnnxRuntimeSession(DeclaredTensors):
         self._refusals = refusals(runtime)
         check_declared(model.name, "inputs", declared(self._session.get_inputs()), model.inputs)
         check_declared(model.name, "outputs", declared(self._session.get_outputs()), model.outputs)
-        self._bound: dict[str, Array] = {}
-        self._own: dict[str, Array] = {}
+        self._fed = BoundInputs()
         self._results = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in model.outputs}
         self._binding = self._session.io_binding()
         for name, result in self._results.items():
@@ -64,9 +63,7 @@ class OnnxRuntimeSession(DeclaredTensors):
             raise BackendError(f"{self._name}: the session is closed")
         check_feeds(self._name, self._inputs, feeds)
         try:
-            for name, feed in feeds.items():
-                if (bound := self._bound.get(name)) is not feed:
-                    self._take(name, feed, bound)
+            self._fed.take(feeds, self._binding.bind_cpu_input)
             self._session.run_with_iobinding(self._binding)
         except self._refusals as error:
             raise BackendError(f"{self._name}: onnxruntime failed: {error}") from error
@@ -75,24 +72,7 @@ class OnnxRuntimeSession(DeclaredTensors):
     def close(self) -> None:
         """Free the model."""
         self._binding = self._session = None
-        self._bound.clear()
-
-    def _take(self, name: str, feed: Array, bound: Array | None) -> None:
-        """Read the first array of a name where it lies; when others follow, copy them into memory of our own.
-
-        Trackers that share a session take turns with their arrays, and binding one costs more than copying it.
-        """
-        if bound is None:
-            self._bind(name, np.ascontiguousarray(feed))
-            return
-        if name not in self._own:
-            self._own[name] = np.empty(feed.shape, feed.dtype)
-            self._bind(name, self._own[name])
-        np.copyto(self._own[name], feed)
-
-    def _bind(self, name: str, memory: Array) -> None:
-        self._binding.bind_cpu_input(name, memory)
-        self._bound[name] = memory
+        self._fed.forget()
 
 
 def session_options(runtime: ModuleType, device: str, threads: int) -> Any:

@@ -9,12 +9,10 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from siamedge.runtime.backends import Format, Model, Precision
 from siamedge.runtime.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.feeds import BoundInputs, DeclaredTensors, check_declared, check_feeds
 from siamedge.runtime.telemetry import telemetry_blocked
 from siamedge.runtime.tensors import Array
 
@@ -57,8 +55,7 @@ class OpenVINOSession(DeclaredTensors):
         super().__init__(model)
         self._tensor = openvino.Tensor
         self._request: Any = compiled.create_infer_request()
-        self._bound: dict[str, Array] = {}
-        self._own: dict[str, Array] = {}
+        self._fed = BoundInputs()
         self._results = {name: self._request.get_tensor(name).data for name in self._outputs}
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -71,9 +68,7 @@ class OpenVINOSession(DeclaredTensors):
             raise BackendError(f"{self._name}: the session is closed")
         check_feeds(self._name, self._inputs, feeds)
         try:
-            for name, feed in feeds.items():
-                if (bound := self._bound.get(name)) is not feed:
-                    self._take(name, feed, bound)
+            self._fed.take(feeds, self._bind)
             self._request.infer(share_outputs=True)  # start_async hands over to another thread and back
         except RuntimeError as error:
             raise BackendError(f"{self._name}: OpenVINO failed: {error}") from error
@@ -83,24 +78,10 @@ class OpenVINOSession(DeclaredTensors):
         """Free the model."""
         self._results = {}
         self._request = None
-        self._bound.clear()
-
-    def _take(self, name: str, feed: Array, bound: Array | None) -> None:
-        """Read the first array of a name where it lies; when others follow, copy them into memory of our own.
-
-        Trackers that share a session take turns with their arrays, and binding one costs more than copying it.
-        """
-        if bound is None:
-            self._bind(name, np.ascontiguousarray(feed))
-            return
-        if name not in self._own:
-            self._own[name] = np.empty(feed.shape, feed.dtype)
-            self._bind(name, self._own[name])
-        np.copyto(self._own[name], feed)
+        self._fed.forget()
 
     def _bind(self, name: str, memory: Array) -> None:
         self._request.set_tensor(name, self._tensor(memory, shared_memory=True))
-        self._bound[name] = memory
 
 
 def compile_model(model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int]) -> Any:
