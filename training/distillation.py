@@ -11,6 +11,9 @@ from siamedge.training.teacher import TEACHER_CHANNELS, View
 class Distiller(nn.Module):
     """Compares a network with its teacher; has parameters of its own, which are trained and then thrown away.
 
+    They start as the least-squares fit to the first batch: from random ones, what they have yet to learn would be
+    asked of a trained network.
+
     Args:
         network: The student; what goes into its last 1x1 convolution is what is compared. Call it between two losses.
     """
@@ -19,6 +22,7 @@ class Distiller(nn.Module):
         super().__init__()
         width = network.config.layers[-1][0]
         self.adapter = nn.Conv2d(width, TEACHER_CHANNELS, 1)
+        self.register_buffer("is_fitted", torch.zeros((), dtype=torch.bool))
         self._seen: list[Tensor] = []
         network.backbone[-1].register_forward_pre_hook(self._see)
 
@@ -40,9 +44,26 @@ class Distiller(nn.Module):
         """
         template, search = self._seen
         self.forget()
-        pairs = ((template, view.template), (search, view.search))
-        losses = [functional.mse_loss(self.adapter(mine).float(), _sized(theirs, mine)) for mine, theirs in pairs]
+        pairs = [(mine, _sized(theirs, mine)) for mine, theirs in ((template, view.template), (search, view.search))]
+        if not self.is_fitted:
+            self._fit(pairs)
+        losses = [functional.mse_loss(self.adapter(mine).float(), theirs) for mine, theirs in pairs]
         return 0.3 * losses[0] + 0.7 * losses[1]
+
+    @torch.no_grad()
+    def _fit(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
+        """Set the adapter to the least-squares fit of features (N, C, H, W) to the teacher's (N, 96, H, W)."""
+        mine, theirs = (torch.cat([_rows(pair[side]) for pair in pairs]) for side in (0, 1))
+        ones = torch.ones(len(mine), 1, dtype=mine.dtype)
+        solution = torch.linalg.lstsq(torch.cat([mine, ones], dim=1), theirs).solution
+        self.adapter.weight.copy_(solution[:-1].T[:, :, None, None])
+        self.adapter.bias.copy_(solution[-1])  # type: ignore[union-attr]
+        self.is_fitted.fill_(True)  # type: ignore[operator]
+
+
+def _rows(features: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N * H * W, C) float64."""
+    return features.detach().double().movedim(1, -1).flatten(0, 2)
 
 
 def _sized(theirs: object, mine: Tensor) -> Tensor:
