@@ -15,13 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from siamedge.runtime import crops, input_writer
+from siamedge.runtime import crops
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.geometry import Box, intersection_over_union
 from siamedge.runtime.picking import Candidate, open_tracker
 
-AS_TRACKED = (crops.SHRUNK_FROM, input_writer.WIDER_IS_FASTER)
-PLAIN = (math.inf, False)
+AS_TRACKED = crops.SHRUNK_FROM
+PLAIN = math.inf
 HEADING = """# Boxes of large targets
 
 Made by `python benchmarks/large_targets.py` ({arch}, tflite fp32; frames and boxes enlarged {times} times, the
@@ -52,9 +52,9 @@ def overlaps(bundle: Bundle, sequence: Path, times: float, count: int) -> tuple[
     for index, path in enumerate(paths):
         frame = np.asarray(cv2.resize(cv2.imread(str(path)), None, fx=times, fy=times), np.uint8)
         box = Box(*(float(side) * times for side in lines[index].replace("\t", ",").split(",")[:4]))
-        row = [crops.context_side(box.w, box.h, params.context) / params.template_px >= AS_TRACKED[0]]
-        for tracker, (shrunk_from, is_wide) in zip(trackers, (PLAIN, AS_TRACKED), strict=True):
-            crops.SHRUNK_FROM, input_writer.WIDER_IS_FASTER = shrunk_from, is_wide
+        row = [crops.context_side(box.w, box.h, params.context) / params.template_px >= AS_TRACKED]
+        for tracker, shrunk_from in zip(trackers, (PLAIN, AS_TRACKED), strict=True):
+            crops.SHRUNK_FROM = shrunk_from
             if index == 0:
                 tracker.init(frame, box)
             else:

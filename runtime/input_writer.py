@@ -1,7 +1,5 @@
 """Puts crops into a model's input in the way that takes the least time, in memory that is kept."""
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 
@@ -10,15 +8,15 @@ from siamedge.runtime.geometry import Image
 from siamedge.runtime.tensors import Array, TensorSpec, encode_crop, store_levels
 
 WIDER_IS_FASTER = int(cv2.__version__.partition(".")[0]) >= 5 and cv2.ipp.useIPP()
-"""Whether cv2.resize takes less time for wider pixels than for bytes.
+"""Whether cv2.resize takes less time for uint16 pixels than for bytes.
 
 Intel's library, which resizes in OpenCV 5 on x86, makes a 255 px crop of 250x250 pixels in 70 us from bytes, in 40 from
-uint16 and 42 from float32; converting the pixels takes 6 and 16. Without it, as on ARM, and in OpenCV 4 with it (72, 66
-and 61), bytes are the fastest.
+uint16; converting the pixels takes 6. Without it, as on ARM, and in OpenCV 4 with it (72 and 66), bytes are the
+fastest.
 """
-WIDE_UP_TO_PX: Mapping[str, int] = {"float32": 340, "uint8": 400, "int8": 400}
-"""Side, by the type of the input, from which it does not pay: converting takes longer, and the wide pixels push others
-out of the processor's own cache."""
+WIDE_UP_TO_PX = 400
+"""Side from which it does not pay: converting takes longer, and the wide pixels push others out of the processor's own
+cache."""
 
 
 class InputWriter:
@@ -39,10 +37,9 @@ class InputWriter:
         self._is_bound = spec.layout == "NHWC" and spec.dtype == "uint8"
         self.picture: Image = memory[0] if self._is_bound else np.empty((side, side, 3), np.uint8)
         self._planes = [np.empty((side, side), np.uint8) for _ in range(3)] if spec.layout == "NCHW" else None
-        self._wide = np.dtype(np.float32 if spec.dtype == "float32" else np.uint16)
-        is_input = spec.layout == "NHWC" and spec.dtype == "float32"
-        self._crop = memory[0] if is_input else np.empty((side, side, 3), self._wide)
-        self._patch = np.empty(3 * WIDE_UP_TO_PX[spec.dtype] ** 2, self._wide)
+        self._is_for_wide = WIDER_IS_FASTER and spec.dtype != "float32" and spec.layout == "NHWC"
+        self._crop = np.empty((side, side, 3), np.uint16)
+        self._patch = np.empty(3 * WIDE_UP_TO_PX**2, np.uint16)
 
     def write(self, frame: Image, square: Square, padding: tuple[float, ...], *, exact: bool = False) -> None:
         """Cut a square of a frame, resize it and write it into the input.
@@ -51,10 +48,11 @@ class InputWriter:
             frame: (H, W, 3) uint8, BGR.
             square: What to cut.
             padding: BGR colour of what lies outside the frame.
-            exact: The pixels are those of cv2.resize on bytes; otherwise they may differ by one level, and in a float
-                input are not rounded (crop_square says what happens to large squares).
+            exact: The pixels are those of cv2.resize on bytes. Otherwise they may differ by one level in an int8 or
+                uint8 input, as a ninth of them does (crop_square says what happens to large squares).
         """
-        if not exact and WIDER_IS_FASTER and self._is_for_wide(square.side):
+        is_small = square.side < min(WIDE_UP_TO_PX, SHRUNK_FROM * self.side)
+        if not exact and self._is_for_wide and is_small and square.side != self.side:
             self._write_wide(patch_of(frame, square, padding))
         else:
             crop_square(frame, square, self.picture, padding, exact=exact)
@@ -65,19 +63,8 @@ class InputWriter:
         if crop is not self.picture or not self._is_bound:
             encode_crop(crop, self._spec, self._memory, self._planes)
 
-    def _is_for_wide(self, side: int) -> bool:
-        """Whether a square is resized in the wider type; one of the crop's own size is copied, not resized."""
-        is_known = self._spec.layout == "NHWC" or self._spec.dtype == "float32"
-        limit = min(WIDE_UP_TO_PX[self._spec.dtype], SHRUNK_FROM * self.side)
-        return is_known and side != self.side and side < limit
-
     def _write_wide(self, patch: Image) -> None:
         wide = self._patch[: patch.size].reshape(patch.shape)
         np.copyto(wide, patch)
         keep(cv2.resize(wide, (self.side, self.side), self._crop), self._crop)
-        if self._wide == np.uint16:
-            store_levels(self._crop, self._spec, self._memory[0])
-        elif self._spec.layout == "NCHW":
-            planes = tuple(self._memory[0])
-            for plane, memory in zip(cv2.split(self._crop, planes), planes, strict=True):
-                keep(plane, memory)
+        store_levels(self._crop, self._spec, self._memory[0])

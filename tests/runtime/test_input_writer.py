@@ -36,7 +36,7 @@ def levels(memory: Array, spec: TensorSpec) -> Array:
 
 @pytest.mark.parametrize("spec", INPUTS, ids=lambda spec: f"{spec.dtype} {spec.layout}")
 @pytest.mark.parametrize("is_wide", [True, False])
-def test_a_crop_differs_from_the_plain_form_by_one_level_at_most(
+def test_a_crop_is_that_of_the_plain_form_and_in_bytes_differs_by_one_level_at_most(
     spec: TensorSpec, is_wide: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_writer, "WIDER_IS_FASTER", is_wide)
@@ -49,7 +49,7 @@ def test_a_crop_differs_from_the_plain_form_by_one_level_at_most(
         square = Square(left, top, side)
         writer.write(NOISE, square, PADDING)
         difference = np.abs(levels(memory, spec) - exact_crop(square))
-        assert difference.max() <= (1 if is_wide else 0)
+        assert difference.max() <= (1 if is_wide and spec.dtype != "float32" else 0)
 
     differs_by_one()
 
