@@ -240,24 +240,20 @@ class PairMaker:
             center = rng.uniform(0.08, 0.92, 2) * search.shape[0]
             layer, outline = self._object(rng, self._other(rng, row), center, rng.uniform(-0.35, 0.35), search.shape[0])
             if box is None or intersection_over_union(_bounds(outline), box) < 0.05:
-                mask = change.polygon_mask(_grown(outline, 1.05), search.shape[0], int(rng.integers(1, 6)))
-                return change.blend(layer, search, mask)
+                return _laid(rng, layer, _grown(outline, 1.05), search)
         return search
 
     def _add_under(self, rng: Rng, behind: Image, row: int, box: Box) -> Image:
         """Lay another object, two thirds to twice as large, where the target's edge will cover a part of it."""
-        size, side = behind.shape[0], rng.uniform(-1, 1, 2)
-        center = np.array(box.center) + side / np.abs(side).max() * np.array([box.w, box.h]) * rng.uniform(0.3, 1.0)
-        layer, outline = self._object(rng, self._other(rng, row), center, rng.uniform(-0.4, 0.7), size)
-        return change.blend(layer, behind, change.polygon_mask(_grown(outline, 1.05), size, int(rng.integers(1, 6))))
+        center = _at_edge(rng, box, 0.3, 1.0)
+        layer, outline = self._object(rng, self._other(rng, row), center, rng.uniform(-0.4, 0.7), behind.shape[0])
+        return _laid(rng, layer, _grown(outline, 1.05), behind)
 
     def _add_occluder(self, rng: Rng, search: Image, box: Box) -> Image:
-        side = rng.uniform(-1, 1, 2)
-        side /= np.abs(side).max()
-        center = np.array(box.center) + side * np.array([box.w, box.h]) * rng.uniform(0.4, 0.6)
+        center = _at_edge(rng, box, 0.4, 0.6)
         row = int(rng.integers(len(self._store.crops)))
         layer, outline = self._object(rng, row, center, rng.uniform(-0.9, -0.2), search.shape[0])
-        return change.blend(layer, search, change.polygon_mask(outline, search.shape[0], int(rng.integers(1, 6))))
+        return _laid(rng, layer, outline, search)
 
     def _object(self, rng: Rng, row: int, center: Points, log_scale: float, size: int) -> tuple[Image, Points]:
         crop = self._store.crops[row]
@@ -285,6 +281,19 @@ class PairMaker:
 def _track_weight(name: str, store: CropStore, mixture: Mixture) -> float:
     weight = next((value for prefix, value in mixture.track_weights if name.startswith(prefix)), 1.0)
     return float(weight * np.sqrt(len(store.tracks[name])))
+
+
+def _at_edge(rng: Rng, box: Box, nearest: float, farthest: float) -> Points:
+    """A point so far from a box's centre, in any direction, as a share of its sides; 0.5 is the edge."""
+    side = rng.uniform(-1, 1, 2)
+    side /= np.abs(side).max()
+    point: Points = np.array(box.center) + side * np.array([box.w, box.h]) * rng.uniform(nearest, farthest)
+    return point
+
+
+def _laid(rng: Rng, layer: Image, outline: Points, under: Image) -> Image:
+    """Lay what is within an outline over a picture, its edge a little soft."""
+    return change.blend(layer, under, change.polygon_mask(outline, under.shape[0], int(rng.integers(1, 6))))
 
 
 def _grown(points: Points, factor: float) -> Points:

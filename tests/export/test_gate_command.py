@@ -2,17 +2,14 @@
 
 import json
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import pytest
 import torch
+from command_line import Run
 from html_cells import Cells
 
-from siamedge.cli.main import main
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.dart import Dart, DartConfig, save_dart
 from siamedge.runtime.synthetic import SyntheticSource
@@ -21,27 +18,11 @@ CONFIG = DartConfig(layers=((8, 2), (8, 2), (16, 2)), channels=8, head=8, tower=
 EXPORT = ("--formats", "onnx", "--calibration", "clip", "--time-budget", "0")
 
 
-class Outcome(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Outcome]
-
-
 @pytest.fixture
-def siamedge(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clips: Path) -> Run:
+def siamedge(siamedge: Run, monkeypatch: pytest.MonkeyPatch, clips: Path) -> Run:
     """Runs the command line in the folder of the clips and networks."""
     monkeypatch.chdir(clips)
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["siamedge", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return Outcome(int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
+    return siamedge
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from siamedge.training.augmentation import Appearance, Geometry
 from siamedge.training.crops import CropStore
 from siamedge.training.cutouts import Outlines, round_outline
 from siamedge.training.loader import batches
-from siamedge.training.pairs import Mixture, PairMaker
+from siamedge.training.pairs import Mixture, Pair, PairMaker
 from siamedge.training.synthetic import write_synthetic
 
 PLAIN = Mixture(tracks=1, negative=0, distractor=0, occluder=0, grey=0, flat=1)
@@ -93,18 +93,23 @@ def test_the_box_is_where_the_object_was_moved(root: Path) -> None:
     assert max(abs(pair.box.center.x - 128) for pair in pairs if pair.box) > 20
 
 
+def around_target(pair: Pair, reach: int) -> np.ndarray:
+    """What the search crop shows so many pixels around the target's centre, as far as it reaches."""
+    assert pair.box is not None
+    x, y = (round(value) for value in pair.box.center)
+    return pair.search[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach].astype(int)
+
+
 def test_an_object_moves_over_its_own_surroundings(root: Path) -> None:
     still, moved = (make(root, replace(PLAIN, tracks=0, paste=0, own=own)) for own in (0.0, 1.0))
     on_it, beside_it = [], []
     for index in range(12):
         alone, over = still.pair(index), moved.pair(index)
-        assert alone.box is not None
         assert over.box == pytest.approx(alone.box, abs=0.5)
-        x, y = (round(value) for value in alone.box.center)
-        apart = over.search.astype(int) - alone.search.astype(int)
-        brighter = np.median(apart[y - 8 : y + 8, x - 8 : x + 8])  # every pair has its own brightness
-        on_it.append(np.abs(apart[y - 8 : y + 8, x - 8 : x + 8] - brighter).mean())
-        beside_it.append(np.abs(apart[:, :40] - brighter).mean())
+        change_on_it = around_target(over._replace(box=alone.box), 8) - around_target(alone, 8)
+        brighter = np.median(change_on_it)  # every pair has its own brightness
+        on_it.append(np.abs(change_on_it - brighter).mean())
+        beside_it.append(np.abs((over.search.astype(int) - alone.search)[:, :40] - brighter).mean())
     assert max(on_it) < 2
     assert min(beside_it) > 4
 
@@ -114,13 +119,10 @@ def test_another_object_lies_under_the_edge_of_the_target(root: Path) -> None:
     beside = []
     for index in range(12):
         first, second = alone.pair(index), crowded.pair(index)
-        assert first.box is not None
         assert second.box == pytest.approx(first.box)
-        x, y = (round(value) for value in first.box.center)
-        apart = np.abs(second.search.astype(int) - first.search.astype(int))
-        brighter = np.median(apart[y - 8 : y + 8, x - 8 : x + 8])
-        assert np.abs(apart[y - 8 : y + 8, x - 8 : x + 8] - brighter).mean() < 2, "it covers the target"
-        around = apart[max(0, y - 64) : y + 64, max(0, x - 64) : x + 64]
+        on_it, around = (np.abs(around_target(second, n) - around_target(first, n)) for n in (8, 64))
+        brighter = np.median(on_it)
+        assert np.abs(on_it - brighter).mean() < 2, "it covers the target"
         beside.append((np.abs(around - brighter) > 20).mean())
     assert min(beside) > 0.03
 
@@ -130,10 +132,8 @@ def test_an_object_alone_is_smeared_by_motion(root: Path) -> None:
     softer = []
     for index in range(12):
         first, second = sharp.pair(index), smeared.pair(index)
-        assert first.box is not None
         assert second.box == first.box
-        x, y = (round(value) for value in first.box.center)
-        target = [pair.search[y - 16 : y + 16, x - 16 : x + 16].astype(int) for pair in (first, second)]
+        target = [around_target(pair, 16) for pair in (first, second)]
         detail = [np.abs(np.diff(each, axis=0)).mean() + np.abs(np.diff(each, axis=1)).mean() for each in target]
         softer.append(detail[1] < 0.95 * detail[0])
         corner = [pair.search[:16, :16].astype(int) for pair in (first, second)]
