@@ -3,17 +3,16 @@
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from command_line import Run
 from file_server import File, serving
 from shared import shared_path
 
-from siamedge.cli.main import main
 from siamedge.export import zoo
 from siamedge.export.families.dart import Dart, DartConfig, save_dart
 from siamedge.export.families.table import ARCHITECTURES
@@ -45,21 +44,11 @@ def test_the_licence_of_another_file_is_not_known() -> None:
 
 
 @pytest.fixture
-def siamedge(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+def siamedge(siamedge: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command line in an empty folder, on a wide terminal and without a proxy."""
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["siamedge", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return (int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
+    return siamedge
 
 
 @pytest.fixture
@@ -75,7 +64,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]
         yield file
 
 
-def test_a_checkpoint_is_exported_by_name_and_fetched_once(siamedge: Callable[..., tuple], published: File) -> None:
+def test_a_checkpoint_is_exported_by_name_and_fetched_once(siamedge: Run, published: File) -> None:
     for _ in range(2):
         code, stdout, stderr = siamedge("export", "nanotrack-v3", "--formats", "onnx")
         assert (code, stderr) == (0, "")
@@ -86,14 +75,14 @@ def test_a_checkpoint_is_exported_by_name_and_fetched_once(siamedge: Callable[..
     assert {artifact.precision for artifact in manifest.artifacts} == {"fp32", "fp16"}
 
 
-def test_a_file_of_that_name_comes_first(siamedge: Callable[..., tuple], published: File) -> None:
+def test_a_file_of_that_name_comes_first(siamedge: Run, published: File) -> None:
     Path("nanotrack-v3").write_bytes(b"not weights")
     code, _, stderr = siamedge("export", "nanotrack-v3", "--formats", "onnx")
     assert (code, published.ranges) == (1, [])
     assert stderr.startswith("siamedge: nanotrack-v3: ")
 
 
-def test_without_a_network_it_is_said_where_to_put_the_file(siamedge: Callable[..., tuple], published: File) -> None:
+def test_without_a_network_it_is_said_where_to_put_the_file(siamedge: Run, published: File) -> None:
     published.status = 503
     row = zoo.ZOO["nanotrack-v3"]
     assert siamedge("export", "nanotrack-v3") == (
@@ -116,7 +105,7 @@ def test_a_file_that_was_put_by_hand_needs_no_network(published: File) -> None:
         get_checkpoint("nanotrack-v3")
 
 
-def test_the_list_says_what_is_here(siamedge: Callable[..., tuple], published: File) -> None:
+def test_the_list_says_what_is_here(siamedge: Run, published: File) -> None:
     code, before, stderr = siamedge("zoo")
     assert (code, stderr) == (0, "")
     get_checkpoint("nanotrack-v3")
