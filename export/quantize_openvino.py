@@ -55,8 +55,6 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         types=list(recipe.float_ops),
         validate=False,
     )
-    # Compensated weights lie on the steps of 8 bits.
-    is_narrow = recipe.weight_bits == 7 and recipe.rounding == "nearest"
     preset = nncf.QuantizationPreset.MIXED if recipe.activations == "uint8" else nncf.QuantizationPreset.PERFORMANCE
     with quiet():
         quantized = nncf.quantize(
@@ -68,7 +66,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             fast_bias_correction=True,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=activations,
-                overflow_fix=nncf.OverflowFix.ENABLE if is_narrow else None,
+                overflow_fix=nncf.OverflowFix.ENABLE,  # NARROW_STEPS
             ),
         )
     return store_int8(round_scales(quantized) if recipe.has_exact_scales else quantized, MIN_ELEMENTS)

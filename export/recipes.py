@@ -28,9 +28,8 @@ class Recipe:
         rounding: How weights become int8: each to the nearest step, or so that the errors of a layer make up for each
             other on the calibration crops (siamedge.export.weight_rounding).
         is_equalised: Neighbouring layers share their scale out before anything else (siamedge.export.equalisation).
-        weights: Type of the weights.
-        weight_bits: Of OpenVINO's weights; with 7, sums of two products fit 16 bits, which is all that a processor
-            without VNNI has for them, so that every x86-64 computes the same. 8 where that was not measured.
+        weights: Type of the weights. In ONNX and OpenVINO those that are multiplied with integers take 7 of the 8 bits
+            (siamedge.export.channel_steps says why).
         has_exact_scales: OpenVINO's scales have few binary digits, so that processors without int8 kernels compute the
             same as those with them (siamedge.export.exact_scales).
         activations: Type of the activations; NNCF's are symmetric in int8 and may begin anywhere in uint8. float: only
@@ -46,7 +45,6 @@ class Recipe:
     rounding: Literal["nearest", "compensated"] = "nearest"
     is_equalised: bool = False
     weights: Literal["int8"] = "int8"
-    weight_bits: Literal[7, 8] = 8
     has_exact_scales: bool = False
     activations: Literal["int8", "uint8", "float"] = "int8"
 
@@ -106,7 +104,7 @@ class Operator(NamedTuple):
 
 ORT = Recipe("ort_static_qdq_u8s8", activations="uint8")
 AEQ = Recipe("aeq_static_wi8_ai8", float_ops=("HARD_SWISH", "BATCH_MATMUL"))
-NNCF = Recipe("nncf_static_i8", calibration="default", weight_bits=7)
+NNCF = Recipe("nncf_static_i8", calibration="default")
 
 RECIPES: Mapping[Format, Recipe] = {"onnx": ORT, "tflite": AEQ, "openvino": NNCF}
 """The default of each format."""
@@ -133,7 +131,6 @@ NANOTRACK_NNCF = replace(
     float_ops=("GroupConvolution", "MatMul", "Multiply", "Add", "ReduceMean", "Sigmoid"),
     exclude=(first_convolutions(24),),
     activations="uint8",
-    weight_bits=8,
 )
 NANOTRACK_AEQ = replace(
     AEQ,
@@ -169,7 +166,7 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
     ("openvino", "dart"): replace(
         NNCF, name="nncf_static_i8_minmax_exact_scales", calibration="minmax", has_exact_scales=True
     ),
-    ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax", weight_bits=8),
+    ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
 }
 """What does better for one architecture, or for a family of them by the first word of their name.
 

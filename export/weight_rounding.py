@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siamedge.export.calibration import CalibrationSet
+from siamedge.export.channel_steps import WIDE_STEPS
 from siamedge.export.crops import evenly
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.graphs import fuse_norms
@@ -26,7 +27,6 @@ from siamedge.export.verification import reference_of
 CROPS = 75
 POSITIONS = 512
 """Of a map, evenly, at most: neighbours say little more, and large maps have ten thousands."""
-STEPS = 127
 DAMPING = 0.01
 """Share of the mean variance of a layer's inputs that is added to each: fewer crops than inputs leave some unseen."""
 Layer = nn.Conv2d | nn.Linear
@@ -132,7 +132,7 @@ def round_layers(module: nn.Module, moments: Mapping[str, InputMoments]) -> None
 
 
 def round_weights(weights: Tensor, covariance: Tensor) -> Tensor:
-    """Round to STEPS steps on each side of 0 so that the variance of what the products change by is small.
+    """Round to WIDE_STEPS on each side of 0 so that the variance of what the products change by is small.
 
     Inputs that vary most come first: more weights are left to make up for their errors.
 
@@ -143,7 +143,7 @@ def round_weights(weights: Tensor, covariance: Tensor) -> Tensor:
         covariance: (groups, K, K) float64, of the inputs.
 
     Returns:
-        As weights, multiples of max |weight| / STEPS for each output.
+        As weights, multiples of max |weight| / WIDE_STEPS for each output.
     """
     order = covariance.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
     by_row, by_column = (order[:, None, :].expand_as(item) for item in (weights, covariance))
@@ -162,10 +162,10 @@ def damped(covariance: Tensor) -> Tensor:
 def _round_in_order(weights: Tensor, ahead: Tensor) -> Tensor:
     """Round one input after the other; row i of `ahead` says what an error of input i is for those that follow."""
     largest = weights.abs().amax(2, keepdim=True)
-    scale = (largest[:, :, 0] / STEPS).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = (largest[:, :, 0] / WIDE_STEPS).clamp_min(torch.finfo(torch.float32).tiny)
     left, result = weights.clone(), torch.empty_like(weights)
     for i in range(weights.shape[2]):
-        nearest = (left[:, :, i] / scale).round().clamp(-STEPS, STEPS) * scale
+        nearest = (left[:, :, i] / scale).round().clamp(-WIDE_STEPS, WIDE_STEPS) * scale
         is_largest = weights[:, :, i].abs() == largest[:, :, 0]
         result[:, :, i] = torch.where(is_largest, weights[:, :, i], nearest)
         error = (left[:, :, i] - result[:, :, i]) / ahead[:, None, i, i]

@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from siamedge.export.formats import Converted, ConvertedPair, Converter, make_converter
 from siamedge.export.opened import opened
+from siamedge.export.quantize_onnx import PRODUCTS, channel_axis
 from siamedge.export.recipes import recipe_for
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.verification import Reference, compute, differences, reference_of, verify_pair
@@ -100,6 +102,51 @@ def spoil_openvino(model: Converted) -> Converted:
     end = int(begin) + int(size)
     content[int(begin) : end] = (np.frombuffer(content[int(begin) : end], np.float32) * np.float32(FACTOR)).tobytes()
     return replace(model, weights=bytes(content))
+
+
+def onnx_weights(model: Converted) -> Iterator[np.ndarray]:
+    """Integers of what is dequantized in front of a convolution or product, the output channel first."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load_from_string(model.content).graph
+    producers = {output: node for node in graph.node for output in node.output}
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        source = producers.get(node.input[1]) if node.op_type in PRODUCTS else None
+        if source is not None and source.op_type == "DequantizeLinear" and source.input[0] in constants:
+            yield np.moveaxis(constants[source.input[0]], channel_axis(node), 0)
+
+
+def openvino_weights(model: Converted) -> Iterator[np.ndarray]:
+    """Integers of the constants that are multiplied with quantized activations, the output channel first."""
+    openvino = pytest.importorskip("openvino")
+    for node in openvino.Core().read_model(model=model.content, weights=model.weights).get_ordered_ops():
+        if node.get_type_name() != "Convolution" or node.input_value(0).get_node().get_type_name() != "FakeQuantize":
+            continue
+        weights = node.input_value(1).get_node()
+        while weights.get_type_name() != "Constant":
+            weights = weights.input_value(0).get_node()
+        yield np.array(weights.data)
+
+
+WEIGHTS: dict[Format, Callable[[Converted], Iterator[np.ndarray]]] = {
+    "onnx": onnx_weights,
+    "openvino": openvino_weights,
+}
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "compensated"])
+@pytest.mark.parametrize("format_name", list(WEIGHTS))
+def test_two_products_add_up_within_16_bits(format_name: Format, rounding: Literal["nearest", "compensated"]) -> None:
+    """As x86-64 without VNNI adds products of uint8 activations and int8 weights, in pairs that saturate."""
+    recipe = replace(recipe_for(format_name, NETWORK.arch), rounding=rounding)
+    search = converter(format_name).convert("int8", CALIBRATION, recipe).search
+    layers = list(WEIGHTS[format_name](search))
+    assert len(layers) >= 4
+    for weights in layers:
+        assert weights.dtype == np.int8
+        two_largest = np.sort(np.abs(weights.astype(int).reshape(len(weights), -1)))[:, -2:]
+        assert 255 * two_largest.sum(axis=1).max() < 2**15
+        assert np.abs(weights).max() >= 63
 
 
 SPOIL: dict[Format, Callable[[Converted], Converted]] = {
