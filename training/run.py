@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from siamedge.export.families.dart import Dart, save_dart
+from siamedge.training.autocast import autocast
 from siamedge.training.average import decay_after, follow
 from siamedge.training.branches import folded, settle
 from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -105,7 +106,7 @@ class TrainingRun:
         """Compare what the network says now with the truth."""
         config, weights = self.recipe.network, self.recipe.losses
         self.distiller.forget()
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             outputs = self.network(as_input(batch.templates), as_input(batch.searches))
             features = None if batch.view is None else self.distiller.features(batch.view)
         targets = make_targets(torch.from_numpy(batch.boxes), config.cells, config.stride)

@@ -9,6 +9,7 @@ from torch.optim import AdamW
 
 from siamedge.export.families.siamfc import SiamFC
 from siamedge.runtime.errors import ExportError
+from siamedge.training.autocast import autocast
 from siamedge.training.average import decay_after, follow
 from siamedge.training.checkpoints import Checkpoint
 from siamedge.training.schedule import learning_rate
@@ -39,7 +40,7 @@ class Pairing(nn.Module):
 
     def forward(self, z: Tensor, x: Tensor) -> Tensor:
         """(N, 3, 127, 127) and (N, 3, 255, 255) float32 RGB 0..255 -> response (N, 17, 17) float32."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             template, search = self.network.backbone(z), self.network.backbone(x)
         response: Tensor = self.network.correlation(self.network.kernel(template.float()), search.float())
         return response[:, 0]

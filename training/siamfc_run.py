@@ -14,6 +14,7 @@ from torch import Tensor
 
 from siamedge.export.families.siamfc import SiamFC, save_siamfc
 from siamedge.runtime.params import SiamFCParams
+from siamedge.training.autocast import autocast
 from siamedge.training.checkpoints import load_checkpoint, save_checkpoint
 from siamedge.training.classification import ClassBatch, Classifier, class_figures
 from siamedge.training.csv_log import append_row
@@ -113,7 +114,7 @@ class SiamFCRun:
     def figures(self, batch: ClassBatch | Batch) -> Figures:
         """Compare what the network says now with the truth."""
         if isinstance(batch, ClassBatch):
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 logits = self._part.module(as_rgb(batch.crops))
             return Figures(*class_figures(logits, torch.from_numpy(batch.labels)))
         response = self._part.module(as_rgb(batch.templates), as_rgb(batch.searches))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processor import has_bf16
 
 from siamedge.runtime.backends import Model
 from siamedge.runtime.errors import BackendError, ExportError
@@ -11,15 +12,6 @@ from siamedge.runtime.openvino_backend import INFERENCE_PRECISION, OpenVINOBacke
 from siamedge.runtime.tensors import TensorSpec
 
 openvino = pytest.importorskip("openvino")
-CPUINFO = Path("/proc/cpuinfo")
-
-
-def has_bf16() -> bool:
-    """What Linux says of the processor."""
-    if not CPUINFO.exists():
-        pytest.skip("no /proc/cpuinfo")
-    words = CPUINFO.read_text(encoding="utf-8").split()
-    return any(flag in words for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def product(folder: Path) -> Model:
