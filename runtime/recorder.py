@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from siamedge.runtime.errors import SourceError
+from siamedge.runtime.errors import SiamedgeError, SourceError
 from siamedge.runtime.geometry import Image
 from siamedge.runtime.video import VideoWriter
 
@@ -79,7 +79,7 @@ class Recorder:
                     self._lines.write(item[1] + "\n")
                     self._lines.flush()
                     self._frames += 1
-        except (SourceError, OSError) as error:
+        except (SiamedgeError, OSError) as error:
             self._problem = str(error)
 
 

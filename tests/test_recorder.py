@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from siamedge.runtime import recorder as recorder_module
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.recorder import LONGEST_QUEUE, Recorder
+from siamedge.runtime.video import VideoWriter
 
 ENDLESS = """
 import sys, time
@@ -83,3 +86,18 @@ def test_a_video_that_cannot_be_written_is_told_and_does_not_block(tmp_path: Pat
         recorder.add(np.zeros((48, 64, 3), np.uint8), "{}")
         time.sleep(0.02)
     assert "no such folder" in recorder.close().problem or "cannot be written" in recorder.close().problem
+
+
+def test_a_folder_that_goes_before_the_video_is_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_gone = threading.Event()
+
+    def open_late(path: Path, fps: float) -> VideoWriter:
+        is_gone.wait(10)
+        return VideoWriter(path, fps)
+
+    monkeypatch.setattr(recorder_module, "VideoWriter", open_late)
+    recorder = Recorder(tmp_path / "gone", 30.0)
+    shutil.rmtree(tmp_path / "gone")
+    is_gone.set()
+    recorder.add(np.zeros((48, 64, 3), np.uint8), "{}")
+    assert recorder.close().problem == f"{tmp_path / 'gone'}: no such folder"
