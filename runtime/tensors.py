@@ -53,7 +53,7 @@ def encode_crop(
         store_levels(np.asarray(plane, np.uint8), spec, memory)
 
 
-def store_levels(levels: NDArray[np.uint8] | NDArray[np.uint16], spec: TensorSpec, memory: Array) -> None:
+def store_levels(levels: NDArray[np.uint8], spec: TensorSpec, memory: Array) -> None:
     """Write grey levels, 0..255, into memory of an input's type; see encode_crop."""
     if spec.dtype != "int8":
         np.copyto(memory, levels, casting="unsafe")
