@@ -10,6 +10,7 @@ network and format is written when it is done, so that the table can be made in 
 import argparse
 import hashlib
 import json
+import platform
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.verification import Reference, compute, reference_of, score_map, verify_pair
 from siamedge.runtime.backends import FORMATS, Format
 from siamedge.runtime.tracker_table import make_tracker
+from siamedge.runtime.tuning_record import processor_name
 
 CHECKPOINTS = {
     "dart": None,
@@ -44,7 +46,7 @@ HEADING = """# int8 on sequences that it was not calibrated on
 Made by `python benchmarks/quantization.py`: the default recipe of each format, calibrated on 150 crops of two clips of
 `videos`, measured teacher-forced on crops of the ten `sequences`. `peak` counts cells that the source ranks alike to
 0.05 logits as one; `strict` does not. `size` is that of both graphs against fp32. `ms` is CPU time of the search graph,
-one thread, while other work ran: it tells an order of magnitude. `lost below` is the score threshold of the artifact
+one thread of {processor}, while other work may have run: it tells an order of magnitude. `lost below` is the score threshold of the artifact
 (source network: 0.3).
 
 | network | format | int8 products | crops | peak | strict | box px | size | ms fp32 | ms int8 | lost below | budget |
@@ -125,6 +127,14 @@ def row(network: str, name: str, found: dict) -> str:
     )
 
 
+def processor() -> str:
+    """Its name, and on x86-64 whether it multiplies integers in VNNI's way."""
+    cpuinfo = Path("/proc/cpuinfo")
+    has_vnni = "_vnni" in cpuinfo.read_text() if cpuinfo.exists() else False
+    vnni = f" ({'with' if has_vnni else 'without'} VNNI)" if platform.machine() == "x86_64" else ""
+    return f"{processor_name(cpuinfo)}{vnni}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True)
@@ -148,7 +158,8 @@ def main() -> None:
                 table.setdefault(network_name, {})[name] = found
                 kept.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
                 lines = [row(net, form, item) for net, forms in table.items() for form, item in forms.items()]
-                (given.out / "quantization.md").write_text(HEADING + "\n".join(lines) + "\n")
+                heading = HEADING.format(processor=processor())
+                (given.out / "quantization.md").write_text(heading + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
