@@ -46,8 +46,8 @@ HEADING = """# int8 on sequences that it was not calibrated on
 Made by `python benchmarks/quantization.py`: the default recipe of each format, calibrated on 150 crops of two clips of
 `videos`, measured teacher-forced on crops of the ten `sequences`. `peak` counts cells that the source ranks alike to
 0.05 logits as one; `strict` does not. `size` is that of both graphs against fp32. `ms` is CPU time of the search graph,
-one thread of {processor}, while other work may have run: it tells an order of magnitude. `lost below` is the score threshold of the artifact
-(source network: 0.3).
+one thread of {processor}, while other work may have run: it tells an order of magnitude.
+`lost below` is the score threshold of the artifact (source network: 0.3).
 
 | network | format | int8 products | crops | peak | strict | box px | size | ms fp32 | ms int8 | lost below | budget |
 |---|---|---|---|---|---|---|---|---|---|---|---|
