@@ -28,8 +28,9 @@ from siamedge.export.recipes import recipe_for
 from siamedge.export.rollout import FRAMES_PER_CLIP, FRAMES_PER_TARGET, CropRecorder, choose_evenly, collect_crops
 from siamedge.export.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.torch_session import one_torch_thread
-from siamedge.export.verification import Reference, compute, reference_of, score_map, verify_pair
+from siamedge.export.verification import Reference, compute, reference_of, verify_pair
 from siamedge.runtime.backends import FORMATS, Format
+from siamedge.runtime.responses import score_map
 from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.tuning_record import processor_name
 

@@ -1,4 +1,4 @@
-"""The health check of a release on its device: open the bundle, run both graphs on the first backend that runs.
+"""The health check of a release on its device: both graphs on the first backend that computes what was exported.
 
 `python -m siamedge.devices.check BUNDLE DEVICE_JSON`.
 """
@@ -11,33 +11,38 @@ from pathlib import Path
 import numpy as np
 
 from siamedge.devices.profiles import Choice
+from siamedge.runtime.answers import check_answers, read_answers
 from siamedge.runtime.backends import get_backend
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.errors import BackendError, BundleError, SiamedgeError
+from siamedge.runtime.picking import Candidate, load_sessions
 
 
 def run_once(bundle: Bundle, choice: Choice, threads: int) -> float:
-    """Load both graphs and run each once on zeros; gives the time of the second run of the search graph, ms.
+    """Load both graphs, compare what they give with the bundle's answers, and time the search graph, ms.
 
     Raises:
-        BackendError: The backend is missing or refuses a graph.
-        BundleError: The bundle has no such artifact.
-        DeviceError: An output is not finite.
+        BackendError: The backend is missing or refuses a graph, or computes something else than where it was exported.
+        BundleError: The bundle has no such artifact, or is damaged.
     """
-    backend = get_backend(choice.backend)
-    took_ms = 0.0
-    for role in ("template", "search"):
-        artifact = bundle.find("template" if role == "template" else "search", backend.format, choice.precision)
-        session = backend.load(bundle.load(artifact), device=choice.device, threads=threads)
-        feeds = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in session.inputs.values()}
-        session.run(feeds)
-        start = time.perf_counter()
-        outputs = session.run(feeds)
-        took_ms = (time.perf_counter() - start) * 1000
-        odd = [name for name, value in outputs.items() if not np.isfinite(value).all()]
-        session.close()
-        if odd:
-            raise BackendError(f"{choice.backend} {choice.precision}: output {odd[0]} is not finite")
+    candidate = Candidate(choice.backend, choice.precision, choice.device, "", threads)
+    template, search = load_sessions(bundle, candidate)
+    try:
+        for session in (template, search):
+            feeds = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in session.inputs.values()}
+            session.run(feeds)
+            start = time.perf_counter()
+            outputs = session.run(feeds)
+            took_ms = (time.perf_counter() - start) * 1000
+            odd = [name for name, value in outputs.items() if not np.isfinite(value).all()]
+            if odd:
+                raise BackendError(f"{choice.backend} {choice.precision}: output {odd[0]} is not finite")
+        if (answers := read_answers(bundle)) is not None:
+            kind = get_backend(choice.backend).format, choice.precision
+            check_answers(answers, kind, (template, search), bundle.manifest.tracker.params)
+    finally:
+        template.close()
+        search.close()
     return took_ms
 
 

@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from siamedge.export.calibration import CalibrationSet
 from siamedge.export.checkpoints import default_weights, load_network
 from siamedge.export.crops import Crops, choose_crops, set_beside
 from siamedge.export.description import LIBRARIES, Origin, describe_export, is_installed
@@ -13,16 +17,21 @@ from siamedge.export.formats import ConvertedPair, Converter, make_converter
 from siamedge.export.gate import Effort
 from siamedge.export.int8_search import Bench, records, search_int8
 from siamedge.export.opened import opened
-from siamedge.export.packing import check_replaceable, write_bundle
+from siamedge.export.packing import check_replaceable, entry_of, write_bundle
 from siamedge.export.preparation import Preparation
+from siamedge.export.rollout import render_crops
 from siamedge.export.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.tracking_check import TrackingCheck, make_check
 from siamedge.export.verification import Measured, Reference, compute, reference_of, verify_pair
+from siamedge.runtime.answers import ANSWERS, Answers, as_given
 from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS, Format, Precision, reason_against
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.manifest import Manifest, QuantizationTrial
 
+ANSWERED_CROPS = 8
+ANSWERED_SEEDS = (1, 2)
+"""Of the drawn scenes whose crops a device is asked about: no picture of the user's travels in a bundle."""
 EXTRA_OF: Mapping[Format, str] = {"onnx": "export", "tflite": "export-tflite", "openvino": "export"}
 
 Progress = Callable[[str], None]
@@ -84,12 +93,14 @@ class Made:
         kind: Which.
         pair: Both graphs.
         measured: Against the source network.
+        given: What it gave for the crops of the bundle's answers.
         trials: How int8 was found.
     """
 
     kind: Kind
     pair: ConvertedPair
     measured: Measured
+    given: Mapping[str, NDArray[np.float32]]
     trials: tuple[QuantizationTrial, ...] = ()
 
 
@@ -104,12 +115,18 @@ class Job:
     source: Reference
     threshold: Reference | None
     check: TrackingCheck | None
+    asked: CalibrationSet
     progress: Progress
 
     def verify(self, pair: ConvertedPair, kind: Kind) -> Measured:
         """Load a pair and compare it with the source network."""
         with opened(pair, kind) as (template, search):
             return verify_pair(template, search, self.network, self.source, kind)
+
+    def answers(self, pair: ConvertedPair, kind: Kind) -> Mapping[str, NDArray[np.float32]]:
+        """Load a pair and ask it what a device will be asked."""
+        with opened(pair, kind) as sessions:
+            return as_given(kind, compute(*sessions, self.asked).outputs)
 
     def with_threshold(self, pair: ConvertedPair, kind: Kind) -> ConvertedPair:
         """Move the score threshold by what quantization did to the scores; a tracker without one stays as it is."""
@@ -148,7 +165,8 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     crops = choose_crops(network, request.calibration, request.verification, progress, int8=has_int8)
     source = reference_of(network, crops.verification)
     threshold = reference_of(network, threshold_crops(crops.verification)) if has_int8 else None
-    job = Job(request, network, formats, crops, source, threshold, check, progress)
+    asked = render_crops(network, ANSWERED_CROPS, ANSWERED_SEEDS)
+    job = Job(request, network, formats, crops, source, threshold, check, asked, progress)
     made = []
     for item in _convert(job):
         made.append(item)
@@ -164,6 +182,11 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
         bundle_name(request.out), network, origin, {item.kind: item.pair for item in made}, measured
     )
     manifest = replace(manifest, quantization=tuple(trial for item in made for trial in item.trials))
+    answers = Answers(
+        asked.templates, asked.searches, asked.pairs, {k: v for item in made for k, v in item.given.items()}
+    )
+    manifest = replace(manifest, documents=(entry_of(ANSWERS, answers.content),))
+    files[ANSWERS] = answers.content
     progress(f"writing {request.out.name}")
     write_bundle(request.out, manifest, files)
     return ExportResult(manifest, tuple(measured), skipped)
@@ -240,7 +263,7 @@ def _convert(job: Job) -> Iterator[Made]:
 def _make_float(job: Job, converter: Converter, kind: Kind) -> Made:
     pair = converter.convert(kind[1])
     job.progress(f"verifying {kind[0]} {kind[1]}")
-    return Made(kind, pair, job.verify(pair, kind))
+    return Made(kind, pair, job.verify(pair, kind), job.answers(pair, kind))
 
 
 def _search_int8(job: Job, converter: Converter, kind: Kind) -> Made:
@@ -258,7 +281,7 @@ def _search_int8(job: Job, converter: Converter, kind: Kind) -> Made:
     )
     found = search_int8(bench, job.request.effort)
     pair = job.with_threshold(found.chosen.pair, kind)
-    return Made(kind, pair, found.chosen.measured, records(found, kind[0]))
+    return Made(kind, pair, found.chosen.measured, job.answers(pair, kind), records(found, kind[0]))
 
 
 def bundle_name(out: Path) -> str:

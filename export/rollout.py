@@ -172,11 +172,11 @@ def choose_evenly(recorder: CropRecorder, count: int, seed: int | None = None) -
     )
 
 
-def render_crops(network: SourceNetwork, count: int) -> CalibrationSet:
+def render_crops(network: SourceNetwork, count: int, seeds: Sequence[int] = SYNTHETIC_SEEDS) -> CalibrationSet:
     """Collect crops from synthetic scenes of our own: for verification where no video was given."""
     recorder = CropRecorder(network)
     tracker = make_tracker(network.family, *recorder.sessions(), network.params)
-    for seed in SYNTHETIC_SEEDS:
+    for seed in seeds:
         scene = SyntheticSource(seed=seed, frames=2 * FRAMES_PER_TARGET)
         for frame in scene:
             if frame.index % FRAMES_PER_TARGET == 0:

@@ -14,13 +14,11 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.torch_session import TorchSession
 from siamedge.runtime.backends import Format, Precision, Session
-from siamedge.runtime.feeding import CropRunner, as_chw
+from siamedge.runtime.feeding import CropRunner
 from siamedge.runtime.geometry import FloatArray
 from siamedge.runtime.manifest import Difference, Verification
 from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.tensors import Array, TensorSpec
-
-Outputs = Mapping[str, FloatArray]
+from siamedge.runtime.responses import Outputs, edges_apart, lost_at_peak, respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +82,12 @@ class Reference:
 
 def compute(template: Session, search: Session, crops: CalibrationSet) -> Reference:
     """Run a pair of sessions over crops, each search crop with the kernels of its own template."""
-    embed, locate = CropRunner(template), CropRunner(search)
-    raw = [{name: value.copy() for name, value in embed.run(crop).items()} for crop in crops.templates]
-    outputs = []
-    for crop, pair in zip(crops.searches, crops.pairs, strict=True):
-        locate.hold(raw[pair])
-        outputs.append(_in_common_layout(locate.run(crop), search.outputs))
-    kernels = tuple(_in_common_layout(kernel, template.outputs) for kernel in raw)
-    return Reference(crops, kernels, tuple(outputs))
+    return Reference(crops, *respond(template, search, crops))
 
 
 def reference_of(network: SourceNetwork, crops: CalibrationSet) -> Reference:
     """Run the source network over crops."""
     return compute(TorchSession(network, "template"), TorchSession(network, "search"), crops)
-
-
-def _in_common_layout(outputs: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> Outputs:
-    return {
-        name: (value[0] if specs[name].layout == "NPC" else as_chw(value, specs[name])).copy()
-        for name, value in outputs.items()
-    }
 
 
 def difference(ours: list[FloatArray], source: list[FloatArray]) -> Difference:
@@ -125,13 +109,6 @@ def differences(ours: Reference, source: Reference) -> dict[str, Difference]:
     return found
 
 
-def score_map(outputs: Outputs) -> FloatArray:
-    """Give the map whose highest cell is the target: the target's logit less the background's, where there are two."""
-    first: FloatArray = next(iter(outputs.values()))
-    target: FloatArray = first[1] - first[0] if len(first) == 2 else first[0]
-    return target
-
-
 def peak_agreement(ours: Reference, source: Reference) -> float:
     """Give the share of crops with the peak in the same cell, 0..1; cells that the source ranks alike are one peak."""
     pairs = zip(ours.outputs, source.outputs, strict=True)
@@ -140,9 +117,7 @@ def peak_agreement(ours: Reference, source: Reference) -> float:
 
 def is_same_peak(ours: Outputs, source: Outputs) -> bool:
     """Whether our best cell is the source's, or one that it ranks alike (only logits have a scale to say so)."""
-    tie = TIE_LOGITS if "cls" in source else 0.0
-    scores = score_map(source).ravel()
-    return bool(scores.max() - scores[int(score_map(ours).argmax())] <= tie)
+    return lost_at_peak(ours, source) <= (TIE_LOGITS if "cls" in source else 0.0)
 
 
 def box_difference(ours: Reference, source: Reference, params: AnchorFreeParams) -> float:
@@ -150,13 +125,8 @@ def box_difference(ours: Reference, source: Reference, params: AnchorFreeParams)
 
     No edge counts as farther off than the side of the crop, which is also the distance of an edge that is NaN.
     """
-    distances = []
-    for a, b in zip(ours.outputs, source.outputs, strict=True):
-        peak = int(score_map(b).argmax())
-        edges = [np.minimum(x["log_ltrb"].reshape(4, -1)[:, peak], params.max_log_distance) for x in (a, b)]
-        apart = params.distance_scale * np.abs(np.exp(edges[0]) - np.exp(edges[1]))
-        distances.append(np.fmin(np.nan_to_num(apart, nan=np.inf), params.search_px))
-    return float(np.mean(distances))
+    pairs = zip(ours.outputs, source.outputs, strict=True)
+    return float(np.mean([edges_apart(a, b, params) for a, b in pairs]))
 
 
 def judge(verification: Verification, source: Reference, budget: Budget) -> tuple[bool, str]:

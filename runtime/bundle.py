@@ -96,6 +96,14 @@ class Bundle:
         name = artifact.files[0].path
         return Model(name, artifact.precision, content, weights, artifact.inputs, artifact.outputs)
 
+    def document(self, path: str) -> bytes | None:
+        """Read one of the bundle's documents, verified as it is read; None if it has no such one.
+
+        Raises:
+            BundleError: It is missing, or changed since the bundle was opened.
+        """
+        return next((_read_entry(self.path, entry) for entry in self.manifest.documents if entry.path == path), None)
+
 
 def check_path(path: str) -> None:
     """Refuse a path that does not stay inside the bundle.

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from siamedge.runtime.answers import Answers, check_answers, read_answers
 from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS, get_backend, reason_against
 from siamedge.runtime.bundle import Bundle
 from siamedge.runtime.cache import CompiledCache
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.measuring import spread_of
-from siamedge.runtime.picking import Candidate, open_tracker
+from siamedge.runtime.picking import Candidate, load_sessions, params_of
+from siamedge.runtime.tracker_table import make_tracker
 from siamedge.runtime.trackers import Tracker
 from siamedge.runtime.tuning_record import SCHEMA, Trial, Tuning, bundle_sha256, fingerprint, name_of, with_verdict
 
@@ -90,14 +92,15 @@ def tune(
 
     Raises:
         BackendError: No way is usable; the message gives every verdict.
+        BundleError: The bundle's answers are damaged.
     """
     pace = pace or Pace()
-    trials, runners = candidates(bundle, pace), {}
+    trials, runners, answers = candidates(bundle, pace), {}, read_answers(bundle)
     for index, trial in enumerate(trials):
         if trial.verdict == "usable":
             progress(f"loading {name_of(trial)}")
             try:
-                runners[index] = Runner(load(bundle, trial, cache), frames, start)
+                runners[index] = Runner(load(bundle, trial, answers, cache), frames, start)
             except BackendError as error:
                 trials[index] = with_verdict(trial, str(error))
     if not runners:
@@ -124,14 +127,18 @@ def busy_remark(load: float, processors: int) -> str:
     return f" (measured on a busy machine: load {load:.1f} on {processors} processors; tune again when it is idle)"
 
 
-def load(bundle: Bundle, trial: Trial, cache: CompiledCache | None) -> Tracker:
+def load(bundle: Bundle, trial: Trial, answers: Answers | None, cache: CompiledCache | None) -> Tracker:
     """Load a candidate.
 
     Raises:
-        BackendError: The library refuses a model.
+        BackendError: The library refuses a model, or the models compute something else than where they were exported.
     """
     precision = next(precision for precision in ALL_PRECISIONS if precision == trial.precision)
-    return open_tracker(bundle, Candidate(trial.backend, precision, trial.device, "", trial.threads), cache=cache)
+    choice = Candidate(trial.backend, precision, trial.device, "", trial.threads)
+    sessions, params = load_sessions(bundle, choice, cache), params_of(bundle, choice)
+    if answers is not None:
+        check_answers(answers, (get_backend(trial.backend).format, precision), sessions, params)
+    return make_tracker(bundle.manifest.tracker.family, *sessions, params)
 
 
 class Runner:
