@@ -176,20 +176,23 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
                 f"{found.format} fp32 does not compute what the network computes: {found.reason}",
                 hint="nothing was written; please report this with the checkpoint's architecture",
             )
-    origin = Origin(path, request.checkpoint is None, crops.calibration, crops.origin)
-    measured = [item.measured for item in made]
-    manifest, files = describe_export(
-        bundle_name(request.out), network, origin, {item.kind: item.pair for item in made}, measured
-    )
-    manifest = replace(manifest, quantization=tuple(trial for item in made for trial in item.trials))
-    answers = Answers(
-        asked.templates, asked.searches, asked.pairs, {k: v for item in made for k, v in item.given.items()}
-    )
-    manifest = replace(manifest, documents=(entry_of(ANSWERS, answers.content),))
-    files[ANSWERS] = answers.content
+    manifest, files = _describe(job, path, made)
     progress(f"writing {request.out.name}")
     write_bundle(request.out, manifest, files)
-    return ExportResult(manifest, tuple(measured), skipped)
+    return ExportResult(manifest, tuple(item.measured for item in made), skipped)
+
+
+def _describe(job: Job, checkpoint: Path, made: list[Made]) -> tuple[Manifest, dict[str, bytes]]:
+    """Give the manifest, and the files that it lists: models and answers."""
+    request, asked = job.request, job.asked
+    origin = Origin(checkpoint, request.checkpoint is None, job.crops.calibration, job.crops.origin)
+    pairs, measured = {item.kind: item.pair for item in made}, [item.measured for item in made]
+    manifest, files = describe_export(bundle_name(request.out), job.network, origin, pairs, measured)
+    given = {name: maps for item in made for name, maps in item.given.items()}
+    answers = Answers(asked.templates, asked.searches, asked.pairs, given).content
+    trials = tuple(trial for item in made for trial in item.trials)
+    documents = (entry_of(ANSWERS, answers),)
+    return replace(manifest, quantization=trials, documents=documents), {**files, ANSWERS: answers}
 
 
 def usable_formats(wanted: tuple[Format, ...] | None) -> tuple[tuple[Format, ...], tuple[str, ...]]:

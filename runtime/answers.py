@@ -7,7 +7,6 @@ saturate on an older processor, an operator that a driver gets wrong. The crops 
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,7 +27,7 @@ EDGES_PX = 0.15
 """Mean distance of box edges, search-crop pixels. Equal arithmetic gives 0 to .01; docs/bundle.md has figures."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answers:
     """Crops, and what was given for them.
 
@@ -50,7 +49,7 @@ class Answers:
         maps = {key.removeprefix(prefix): value for key, value in self.given.items() if key.startswith(prefix)}
         return tuple({name: value[i] for name, value in maps.items()} for i in range(len(self.searches) if maps else 0))
 
-    @cached_property
+    @property
     def content(self) -> bytes:
         """As a file of a bundle."""
         file = io.BytesIO()
