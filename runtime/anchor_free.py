@@ -14,6 +14,7 @@ from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.response_grid import Peak, ResponseGrid
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.trackers import TrackResult, check_init
+from siamedge.runtime.turning import FirstLook, Turn, crop_with_room
 
 MIN_SIDE_PX = 10.0
 """No box gets smaller than this (pysot)."""
@@ -39,6 +40,9 @@ class AnchorFreeTracker:
     What lies outside a frame is padded with the mean colour of the frame of init, as the published trackers do: an
     update does no work on the whole frame.
 
+    With params.turn_step_deg a target that turns in the picture is followed, too: while the score is low, a further
+    search looks for the first look turned by a step, which stays where it is clearer (turning.py). That is ours.
+
     Args:
         template: Session of the template graph.
         search: Session of the search graph, outputs "cls", "log_ltrb" and with params.has_quality "quality".
@@ -53,6 +57,7 @@ class AnchorFreeTracker:
         self._center, self._size = Point(0, 0), (0.0, 0.0)
         self._padding = (0.0, 0.0, 0.0)
         self._first: Mapping[str, Array] = {}
+        self._turn: Turn | None = None
 
     def init(self, frame: Image, box: Box) -> None:
         """Take the target to follow from a frame.
@@ -66,6 +71,7 @@ class AnchorFreeTracker:
         side = context_side(box.w, box.h, self._params.context)
         self._search.hold(self._run(self._template, frame, self._center, side))
         self._first = {}
+        self._turn = self._start_turn(frame, side) if self._params.turn_step_deg else None
 
     def look(self, frame: Image, around: Box) -> Sighting:
         """Find the best match in the search crop around a box; the tracker's own place stays."""
@@ -85,6 +91,8 @@ class AnchorFreeTracker:
 
     def blend(self, frame: Image, box: Box, share: float) -> None:
         """Search for the first template with so much of a newer look mixed in, 0..1; looks before it are forgotten."""
+        if self._turn is not None:
+            self._first = self._turn.look.kernels(self._turn.angle_deg)
         self._first = self._first or self._search.held(self._kernel_specs)
         side = context_side(box.w, box.h, self._params.context)
         newer = self._run(self._template, frame, box.center, side)
@@ -100,7 +108,34 @@ class AnchorFreeTracker:
         template_side = context_side(w, h, params.context)
         ratio = template_side / params.template_px
         maps = self._run(self._search, frame, self._center, template_side * params.search_px / params.template_px)
-        return self._move(frame, self._grid.best(maps, w / ratio, h / ratio), ratio)
+        peak = self._grid.best(maps, w / ratio, h / ratio)
+        if self._turn is not None:
+            peak = self._turned(self._turn, peak, w / ratio, h / ratio)
+        return self._move(frame, peak, ratio)
+
+    def _start_turn(self, frame: Image, side_px: float) -> Turn:
+        params = self._params
+        crop = crop_with_room(frame, self._center, side_px, params.template_px, self._padding)
+        look = FirstLook(crop, params.template_px, self._kernels_of)
+        return Turn(look, params.turn_step_deg, params.turn_below)
+
+    def _kernels_of(self, crop: Image) -> Mapping[str, Array]:
+        kernels = self._template.run(crop)
+        return {name: kernels[name].copy() for name in self._kernel_specs}
+
+    def _turned(self, turn: Turn, peak: Peak, w: float, h: float) -> Peak:
+        """The same crop searched for a further angle, in doubt; the clearer peak of both. Arguments as in best."""
+        angle = turn.further(peak.score)
+        if angle is not None:
+            before = self._search.held(self._kernel_specs)
+            self._search.hold(turn.look.kernels(angle))
+            other = self._grid.best(self._search.again(), w, h)
+            if turn.is_taken(angle, other.score, peak.score):
+                peak = other
+            else:
+                self._search.hold(before)
+        turn.remember(peak.score)
+        return peak
 
     def _run(self, runner: CropRunner, frame: Image, center: Point, side_px: float) -> Mapping[str, Array]:
         is_template = runner is self._template  # once a target: what it looks like is not approximated

@@ -56,6 +56,10 @@ class CropRunner:
         self._writer.put(crop)
         return self._session.run(self._feeds)
 
+    def again(self) -> Mapping[str, Array]:
+        """Compute the outputs for the last crop, as run does, with what is held now."""
+        return self._session.run(self._feeds)
+
     def run_on(
         self, frame: Image, square: Square, padding: tuple[float, ...], *, exact: bool = False
     ) -> Mapping[str, Array]:

@@ -26,6 +26,9 @@ class AnchorFreeParams:
         lost_below: A raw score under this means that the target is lost, 0..1.
         hold_below: With a raw score under this the box stays where it is, 0..1; 0 is the published algorithm, which
             wanders while the target is out of sight.
+        turn_step_deg: With a doubtful score the target's first look is also searched for turned by so much, one angle
+            an update; 0: never, the published algorithm.
+        turn_below: A raw score under this share of the usual one is doubtful, 0..1.
 
     Source: Li et al. 2018 (SiamRPN) for the penalties; parameter values from each model's publication.
     """
@@ -46,6 +49,8 @@ class AnchorFreeParams:
     window: Literal["hann", "hann_inner"] = "hann"
     lost_below: float = 0.3
     hold_below: float = 0.0
+    turn_step_deg: float = 0.0
+    turn_below: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
