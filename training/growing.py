@@ -9,6 +9,9 @@ from torch.nn import functional
 
 from siamedge.export.families.dart import Dart, DartConfig
 
+LIMIT = 1.6
+"""Features whose network did not clip them are clipped here: of the default's, one in fifteen lay beyond."""
+
 
 @torch.no_grad()
 def grown(network: Dart, config: DartConfig) -> Dart:
@@ -17,7 +20,8 @@ def grown(network: Dart, config: DartConfig) -> Dart:
     The layers of either are matched level by level (those between two strides), first to first. A layer that only the
     new one has hands its input on, if it can (as many channels, no stride), with random weights of a tenth of the usual
     size on top; other layers and channels are drawn at random. Where the template has another number of positions,
-    their weights are read off the old grid between its points. With the same shape it computes the same.
+    their weights are read off the old grid between its points. Where only the new one clips its features, they are
+    scaled so that LIMIT becomes 1. With the same shape it computes the same.
 
     Args:
         network: Plain.
@@ -28,6 +32,9 @@ def grown(network: Dart, config: DartConfig) -> Dart:
     new = Dart(config)
     state, old = new.state_dict(), network.state_dict()
     old["mix.weight"] = _at_positions(old["mix.weight"], network.config.positions, config.positions)
+    if config.is_limited and not network.config.is_limited:
+        _scale_features(old, len(network.config.layers), config.positions, 1 / LIMIT)
+    old["mix.weight"][:, : config.positions] *= config.correlation_divisor / network.config.correlation_divisor
     places = _places(network.config, config)
     for name, value in state.items():
         source = old.get(_renamed(name, places))
@@ -50,6 +57,14 @@ def _at_positions(weight: Tensor, old: int, new: int) -> Tensor:
     grid = weight[:, :old].reshape(-1, 1, sides[0], sides[0])
     moved = functional.interpolate(grid, size=(sides[1], sides[1]), mode="bilinear") * (old / new)
     return torch.cat([moved.reshape(-1, new, 1, 1), weight[:, old:]], dim=1)
+
+
+def _scale_features(state: dict[str, Tensor], last: int, positions: int, factor: float) -> None:
+    """Multiply what the backbone's last convolution gives, and let the mix undo it: twice in a correlation, or once."""
+    for name in ("weight", "bias"):
+        state[f"backbone.{last}.{name}"] = state[f"backbone.{last}.{name}"] * factor
+    state["mix.weight"][:, :positions] /= factor**2
+    state["mix.weight"][:, positions:] /= factor
 
 
 def _places(old: DartConfig, new: DartConfig) -> dict[int, int]:

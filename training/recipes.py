@@ -83,7 +83,7 @@ class Recipe(RunRecipe):
     losses: LossWeights = field(default_factory=LossWeights)
 
 
-_DEFAULT_NETWORK = DartConfig(has_quality=True)
+_DEFAULT_NETWORK = DartConfig(has_quality=True, is_limited=True, correlation_divisor=3.125)
 _SMOKE_NETWORK = DartConfig(
     layers=((16, 2), (24, 2), (48, 2), (64, 2), (64, 1)),
     channels=32,

@@ -38,6 +38,7 @@ class DartConfig:
         box_scale: Distances are box_scale * exp(log_ltrb) search-crop pixels.
         max_log: The host clamps log_ltrb here before exp.
         correlation_divisor: Divides the correlation; folded into the kernel.
+        is_limited: Whether features are clipped to -1..1: no single one then decides a correlation.
     """
 
     layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1), (128, 1))
@@ -52,6 +53,7 @@ class DartConfig:
     box_scale: float = 4.0
     max_log: float = 4.2
     correlation_divisor: float = 8.0
+    is_limited: bool = False
 
     @property
     def stride(self) -> int:
@@ -120,7 +122,8 @@ class Dart(nn.Module):
         x = (image - self.config.mean) * (1.0 / self.config.scale)
         for layer in self.backbone[:-1]:
             x = functional.relu6(layer(x))
-        return self.backbone[-1](x)  # type: ignore[no-any-return]
+        features: Tensor = self.backbone[-1](x)
+        return functional.hardtanh(features) if self.config.is_limited else features
 
     def template(self, z: Tensor) -> Tensor:
         """Turn a template crop (N, 3, template_px, template_px) into the kernel (N, positions, channels)."""

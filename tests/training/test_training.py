@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
 from siamedge.training.branches import Branches, folded, settle, with_branches
-from siamedge.training.growing import grown
+from siamedge.training.growing import LIMIT, grown
 from siamedge.training.loop import train
 from siamedge.training.pairs import Batch
 from siamedge.training.recipes import RECIPES, Recipe
@@ -125,6 +125,22 @@ def test_a_kernel_with_fewer_positions_is_mixed_alike() -> None:
     expected = old.reshape(-1, 2, 2, 2, 2).mean((2, 4)).flatten(1) * 4
     assert torch.allclose(new, expected, atol=1e-6)
     assert torch.equal(smaller.mix.weight[:, 4:], network.mix.weight[:, 16:])
+
+
+@torch.no_grad()
+def test_a_network_that_clips_its_features_starts_from_one_that_does_not() -> None:
+    torch.manual_seed(0)
+    network, wide = Dart(TINY_NETWORK), replace(TINY_NETWORK, is_limited=True, correlation_divisor=3.0)
+    z, x = torch.rand(2, 3, 64, 64) * 255, torch.rand(2, 3, 128, 128) * 255
+    limited = grown(network, wide)
+    before, after = network.features(x), limited.features(x)
+    assert before.abs().max() < LIMIT, "otherwise there is more to it than scale"
+    assert torch.allclose(after * LIMIT, before, atol=1e-6)
+    assert torch.allclose(limited(z, x)[0], network(z, x)[0], atol=1e-6)
+    network.backbone[-1].weight *= 40
+    after = grown(network, wide).features(x)
+    assert torch.allclose(after, (network.features(x) / LIMIT).clamp(-1, 1), atol=1e-5)
+    assert after.max() == 1 and after.min() == -1
 
 
 def test_weights_are_rounded_to_the_levels_that_the_largest_spans() -> None:
