@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from siamedge.export.channel_steps import NARROW_STEPS, WIDE_STEPS
 from siamedge.runtime.backends import Format, Precision
 
 CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax", "default"]
@@ -26,7 +27,7 @@ class Recipe:
             neighbouring cells often get the same score, and chance decides which of them wins.
         exclude: Regular expressions; an operator whose name matches one from its start stays float.
         rounding: How weights become int8: each to the nearest step, or so that the errors of a layer make up for each
-            other on the calibration crops (siamedge.export.weight_rounding).
+            other on the calibration crops (siamedge.export.weight_rounding), on the grid of 8 bits or on that of 7.
         is_equalised: Neighbouring layers share their scale out before anything else (siamedge.export.equalisation).
         weights: Type of the weights. In ONNX and OpenVINO those that are multiplied with integers take 7 of the 8 bits
             (siamedge.export.channel_steps says why).
@@ -42,7 +43,7 @@ class Recipe:
     float_ops: tuple[str, ...] = ()
     float_ends: bool = True
     exclude: tuple[str, ...] = ()
-    rounding: Literal["nearest", "compensated"] = "nearest"
+    rounding: Literal["nearest", "compensated", "compensated to 7 bits"] = "nearest"
     is_equalised: bool = False
     weights: Literal["int8"] = "int8"
     has_exact_scales: bool = False
@@ -51,8 +52,13 @@ class Recipe:
     @property
     def label(self) -> str:
         """The name, and what was done to the network before."""
-        rounded = "+compensated" if self.rounding == "compensated" else ""
+        rounded = "" if self.rounding == "nearest" else "+compensated"
         return f"{self.name}{rounded}{'+equalised' if self.is_equalised else ''}"
+
+    @property
+    def steps(self) -> int:
+        """Of the weights on each side of 0, where errors are made up for."""
+        return NARROW_STEPS if self.rounding == "compensated to 7 bits" else WIDE_STEPS
 
     @property
     def rounds_template(self) -> bool:
@@ -162,9 +168,14 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
         rounding="compensated",
         exclude=V3_FLOAT_SCORES,
     ),
+    ("onnx", "dart"): replace(ORT, rounding="compensated to 7 bits"),
     ("tflite", "dart"): replace(AEQ, rounding="compensated"),
     ("openvino", "dart"): replace(
-        NNCF, name="nncf_static_i8_minmax_exact_scales", calibration="minmax", has_exact_scales=True
+        NNCF,
+        name="nncf_static_i8_minmax_exact_scales",
+        calibration="minmax",
+        rounding="compensated to 7 bits",
+        has_exact_scales=True,
     ),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
 }

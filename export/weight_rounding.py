@@ -58,13 +58,16 @@ class InputMoments:
         return mean, torch.as_tensor(self.squares) / self.count - mean[:, :, None] * mean[:, None, :]
 
 
-def round_network(network: SourceNetwork, calibration: CalibrationSet, *, template: bool) -> SourceNetwork:
+def round_network(
+    network: SourceNetwork, calibration: CalibrationSet, *, template: bool, steps: int = WIDE_STEPS
+) -> SourceNetwork:
     """Give a copy of a network whose weights lie on the int8 grid of their channels.
 
     Args:
         network: Stays as it is.
         calibration: Crops on which the inputs of the layers are observed.
         template: Whether the template graph is rounded too, or the search graph alone.
+        steps: On each side of 0.
     """
     own = replace(
         network,
@@ -73,9 +76,9 @@ def round_network(network: SourceNetwork, calibration: CalibrationSet, *, templa
     )
     with watched(own.template) as kernels, watched(own.search) as maps:
         reference_of(own, evenly(calibration, CROPS))
-    round_layers(own.search, maps)
+    round_layers(own.search, maps, steps)
     if template:
-        round_layers(own.template, kernels)
+        round_layers(own.template, kernels, steps)
     return own
 
 
@@ -118,21 +121,21 @@ def as_columns(layer: Layer, inputs: Tensor) -> Tensor:
     return grouped.permute(1, 0, 3, 2).reshape(layer.groups, count * positions, -1)
 
 
-def round_layers(module: nn.Module, moments: Mapping[str, InputMoments]) -> None:
+def round_layers(module: nn.Module, moments: Mapping[str, InputMoments], steps: int = WIDE_STEPS) -> None:
     """Round, in place, the weights of the layers that were used, and move their biases by what the mean lost."""
     for name, layer in layers_of(module).items():
         if moments[name].count == 0:
             continue
         mean, covariance = moments[name].mean_and_covariance()
         weights = layer.weight.detach().double().reshape(len(mean), -1, mean.shape[1])
-        rounded = round_weights(weights, covariance)
+        rounded = round_weights(weights, covariance, steps)
         lost = ((weights - rounded) @ mean[:, :, None]).reshape(-1).to(layer.weight.dtype)
         layer.weight = nn.Parameter(rounded.reshape(layer.weight.shape).to(layer.weight.dtype))
         layer.bias = nn.Parameter(lost if layer.bias is None else layer.bias.detach() + lost)
 
 
-def round_weights(weights: Tensor, covariance: Tensor) -> Tensor:
-    """Round to WIDE_STEPS on each side of 0 so that the variance of what the products change by is small.
+def round_weights(weights: Tensor, covariance: Tensor, steps: int) -> Tensor:
+    """Round to so many steps on each side of 0 that the variance of what the products change by is small.
 
     Inputs that vary most come first: more weights are left to make up for their errors.
 
@@ -141,15 +144,16 @@ def round_weights(weights: Tensor, covariance: Tensor) -> Tensor:
     Args:
         weights: (groups, outputs, K) float64.
         covariance: (groups, K, K) float64, of the inputs.
+        steps: On each side of 0.
 
     Returns:
-        As weights, multiples of max |weight| / WIDE_STEPS for each output.
+        As weights, multiples of max |weight| / steps for each output.
     """
     order = covariance.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
     by_row, by_column = (order[:, None, :].expand_as(item) for item in (weights, covariance))
     weights = weights.gather(2, by_row)
     ordered = covariance.gather(2, by_column).gather(1, by_column.transpose(1, 2))
-    rounded = _round_in_order(weights, torch.linalg.cholesky(torch.linalg.inv(damped(ordered)), upper=True))
+    rounded = _round_in_order(weights, torch.linalg.cholesky(torch.linalg.inv(damped(ordered)), upper=True), steps)
     return torch.empty_like(rounded).scatter(2, by_row, rounded)
 
 
@@ -159,13 +163,13 @@ def damped(covariance: Tensor) -> Tensor:
     return covariance + DAMPING * variance[:, None, None] * torch.eye(covariance.shape[1], dtype=covariance.dtype)
 
 
-def _round_in_order(weights: Tensor, ahead: Tensor) -> Tensor:
+def _round_in_order(weights: Tensor, ahead: Tensor, steps: int) -> Tensor:
     """Round one input after the other; row i of `ahead` says what an error of input i is for those that follow."""
     largest = weights.abs().amax(2, keepdim=True)
-    scale = (largest[:, :, 0] / WIDE_STEPS).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = (largest[:, :, 0] / steps).clamp_min(torch.finfo(torch.float32).tiny)
     left, result = weights.clone(), torch.empty_like(weights)
     for i in range(weights.shape[2]):
-        nearest = (left[:, :, i] / scale).round().clamp(-WIDE_STEPS, WIDE_STEPS) * scale
+        nearest = (left[:, :, i] / scale).round().clamp(-steps, steps) * scale
         is_largest = weights[:, :, i].abs() == largest[:, :, 0]
         result[:, :, i] = torch.where(is_largest, weights[:, :, i], nearest)
         error = (left[:, :, i] - result[:, :, i]) / ahead[:, None, i, i]

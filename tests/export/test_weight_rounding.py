@@ -9,7 +9,7 @@ import torch
 from small_network import make_calibration, make_network
 from torch import nn
 
-from siamedge.export.channel_steps import channel_steps
+from siamedge.export.channel_steps import NARROW_STEPS, channel_steps
 from siamedge.export.equalisation import equalise_network, find_pairs, input_range, output_range
 from siamedge.export.graphs import fuse_norms, random_feeds
 from siamedge.export.preparation import Preparation
@@ -78,6 +78,27 @@ def test_every_quantizer_finds_the_weights_on_its_grid() -> None:
             values = layer.weight.detach().numpy()
             steps, scale = channel_steps(values, (0,))
             np.testing.assert_allclose(steps * scale, values, rtol=1e-5, atol=1e-9)
+
+
+def test_weights_that_are_rounded_to_7_bits_have_63_steps_a_side_and_less_error_than_the_nearest() -> None:
+    torch.manual_seed(3)
+    block = nn.Sequential(nn.Conv2d(12, 8, 3, padding=1))
+    inputs = alike_inputs(block[0], 100)
+    with torch.no_grad():
+        expected = block(inputs)
+        with watched(block) as moments:
+            block(inputs)
+        weight = block[0].weight.clone()
+        scale = weight.abs().amax((1, 2, 3), keepdim=True) / NARROW_STEPS
+        block[0].weight.copy_((weight / scale).round() * scale)
+        nearest = (block(inputs) - expected).square().mean()
+        block[0].weight.copy_(weight)
+        round_layers(block, moments, NARROW_STEPS)
+        found = (block(inputs) - expected).square().mean()
+    steps = block[0].weight / scale
+    assert torch.allclose(steps, steps.round(), atol=1e-3)
+    assert steps.abs().max() < NARROW_STEPS + 1e-3
+    assert found < 0.25 * nearest
 
 
 def test_a_layer_that_never_ran_and_the_source_network_stay_as_they_are() -> None:
