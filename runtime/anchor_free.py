@@ -116,7 +116,7 @@ class AnchorFreeTracker:
     def _start_turn(self, frame: Image, side_px: float) -> Turn:
         params = self._params
         crop = crop_with_room(frame, self._center, side_px, params.template_px, self._padding)
-        look = FirstLook(crop, params.template_px, self._kernels_of)
+        look = FirstLook(crop, params.template_px, self._kernels_of, self._search.held(self._kernel_specs))
         return Turn(look, params.turn_step_deg, params.turn_below)
 
     def _kernels_of(self, crop: Image) -> Mapping[str, Array]:

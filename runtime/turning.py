@@ -48,11 +48,12 @@ class FirstLook:
         crop: From `crop_with_room`.
         template_px: Side of the template crop.
         run: Template crop -> kernels, in memory of their own.
+        first: Kernels of the look as it is.
     """
 
-    def __init__(self, crop: Image, template_px: int, run: Callable[[Image], Kernels]) -> None:
+    def __init__(self, crop: Image, template_px: int, run: Callable[[Image], Kernels], first: Kernels) -> None:
         self._crop, self._size, self._run = crop, template_px, run
-        self._kernels: dict[float, Kernels] = {}
+        self._kernels = {0.0: first}
 
     def turned(self, angle_deg: float) -> Image:
         """Give the (size, size, 3) template crop with its content turned counter-clockwise about its middle."""

@@ -32,7 +32,7 @@ def no_kernels(_: Image) -> Mapping[str, Array]:
 
 def test_a_look_turned_by_quarters_is_the_template_crop_turned() -> None:
     frame, center, padding = pattern(320), Point(160.0, 150.0), (0.0, 0.0, 0.0)
-    look = FirstLook(crop_with_room(frame, center, 112.0, 112, padding), 112, no_kernels)
+    look = FirstLook(crop_with_room(frame, center, 112.0, 112, padding), 112, no_kernels, {})
     crop = np.empty((112, 112, 3), np.uint8)
     crop_square(frame, square_around(center, 112.0), crop, padding)
     for quarter in range(4):
@@ -41,7 +41,7 @@ def test_a_look_turned_by_quarters_is_the_template_crop_turned() -> None:
 
 def test_a_turned_look_has_no_border_where_the_frame_goes_on() -> None:
     look = FirstLook(
-        crop_with_room(np.full((300, 300, 3), 200, np.uint8), Point(150, 150), 90.0, 112, (0,) * 3), 112, no_kernels
+        crop_with_room(np.full((300, 300, 3), 200, np.uint8), Point(150, 150), 90.0, 112, (0,) * 3), 112, no_kernels, {}
     )
     assert all((look.turned(float(angle)) == 200).all() for angle in range(0, 360, 15))
 
@@ -53,7 +53,7 @@ def test_each_angle_is_run_once() -> None:
         seen.append(crop)
         return {"kernel": crop[:1, :1, :1]}
 
-    look = FirstLook(crop_with_room(pattern(320), Point(160, 160), 64.0, 32, (0,) * 3), 32, run)
+    look = FirstLook(crop_with_room(pattern(320), Point(160, 160), 64.0, 32, (0,) * 3), 32, run, {})
     first = look.kernels(30.0)
     assert look.kernels(30.0) is first
     assert look.kernels(60.0) is not first
@@ -61,7 +61,7 @@ def test_each_angle_is_run_once() -> None:
 
 
 def turn() -> Turn:
-    look = FirstLook(crop_with_room(pattern(160), Point(80, 80), 32.0, 32, (0,) * 3), 32, no_kernels)
+    look = FirstLook(crop_with_room(pattern(160), Point(80, 80), 32.0, 32, (0,) * 3), 32, no_kernels, {})
     found = Turn(look, 30.0, 0.8)
     found.remember(0.9)
     return found
