@@ -70,7 +70,7 @@ class AnchorFreeTracker:
         self._padding = mean_color(frame)
         side = context_side(box.w, box.h, self._params.context)
         self._search.hold(self._run(self._template, frame, self._center, side))
-        self._first = {}
+        self._first = self._search.held(self._kernel_specs)
         self._turn = self._start_turn(frame, side) if self._params.turn_step_deg else None
 
     def look(self, frame: Image, around: Box) -> Sighting:
@@ -91,12 +91,11 @@ class AnchorFreeTracker:
 
     def blend(self, frame: Image, box: Box, share: float) -> None:
         """Search for the first template with so much of a newer look mixed in, 0..1; looks before it are forgotten."""
-        if self._turn is not None:
-            self._first = self._turn.look.kernels(self._turn.angle_deg)
-        self._first = self._first or self._search.held(self._kernel_specs)
+        turn = self._turn
+        unmixed = self._first if turn is None else turn.look.kernels(turn.angle_deg)
         side = context_side(box.w, box.h, self._params.context)
         newer = self._run(self._template, frame, box.center, side)
-        self._search.hold({name: mixed(first, newer[name], share) for name, first in self._first.items()})
+        self._search.hold({name: mixed(first, newer[name], share) for name, first in unmixed.items()})
 
     def place(self, box: Box) -> None:
         """Go on from this box."""
@@ -116,7 +115,7 @@ class AnchorFreeTracker:
     def _start_turn(self, frame: Image, side_px: float) -> Turn:
         params = self._params
         crop = crop_with_room(frame, self._center, side_px, params.template_px, self._padding)
-        look = FirstLook(crop, params.template_px, self._kernels_of, self._search.held(self._kernel_specs))
+        look = FirstLook(crop, params.template_px, self._kernels_of, self._first)
         return Turn(look, params.turn_step_deg, params.turn_below)
 
     def _kernels_of(self, crop: Image) -> Mapping[str, Array]:
