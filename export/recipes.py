@@ -52,7 +52,7 @@ class Recipe:
     @property
     def label(self) -> str:
         """The name, and what was done to the network before."""
-        rounded = "" if self.rounding == "nearest" else "+compensated"
+        rounded = "" if self.rounding == "nearest" else f"+{self.rounding.replace(' ', '_')}"
         return f"{self.name}{rounded}{'+equalised' if self.is_equalised else ''}"
 
     @property
