@@ -12,6 +12,7 @@ from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.looks import Sighting
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.response_grid import Peak, ResponseGrid
+from siamedge.runtime.sizing import RememberedSize
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.trackers import TrackResult, check_init
 from siamedge.runtime.turning import FirstLook, Turn, crop_with_room
@@ -41,7 +42,8 @@ class AnchorFreeTracker:
     update does no work on the whole frame.
 
     With params.turn_step_deg a target that turns in the picture is followed, too: while the score is low, a further
-    search looks for the first look turned by a step, which stays where it is clearer (turning.py). That is ours.
+    search looks for the first look turned by a step, which stays where it is clearer (turning.py). With
+    params.size_pull its size returns, the more the lower the score, to that of surer frames (sizing.py). Both are ours.
 
     Args:
         template: Session of the template graph.
@@ -58,6 +60,7 @@ class AnchorFreeTracker:
         self._padding = (0.0, 0.0, 0.0)
         self._first: Mapping[str, Array] = {}
         self._turn: Turn | None = None
+        self._usual_size: RememberedSize | None = None
 
     def init(self, frame: Image, box: Box) -> None:
         """Take the target to follow from a frame.
@@ -66,7 +69,7 @@ class AnchorFreeTracker:
             SourceError: The box is empty or has no part inside the frame.
         """
         check_init(frame, box)
-        self._center, self._size = box.center, (box.w, box.h)
+        self.place(box)
         self._padding = mean_color(frame)
         side = context_side(box.w, box.h, self._params.context)
         self._search.hold(self._run(self._template, frame, self._center, side))
@@ -100,6 +103,8 @@ class AnchorFreeTracker:
     def place(self, box: Box) -> None:
         """Go on from this box."""
         self._center, self._size = box.center, (box.w, box.h)
+        pull = self._params.size_pull
+        self._usual_size = RememberedSize(box.w, box.h, pull) if pull else None
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame."""
@@ -151,7 +156,7 @@ class AnchorFreeTracker:
         self._center = Point(
             min(max(x + peak.dx * ratio, 0.0), float(width)), min(max(y + peak.dy * ratio, 0.0), float(height))
         )
-        self._size = (
-            min(max(w * (1 - rate) + peak.w * ratio * rate, MIN_SIDE_PX), float(width)),
-            min(max(h * (1 - rate) + peak.h * ratio * rate, MIN_SIDE_PX), float(height)),
-        )
+        w, h = w * (1 - rate) + peak.w * ratio * rate, h * (1 - rate) + peak.h * ratio * rate
+        if self._usual_size is not None:
+            w, h = self._usual_size.corrected(w, h, peak.score)
+        self._size = min(max(w, MIN_SIDE_PX), float(width)), min(max(h, MIN_SIDE_PX), float(height))

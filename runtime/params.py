@@ -29,6 +29,8 @@ class AnchorFreeParams:
         turn_step_deg: With a doubtful score the target's first look is also searched for turned by so much, one angle
             an update; 0: never, the published algorithm.
         turn_below: A raw score under this share of the usual one is doubtful, 0..1.
+        size_pull: Share of the way back to the size of surer frames, in a frame of score 0, 0..1; 0: never, the
+            published algorithm.
 
     Source: Li et al. 2018 (SiamRPN) for the penalties; parameter values from each model's publication.
     """
@@ -51,6 +53,7 @@ class AnchorFreeParams:
     hold_below: float = 0.0
     turn_step_deg: float = 0.0
     turn_below: float = 0.8
+    size_pull: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
