@@ -13,16 +13,10 @@ from siamedge.training.targets import Targets
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """How much each part counts; the last two are against a teacher (distillation.py), if there is one.
-
-    `box` is of the generalised IoU. Whoever maximises an expected overlap gives too large a box where the sides are in
-    doubt: 15 % larger in area if their logarithms deviate by .6. `sides`, of the mean distance of the sides'
-    logarithms, asks for their median.
-    """
+    """How much each part counts; the last two are against a teacher (distillation.py), if there is one."""
 
     cls: float = 1.0
     box: float = 2.0
-    sides: float = 0.0
     quality: float = 0.5
     features: float = 1.0
     score: float = 1.0
@@ -69,12 +63,6 @@ def _area(ltrb: Tensor) -> Tensor:
     return (ltrb[:, 0] + ltrb[:, 2]).clamp(min=0) * (ltrb[:, 1] + ltrb[:, 3]).clamp(min=0)
 
 
-def side_distance(log_ltrb: Tensor, truth: Tensor, config: DartConfig) -> Tensor:
-    """Mean distance of logarithms of sides, (K, 4) each -> scalar; a truth nearer than 1 px counts as 1 px."""
-    wanted = (truth.clamp(min=1.0) / config.box_scale).log()
-    return (log_ltrb - wanted).abs().mean()
-
-
 def dart_losses(outputs: tuple[Tensor, ...], targets: Targets, config: DartConfig, weights: LossWeights) -> Losses:
     """Compare a network's outputs with the truth.
 
@@ -88,14 +76,11 @@ def dart_losses(outputs: tuple[Tensor, ...], targets: Targets, config: DartConfi
     positive = targets.label > 0
     log_ltrb = outputs[1].float().permute(0, 2, 3, 1)[positive]
     ltrb = config.box_scale * log_ltrb.clamp(max=config.max_log).exp()
-    truth = targets.ltrb.permute(0, 2, 3, 1)[positive]
-    iou, giou = overlap(ltrb, truth)
+    iou, giou = overlap(ltrb, targets.ltrb.permute(0, 2, 3, 1)[positive])
     box = (1 - giou).mean() if len(giou) else cls.new_zeros(())
     quality = cls.new_zeros(())
     if config.has_quality and len(iou):
         logits = outputs[2].float()[:, 0][positive]
         quality = functional.binary_cross_entropy_with_logits(logits, iou.detach().clamp(0, 1))
     total = weights.cls * cls + weights.box * box + weights.quality * quality
-    if weights.sides and len(iou):
-        total = total + weights.sides * side_distance(log_ltrb, truth, config)
     return Losses(total, cls, box, quality, cls.new_zeros(()), cls.new_zeros(()))

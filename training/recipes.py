@@ -73,7 +73,6 @@ class Recipe(RunRecipe):
         branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
         settle_from: Share of the run after which the norms' statistics stay as they are.
         weight_bits: Round the weights in training to so many bits, without branches; None: train them as they are.
-        parts: Only these parts of the network are trained, such as "box_tower"; none: all of it.
         losses: Weights of the losses.
     """
 
@@ -81,7 +80,6 @@ class Recipe(RunRecipe):
     branches: bool = True
     settle_from: float = 0.5
     weight_bits: int | None = None
-    parts: tuple[str, ...] = ()
     losses: LossWeights = field(default_factory=LossWeights)
 
 
@@ -138,19 +136,6 @@ RECIPES: Mapping[str, Recipe] = {
         decay_from=0.05,
         branches=False,
         weight_bits=7,
-    ),
-    "default-boxes": replace(
-        _DEFAULT,
-        name="default-boxes",
-        pairs=160_000,
-        epoch_pairs=160_000,
-        warmup_pairs=1_000,
-        decay_from=0.3,
-        branches=False,
-        parts=("box_tower", "box", "quality"),
-        still=replace(_DEFAULT.still, scale=0.5),
-        track=replace(_DEFAULT.track, scale=0.5),
-        losses=LossWeights(box=1.0, sides=1.0),
     ),
     "smoke": Recipe(
         "smoke",

@@ -64,9 +64,6 @@ class TrainingRun:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         for layer in self.network.backbone[: recipe.frozen_layers]:
             layer.requires_grad_(False)
-        if recipe.parts:
-            for name, parameter in self.network.named_parameters():
-                parameter.requires_grad_(name.partition(".")[0] in recipe.parts)
         self.distiller = Distiller(self.network)
         both = (*self.network.parameters(), *self.distiller.parameters())
         trained = [parameter for parameter in both if parameter.requires_grad]

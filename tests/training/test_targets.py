@@ -1,14 +1,12 @@
 """Targets and losses against values worked out by hand."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from siamedge.export.families.dart import DartConfig
-from siamedge.training.losses import LossWeights, dart_losses, overlap, side_distance
+from siamedge.training.losses import LossWeights, dart_losses, overlap
 from siamedge.training.targets import make_targets
 
 CONFIG = DartConfig(has_quality=True)
@@ -59,24 +57,6 @@ def test_the_truth_itself_costs_nothing() -> None:
     log_ltrb = (targets.ltrb.clamp(min=0.1) / CONFIG.box_scale).log()
     losses = dart_losses((cls, log_ltrb, torch.full((1, 1, 16, 16), 20.0)), targets, CONFIG, LossWeights())
     assert losses.total.item() == pytest.approx(0.0, abs=1e-3)
-
-
-def test_sides_are_compared_by_their_ratio_whatever_the_box() -> None:
-    truth = torch.tensor([[10.0, 20.0, 40.0, 80.0], [8.0, 8.0, 8.0, 8.0]])
-    found = (truth * torch.tensor([[2.0, 0.5, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]) / CONFIG.box_scale).log()
-    assert side_distance(found, truth, CONFIG).item() == pytest.approx(2 * math.log(2) / 8)
-
-
-def test_of_sides_in_doubt_the_median_is_learnt_where_the_overlap_asks_for_more() -> None:
-    torch.manual_seed(0)
-    truth = 20 * (0.6 * torch.randn(20_000, 4)).exp()
-
-    def best(loss: Callable[[Tensor], Tensor]) -> float:
-        sides = torch.arange(16.0, 26.0, 0.25)
-        return float(sides[int(torch.stack([loss(side.expand_as(truth)) for side in sides]).argmin())])
-
-    assert best(lambda box: side_distance((box / CONFIG.box_scale).log(), truth, CONFIG)) == pytest.approx(20, abs=0.5)
-    assert best(lambda box: (1 - overlap(box, truth)[1]).mean()) > 21
 
 
 def test_a_batch_without_a_target_has_a_finite_loss() -> None:

@@ -83,16 +83,6 @@ def test_trained_branches_fold_into_one_convolution_each() -> None:
     assert not torch.allclose(found, before, atol=1e-2)
 
 
-def test_only_the_parts_that_a_recipe_names_are_trained(tmp_path: Path) -> None:
-    recipe = replace(TINY, branches=False, parts=("box_tower", "box"))
-    network = Dart(recipe.network)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    run = TrainingRun(recipe, network, tmp_path)
-    run.step(fixed_batch(recipe))
-    changed = {name.partition(".")[0] for name, value in network.state_dict().items() if not value.equal(before[name])}
-    assert changed == {"box_tower", "box"}
-
-
 @torch.no_grad()
 def test_a_settled_network_trains_on_what_it_computes_when_folded() -> None:
     _, wrapped, z, x = branched()
