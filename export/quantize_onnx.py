@@ -198,10 +198,11 @@ def float_nodes(model: "ModelProto", recipe: Recipe) -> list[str]:
 
 
 def end_nodes(model: "ModelProto") -> list[str]:
-    """Names of the last convolution or product before each output."""
+    """Names of the last convolution or product before each output that no other operator reads."""
     producers = {output: node for node in model.graph.node for output in node.output}
+    read = {name for node in model.graph.node for name in node.input}
     ends = []
-    for output in model.graph.output:
+    for output in (output for output in model.graph.output if output.name not in read):
         node = producers[output.name]
         while node.op_type not in PRODUCTS and node.input[0] in producers:
             node = producers[node.input[0]]

@@ -135,9 +135,9 @@ def float_operators(model: Any, recipe: Recipe) -> list[str]:
 
 
 def end_operators(model: Any) -> list[str]:
-    """Names of the last convolution or product before each output of an OpenVINO model."""
+    """Names of the last convolution or product before each output of an OpenVINO model that no other operator reads."""
     ends = []
-    for result in model.get_results():
+    for result in (result for result in model.get_results() if len(result.input_value(0).get_target_inputs()) == 1):
         operator = result
         while operator.get_type_name() not in PRODUCTS and operator.get_input_size() > 0:
             operator = operator.input_value(0).get_node()

@@ -141,13 +141,14 @@ def make_rules(aeq: Any, recipe: Recipe, ends: list[str]) -> list[dict[str, Any]
 
 
 def end_tensors(content: bytes) -> list[str]:
-    """Names of the tensors that the last convolution or product before each output writes."""
+    """Names of the tensors that the last convolution or product writes before each output that no operator reads."""
     model = read_flatbuffer(content)
     graph = model.subgraphs[0]
     producers = {int(output): op for op in graph.operators for output in op.outputs}
+    read = {int(tensor) for op in graph.operators for tensor in op.inputs}
     ends = []
-    for output in graph.outputs:
-        index = int(output)
+    for output in (int(output) for output in graph.outputs if int(output) not in read):
+        index = output
         while operator_name(model, producers[index]) not in PRODUCTS and int(producers[index].inputs[0]) in producers:
             index = int(producers[index].inputs[0])
         ends.append(graph.tensors[index].name.decode())

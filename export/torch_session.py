@@ -28,16 +28,20 @@ class TorchSession:
         kernels = tuple(
             TensorSpec(name, shape, "float32", "NPC" if len(shape) == 3 else "NCHW") for name, shape in shapes
         )
-        maps = {name: TensorSpec(name, (1, *self._map_shape(name)), "float32", "NCHW") for name in network.outputs}
+        shapes_of_maps = {} if role == "template" else self._map_shapes()
+        maps = {name: TensorSpec(name, shape, "float32", "NCHW") for name, shape in shapes_of_maps.items()}
         self.inputs: Mapping[str, TensorSpec] = {
             spec.name: spec for spec in ((crop,) if role == "template" else (crop, *kernels))
         }
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in kernels} if role == "template" else maps
 
-    def _map_shape(self, name: str) -> tuple[int, int, int]:
-        size = self._network.params.response_size
-        channels = {"log_ltrb": 4, "cls": 2 if getattr(self._network.params, "score", "") == "softmax" else 1}
-        return channels.get(name, 1), size, size
+    def _map_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the search graph's outputs, learnt by running it once on zeros."""
+        side = self._network.params.search_px
+        with torch.inference_mode():
+            kernels = [torch.zeros(shape) for shape in self._network.kernel_shapes]
+            maps = self._network.search(torch.zeros(1, 3, side, side), *kernels)
+        return {name: tuple(value.shape) for name, value in zip(self._network.outputs, maps, strict=True)}
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute all outputs."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from siamedge.runtime.backends import Format, Precision, Session
 from siamedge.runtime.bundle import AGAIN, Bundle
 from siamedge.runtime.errors import BackendError, BundleError
+from siamedge.runtime.online import FEATURES
 from siamedge.runtime.params import AnchorFreeParams, TrackerParams
 from siamedge.runtime.responses import Outputs, edges_apart, lost_at_peak, respond, score_map
 
@@ -77,9 +78,9 @@ def read_answers(bundle: Bundle) -> Answers | None:
 
 
 def as_given(kind: tuple[Format, Precision], outputs: Sequence[Outputs]) -> dict[str, NDArray[np.float32]]:
-    """Name the outputs for each search crop as Answers.given does."""
-    prefix = "-".join(kind)
-    return {f"{prefix}/{name}": np.stack([maps[name] for maps in outputs]).astype(np.float32) for name in outputs[0]}
+    """Name the outputs for each search crop as Answers.given does, without features: peaks and boxes are compared."""
+    prefix, names = "-".join(kind), [name for name in outputs[0] if name != FEATURES]
+    return {f"{prefix}/{name}": np.stack([maps[name] for maps in outputs]).astype(np.float32) for name in names}
 
 
 def check_answers(

@@ -23,14 +23,17 @@ class AnchorFreeParams:
         window_influence: Weight of the window in the final score, 0..1.
         penalty_k: Strength of the penalty on change of size and aspect, >= 0.
         lr: Share of the new size that is taken over, 0..1, times penalty and score.
-        lost_below: A raw score under this means that the target is lost, 0..1.
+        lost_below: A confidence (the raw score, or its mean with what was learnt online) under this means that the
+            target is lost, 0..1.
         hold_below: With a raw score under this the box stays where it is, 0..1; 0 is the published algorithm, which
             wanders while the target is out of sight.
-        turn_step_deg: With a doubtful score the target's first look is also searched for turned by so much, one angle
-            an update; 0: never, the published algorithm.
-        turn_below: A raw score under this share of the usual one is doubtful, 0..1.
-        size_pull: Share of the way back to the size of surer frames, in a frame of score 0, 0..1; 0: never, the
+        turn_step_deg: With a doubtful confidence the target's first look is also searched for turned by so much, one
+            angle an update; 0: never, the published algorithm.
+        turn_below: A confidence under this share of the usual one is doubtful, 0..1.
+        size_pull: Share of the way back to the size of surer frames, in a frame of confidence 0, 0..1; 0: never, the
             published algorithm.
+        online_share: Share in the confidence of a classifier that is learnt while tracking (online.py), 0..1; the rest
+            is the score. It needs the output "features" of the search graph. 0: none, the published algorithm.
 
     Source: Li et al. 2018 (SiamRPN) for the penalties; parameter values from each model's publication.
     """
@@ -54,6 +57,7 @@ class AnchorFreeParams:
     turn_step_deg: float = 0.0
     turn_below: float = 0.8
     size_pull: float = 0.0
+    online_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class Peak(NamedTuple):
         h: Height.
         score: The network's probability that the target is there, 0..1.
         penalty: Factor for the change of size and aspect, 0..1.
+        confidence: What the cell was chosen by, 0..1: the score, or a mean of it and of what was learnt while tracking.
     """
 
     dx: float
@@ -37,9 +38,10 @@ class Peak(NamedTuple):
     h: float
     score: float
     penalty: float
+    confidence: float
 
 
-NOWHERE = Peak(0.0, 0.0, 1.0, 1.0, 0.0, 0.0)
+NOWHERE = Peak(0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 """What a response without a single number gives: score 0, so that the box stays and counts as lost."""
 
 
@@ -53,9 +55,10 @@ def cosine_window(params: AnchorFreeParams) -> FloatArray:
 class ResponseGrid:
     """Ranks the cells of a response and gives the best one.
 
-    A cell's rank is penalty * score * (1 - influence) + window * influence. The penalty is at most 1, so the rank
-    without it is a bound: cells are looked at from the highest bound down, and those whose bound is under the best
-    rank found are never decoded. One to five cells of 256 are, on real sequences.
+    A cell's rank is penalty * confidence * (1 - influence) + window * influence; the confidence is the score, unless
+    what was learnt online has a share in it. The penalty is at most 1, so the rank without it is a bound: cells are
+    looked at from the highest bound down, and those whose bound is under the best rank found are never decoded. One to
+    five cells of 256 are, on real sequences.
 
     Args:
         outputs: Of the search graph: "cls", "log_ltrb" and with params.has_quality "quality".
@@ -71,18 +74,24 @@ class ResponseGrid:
         shape = (params.response_size, params.response_size)
         self._window = (cosine_window(params) * np.float32(params.window_influence)).reshape(shape)
         self._scores, self._quality, self._bounds = (np.empty(shape, np.float32) for _ in range(3))
+        self._online_share = np.float32(params.online_share)
+        self._mixed = np.empty(shape, np.float32)
+        self._confidence = self._scores
 
-    def best(self, maps: Mapping[str, Array], w: float, h: float) -> Peak:
+    def best(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
         """Give the best cell.
 
         Args:
             maps: What the search graph gave.
             w: Width of the last box, crop pixels.
             h: Its height.
+            online: (S, S) likeness to the target as learnt while tracking, 0..1; it has params.online_share in the
+                confidence.
         """
         self._read_scores(maps)
+        self._confidence = self._scores if online is None else self._mix(online)
         bounds, window = self._bounds, self._window
-        np.multiply(self._scores, self._share, out=bounds)
+        np.multiply(self._confidence, self._share, out=bounds)
         np.add(bounds, window, out=bounds)
         log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
         last_side, share = context_side(w, h, 0.5), float(self._share)
@@ -93,17 +102,23 @@ class ResponseGrid:
                 break
             bounds.put(cell, -1.0)
             peak = self._decode(cell, log_ltrb, last_side, w / h)
-            rank = peak.penalty * peak.score * share + window.item(cell)
+            rank = peak.penalty * peak.confidence * share + window.item(cell)
             if rank > best_rank:
                 best, best_rank = peak, rank
         return best
 
-    def strongest(self, maps: Mapping[str, Array], w: float, h: float) -> Peak:
-        """Give the cell with the highest raw score, whatever its place and size; arguments as in best."""
+    def strongest(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
+        """Give the cell with the highest confidence, whatever its place and size; arguments as in best."""
         self._read_scores(maps)
-        cell = int(self._scores.argmax())
+        self._confidence = self._scores if online is None else self._mix(online)
+        cell = int(self._confidence.argmax())
         log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
         return self._decode(cell, log_ltrb, context_side(w, h, 0.5), w / h)
+
+    def _mix(self, online: FloatArray) -> FloatArray:
+        mixed = np.subtract(online, self._scores, out=self._mixed)
+        np.multiply(mixed, self._online_share, out=mixed)
+        return np.add(mixed, self._scores, out=mixed)
 
     def _read_scores(self, maps: Mapping[str, Array]) -> None:
         outputs, scores = self._outputs, self._scores
@@ -134,6 +149,7 @@ class ResponseGrid:
             h,
             self._scores.item(cell),
             math.exp(-(change - 1) * params.penalty_k),
+            self._confidence.item(cell),
         )
 
 

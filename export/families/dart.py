@@ -141,7 +141,10 @@ class Dart(nn.Module):
             from the cell's centre, in units of box_scale search-crop pixels, not clamped; and, with has_quality,
             quality (N, 1, S, S) logits of the overlap of that box with the target.
         """
-        features = self.features(x)
+        return self.head(kernel, self.features(x))
+
+    def head(self, kernel: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        """Look for the template in the features of a search crop, (N, channels, S, S); returns as `search`."""
         mixed = torch.cat([pixelwise_correlation(kernel, features), features], dim=1)
         shared = functional.relu6(self.mix(mixed))
         cls_features = _run(self.cls_tower, shared)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from siamedge.export.families.dart import METADATA_KEY, TRIAL, Dart, DartConfig
 from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.online import FEATURES
 from siamedge.runtime.params import AnchorFreeParams
 
 TRACKER_KEY = "dart_tracker"
@@ -28,15 +29,22 @@ class TemplateGraph(nn.Module):
 
 
 class SearchGraph(nn.Module):
-    """Search crop and kernel -> logits, log distances and, if the network has it, quality."""
+    """Search crop and kernel -> logits, log distances, quality if the network has it, and features if they are wanted.
 
-    def __init__(self, network: Dart) -> None:
+    Args:
+        network: Plain.
+        gives_features: Whether the tracker learns from the features of the search crop.
+    """
+
+    def __init__(self, network: Dart, *, gives_features: bool) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._gives_features = network, gives_features
 
     def forward(self, x: Tensor, kernel: Tensor) -> tuple[Tensor, ...]:
-        """(1, 3, X, X) float32 BGR 0..255 and (1, P, C) -> (1, 1, S, S), (1, 4, S, S)[, (1, 1, S, S)]."""
-        return self.network.search(kernel, x)
+        """(1, 3, X, X) float32 BGR 0..255 and (1, P, K) -> maps (1, C, S, S) of 1, 4[, 1][, K] channels."""
+        features = self.network.features(x)
+        outputs = self.network.head(kernel, features)
+        return (*outputs, features) if self._gives_features else outputs
 
 
 def tuned_params(metadata: Mapping[str, str]) -> dict[str, float]:
@@ -86,14 +94,17 @@ def build(checkpoint: Checkpoint) -> SourceNetwork:
     config = DartConfig.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else TRIAL
     network = Dart(config)
     load_weights(network, checkpoint.state, "dart")
+    params = tracker_params(config, tuned_params(metadata))
+    outputs = ("cls", "log_ltrb", *(("quality",) if config.has_quality else ()))
+    learns = params.online_share > 0
     return SourceNetwork(
         family="anchor-free",
         arch="dart",
         template=TemplateGraph(network).eval(),
-        search=SearchGraph(network).eval(),
+        search=SearchGraph(network, gives_features=learns).eval(),
         kernels=("kernel",),
         kernel_shapes=((1, config.positions, config.channels),),
-        outputs=("cls", "log_ltrb", "quality") if config.has_quality else ("cls", "log_ltrb"),
+        outputs=(*outputs, FEATURES) if learns else outputs,
         color="BGR",
-        params=tracker_params(config, tuned_params(metadata)),
+        params=params,
     )

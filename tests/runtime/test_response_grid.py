@@ -1,6 +1,7 @@
 """The ranking of a response against its formulas in float64."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,8 +34,10 @@ def random_maps(params: AnchorFreeParams, layout: str, seed: int, spread: float)
     }
 
 
-def plain_ranking(maps: Mapping[str, Array], params: AnchorFreeParams, layout: str, w: float, h: float) -> Array:
-    """Rows: rank, dx, dy, width, height, score, penalty of every cell."""
+def plain_ranking(
+    maps: Mapping[str, Array], params: AnchorFreeParams, layout: str, w: float, h: float, online: Array | None = None
+) -> Array:
+    """Rows: rank, dx, dy, width, height, score, penalty, confidence of every cell."""
     chw = {n: np.moveaxis(m[0], -1, 0) if layout == "NHWC" else m[0] for n, m in maps.items()}
     chw = {n: m.astype(np.float64).reshape(m.shape[0], -1) for n, m in chw.items()}
     margin = chw["cls"][1] - chw["cls"][0] if params.score == "softmax" else chw["cls"][0]
@@ -52,8 +55,10 @@ def plain_ranking(maps: Mapping[str, Array], params: AnchorFreeParams, layout: s
     penalty = np.exp(-(np.maximum(scale, 1 / scale) * np.maximum(aspect, 1 / aspect) - 1) * params.penalty_k)
     line = np.hanning(SIZE) if params.window == "hann" else np.hanning(SIZE + 2)[1:-1]
     influence = params.window_influence
-    rank = penalty * score * (1 - influence) + np.outer(line, line).ravel() * influence
-    return np.stack([rank, x + (right - left) / 2, y + (bottom - top) / 2, width, height, score, penalty])
+    share = 0.0 if online is None else params.online_share
+    confidence = score * (1 - share) + share * (0.0 if online is None else online.ravel())
+    rank = penalty * confidence * (1 - influence) + np.outer(line, line).ravel() * influence
+    return np.stack([rank, x + (right - left) / 2, y + (bottom - top) / 2, width, height, score, penalty, confidence])
 
 
 @settings(max_examples=40, deadline=None)
@@ -63,14 +68,16 @@ def plain_ranking(maps: Mapping[str, Array], params: AnchorFreeParams, layout: s
     layout=st.sampled_from(["NCHW", "NHWC"]),
     w=st.floats(4, 250),
     h=st.floats(4, 250),
+    is_learning=st.booleans(),
 )
 @pytest.mark.parametrize("params", [NANO, DART], ids=["softmax", "sigmoid and quality"])
 def test_the_best_cell_is_that_of_the_formulas(
-    params: AnchorFreeParams, seed: int, spread: float, layout: str, w: float, h: float
+    params: AnchorFreeParams, seed: int, spread: float, layout: str, w: float, h: float, *, is_learning: bool
 ) -> None:
-    maps = random_maps(params, layout, seed, spread)
-    peak = ResponseGrid(specs(params, layout), params).best(maps, w, h)
-    ranking = plain_ranking(maps, params, layout, w, h)
+    maps, params = random_maps(params, layout, seed, spread), replace(params, online_share=0.4)
+    online = np.random.default_rng(seed).random((SIZE, SIZE)).astype(np.float32) if is_learning else None
+    peak = ResponseGrid(specs(params, layout), params).best(maps, w, h, online)
+    ranking = plain_ranking(maps, params, layout, w, h, online)
     same_box = np.isclose(ranking[1], peak.dx, atol=1e-2) & np.isclose(ranking[3], peak.w, rtol=1e-4)
     cell = int(np.flatnonzero(same_box)[0])
     assert ranking[0, cell] == pytest.approx(ranking[0].max(), abs=2e-6)
