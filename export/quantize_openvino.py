@@ -56,6 +56,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
         validate=False,
     )
     preset = nncf.QuantizationPreset.MIXED if recipe.activations == "uint8" else nncf.QuantizationPreset.PERFORMANCE
+    aside = set_aside(model)
     with quiet():
         quantized = nncf.quantize(
             model,
@@ -69,7 +70,29 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
                 overflow_fix=nncf.OverflowFix.ENABLE,  # NARROW_STEPS
             ),
         )
+    put_back(quantized, aside)
     return store_int8(round_scales(quantized) if recipe.has_exact_scales else quantized, MIN_ELEMENTS)
+
+
+def set_aside(model: Any) -> list[str]:
+    """Take away, in place, outputs of operators that others read too; gives the names of those operators.
+
+    NNCF would quantize each reader of such an operator for itself: the default's features would meet their kernels in
+    all 8 bits then, whose products saturate on processors that add two in 16 bits.
+    """
+    shared = [item for item in model.get_results() if len(item.input_value(0).get_target_inputs()) > 1]
+    names = [result.input_value(0).get_node().get_friendly_name() for result in shared]
+    for result in shared:
+        model.remove_result(result)
+    return names
+
+
+def put_back(model: Any, names: list[str]) -> None:
+    """Give, in place, the outputs of these operators again, as they are before they are quantized."""
+    from openvino import opset13  # type: ignore[import-untyped]
+
+    operators = {operator.get_friendly_name(): operator for operator in model.get_ordered_ops()}
+    model.add_results([opset13.result(operators[name].output(0)) for name in names])
 
 
 def store_int8(model: Any, at_least: int) -> Any:
@@ -81,7 +104,7 @@ def store_int8(model: Any, at_least: int) -> Any:
         model: An OpenVINO model; what NNCF quantized is left alone.
         at_least: Number of weights; of fewer the constant stays float.
     """
-    from openvino import Type, opset13  # type: ignore[import-untyped]
+    from openvino import Type, opset13
 
     for operator in model.get_ordered_ops():
         weights = operator.input_value(1).get_node() if operator.get_type_name() in PRODUCTS else None
