@@ -59,7 +59,8 @@ class OnlineClassifier:
     """Gives each cell of a response its likeness to the target, 0..1.
 
     Minimises the mean over cells of (x . weights - label)^2 with a ridge, target and surroundings counting half each,
-    over the first frame and an average of those since that forgets exponentially.
+    over the first frame and an average of those since that forgets exponentially. All products are taken row by row of
+    the response: larger ones numpy's library spreads over threads that then spin.
 
     Args:
         spec: Of the features, (1, C, S, S) or (1, S, S, C).
@@ -74,7 +75,7 @@ class OnlineClassifier:
         self._channels = spec.shape[1] if self._is_nchw else spec.shape[3]
         self._cells = (params.first_cell_px + params.stride * np.arange(self._size)).astype(np.float32)
         width = self._channels + 1  # the last one is 1 everywhere
-        self._rows: FloatArray = np.ones((self._size**2, width), np.float32)
+        self._rows: FloatArray = np.ones((self._size, self._size, width), np.float32)
         self._first = self._since = Moments(np.zeros((width, width), np.float32), np.zeros(width, np.float32))
         self._weights: FloatArray = np.zeros(width, np.float32)
         self._frames = 0
@@ -89,8 +90,7 @@ class OnlineClassifier:
         """Give the (S, S) likeness for a search crop, 0..1; the crop is remembered for `learn`."""
         self._take(maps)
         likeness: FloatArray = self._rows @ self._weights
-        np.clip(likeness, 0.0, 1.0, out=likeness)
-        return likeness.reshape(self._size, self._size)
+        return np.clip(likeness, 0.0, 1.0, out=likeness)
 
     def learn(self, place: Place, confidence: float) -> None:
         """Learn where the target was found in the last crop, if it was found for sure and it is time."""
@@ -102,20 +102,20 @@ class OnlineClassifier:
 
     def _take(self, maps: Mapping[str, Array]) -> None:
         features = maps[FEATURES][0]
-        cells = features.reshape(self._channels, -1).T if self._is_nchw else features.reshape(-1, self._channels)
-        self._rows[:, :-1] = cells
+        self._rows[..., :-1] = features.transpose(1, 2, 0) if self._is_nchw else features
 
     def _lesson(self, place: Place) -> Moments:
         x = (self._cells - place.dx) / max(place.w, SMALLEST_PX)
         y = (self._cells - place.dy) / max(place.h, SMALLEST_PX)
-        radius = np.sqrt(x * x + (y * y)[:, None]).ravel()
+        radius = np.sqrt(x * x + (y * y)[:, None])
         label = np.clip((UNSURE - radius) / (UNSURE - SURE), 0.0, 1.0)
-        label[int(radius.argmin())] = 1.0
+        label.put(int(radius.argmin()), 1.0)
         around = label == 0
         outside = max(1, int(np.count_nonzero(around)))
-        counts = np.where(around, 1 / outside, label / label.sum()) / 2
-        weighted = self._rows * counts.astype(np.float32)[:, None]
-        return Moments(self._rows.T @ weighted, weighted.T @ label.astype(np.float32))
+        counts = (np.where(around, 1 / outside, label / label.sum()) / 2).astype(np.float32)
+        weighted = self._rows * counts[..., None]
+        labels = label.astype(np.float32)[:, None, :] @ weighted
+        return Moments((self._rows.transpose(0, 2, 1) @ weighted).sum(axis=0), labels.sum(axis=0)[0])
 
     def _solve(self) -> None:
         products, labels = self._since.mixed(self._first, FIRST_SHARE)
