@@ -7,13 +7,11 @@ CLIPS are folders with img/ and groundtruth.txt, boxes 0-based, nan where there 
 picture it is mirrored. The box of a turned target is the bounds of the turned ellipse that fills its box.
 """
 
-import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import cv2
 import numpy as np
-from pasted_scenes import ELLIPSE, write
+from pasted_scenes import ELLIPSE, asked, write
 from presence_scenes import Clip, load
 
 from siamedge.runtime.geometry import Image
@@ -80,19 +78,15 @@ SUITES: Mapping[str, Callable[[Clip, np.random.Generator], Scene]] = {"roll": ro
 
 def main() -> None:
     """Write the three suites, a scene for each clip."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args()
+    names, out = asked(__doc__)
     cv2.setNumThreads(1)
-    names = sorted(path.parent for path in options.clips.glob("*/groundtruth.txt"))
     for number, name in enumerate(names):
         clip = load(name)
         for suite, make in SUITES.items():
             scene = make(clip, np.random.default_rng(number))
             seen = [not np.isnan(box).any() for _, box in scene]
             if seen[0] and sum(seen) >= FEWEST:
-                write(options.out / suite / f"{number:03d}", scene)
+                write(out / suite / f"{number:03d}", scene)
         print(f"{number + 1} of {len(names)}", flush=True)
 
 

@@ -133,14 +133,19 @@ def write(folder: Path, frames: list[tuple[Image, np.ndarray]]) -> None:
     np.savetxt(folder / "groundtruth.txt", [box for _, box in frames], fmt="%.2f", delimiter=",")
 
 
-def main() -> None:
-    """Write both suites, one scene for each clip that is long enough."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked(description: str | None) -> tuple[list[Path], Path]:
+    """Read the command line of a script that makes scenes of clips: the clips' folders, sorted, and where to write."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
+    return sorted(path.parent for path in options.clips.glob("*/groundtruth.txt")), options.out
+
+
+def main() -> None:
+    """Write both suites, one scene for each clip that is long enough."""
+    names, out = asked(__doc__)
     cv2.setNumThreads(1)
-    names = sorted(path.parent for path in options.clips.glob("*/groundtruth.txt"))
     for number, name in enumerate(names):
         clip, behind = load(name), load(names[(number + len(names) // 2) % len(names)])
         size = shrunk(behind.images[0]).shape[1::-1]
@@ -148,7 +153,7 @@ def main() -> None:
             path = draw_path(np.random.default_rng(number), size, is_turning=suite == "turn")
             frames = list(scene(clip, behind, path))
             if len(frames) >= FRAMES[0]:
-                write(options.out / suite / f"{number:02d}", frames)
+                write(out / suite / f"{number:02d}", frames)
         print(f"{number + 1} of {len(names)}", flush=True)
 
 

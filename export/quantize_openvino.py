@@ -50,13 +50,13 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
     activations = (
         getattr(estimator.RangeEstimatorParametersSet, method) if method else estimator.RangeEstimatorParameters()
     )
+    aside = set_aside(model)
     ignored = nncf.IgnoredScope(
         names=[*float_operators(model, recipe), *(end_operators(model) if recipe.float_ends else ())],
         types=list(recipe.float_ops),
         validate=False,
     )
     preset = nncf.QuantizationPreset.MIXED if recipe.activations == "uint8" else nncf.QuantizationPreset.PERFORMANCE
-    aside = set_aside(model)
     with quiet():
         quantized = nncf.quantize(
             model,
@@ -158,9 +158,9 @@ def float_operators(model: Any, recipe: Recipe) -> list[str]:
 
 
 def end_operators(model: Any) -> list[str]:
-    """Names of the last convolution or product before each output of an OpenVINO model that no other operator reads."""
+    """Names of the last convolution or product before each output of an OpenVINO model."""
     ends = []
-    for result in (result for result in model.get_results() if len(result.input_value(0).get_target_inputs()) == 1):
+    for result in model.get_results():
         operator = result
         while operator.get_type_name() not in PRODUCTS and operator.get_input_size() > 0:
             operator = operator.input_value(0).get_node()

@@ -28,20 +28,20 @@ class TorchSession:
         kernels = tuple(
             TensorSpec(name, shape, "float32", "NPC" if len(shape) == 3 else "NCHW") for name, shape in shapes
         )
-        shapes_of_maps = {} if role == "template" else self._map_shapes()
-        maps = {name: TensorSpec(name, shape, "float32", "NCHW") for name, shape in shapes_of_maps.items()}
         self.inputs: Mapping[str, TensorSpec] = {
             spec.name: spec for spec in ((crop,) if role == "template" else (crop, *kernels))
         }
-        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in kernels} if role == "template" else maps
+        outputs = kernels if role == "template" else self._maps()
+        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
 
-    def _map_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the search graph's outputs, learnt by running it once on zeros."""
+    def _maps(self) -> tuple[TensorSpec, ...]:
+        """The search graph's outputs, whose shapes are learnt by running it once on zeros."""
         side = self._network.params.search_px
         with torch.inference_mode():
             kernels = [torch.zeros(shape) for shape in self._network.kernel_shapes]
             maps = self._network.search(torch.zeros(1, 3, side, side), *kernels)
-        return {name: tuple(value.shape) for name, value in zip(self._network.outputs, maps, strict=True)}
+        named = zip(self._network.outputs, maps, strict=True)
+        return tuple(TensorSpec(name, tuple(value.shape), "float32", "NCHW") for name, value in named)
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute all outputs."""

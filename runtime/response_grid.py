@@ -89,7 +89,7 @@ class ResponseGrid:
                 confidence.
         """
         self._read_scores(maps)
-        self._confidence = self._scores if online is None else self._mix(online)
+        self._confidence = self._confidences(online)
         bounds, window = self._bounds, self._window
         np.multiply(self._confidence, self._share, out=bounds)
         np.add(bounds, window, out=bounds)
@@ -110,12 +110,14 @@ class ResponseGrid:
     def strongest(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
         """Give the cell with the highest confidence, whatever its place and size; arguments as in best."""
         self._read_scores(maps)
-        self._confidence = self._scores if online is None else self._mix(online)
+        self._confidence = self._confidences(online)
         cell = int(self._confidence.argmax())
         log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
         return self._decode(cell, log_ltrb, context_side(w, h, 0.5), w / h)
 
-    def _mix(self, online: FloatArray) -> FloatArray:
+    def _confidences(self, online: FloatArray | None) -> FloatArray:
+        if online is None:
+            return self._scores
         mixed = np.subtract(online, self._scores, out=self._mixed)
         np.multiply(mixed, self._online_share, out=mixed)
         return np.add(mixed, self._scores, out=mixed)

@@ -95,7 +95,7 @@ class Turn:
         """Give the angle to try besides the present one; None where there is no doubt, or it is too early to try.
 
         Args:
-            score: Raw score for the present angle, 0..1.
+            score: Confidence for the present angle, 0..1.
         """
         usual = score if self._usual is None else self._usual
         if score >= self._below * max(usual, LEAST_USUAL):
