@@ -102,11 +102,17 @@ def bend_field(rng: Rng, size_px: int, bend_px: float) -> NDArray[np.float32]:
 
 
 def warp(image: Image, affine: Matrix, size_px: int, field: NDArray[np.float32] | None = None) -> Image:
-    """Map a picture into a square of size_px; a field says how far from its place each result pixel looks."""
+    """Map a picture into a square of size_px; a field says how far from its place each result pixel looks.
+
+    The map is that of points (`transform`), in whose coordinates the middle of a pixel is at a half; OpenCV has it at a
+    whole number.
+    """
+    linear = affine[:, :2]
+    pixels = np.column_stack([linear, affine[:, 2] + linear @ np.full(2, 0.5) - 0.5])
     if field is None:
-        warped = cv2.warpAffine(image, affine, (size_px, size_px), borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.warpAffine(image, pixels, (size_px, size_px), borderMode=cv2.BORDER_REPLICATE)
         return warped.astype(np.uint8, copy=False)
-    inverse = cv2.invertAffineTransform(affine).astype(np.float32)
+    inverse = cv2.invertAffineTransform(pixels).astype(np.float32)
     ramp = np.arange(size_px, dtype=np.float32)
     x, y = ramp[None, :] + field[..., 0], ramp[:, None] + field[..., 1]
     map_x = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
@@ -165,3 +166,17 @@ def test_bending_by_a_constant_is_a_shift() -> None:
     field = np.full((32, 32, 2), 3, np.float32)
     bent = change.warp(picture, np.eye(2, 3), 32, field)
     assert (bent[:29, :29] == picture[3:, 3:]).all()
+
+
+@pytest.mark.parametrize("is_bent", [False, True])
+@pytest.mark.parametrize("linear", [np.diag([0.5, 0.5]), np.diag([-1.0, 1.0]), np.array([[0.0, -0.8], [0.8, 0.0]])])
+def test_a_picture_is_mapped_as_its_points_are(linear: NDArray[np.float64], *, is_bent: bool) -> None:
+    """Shrunk, mirrored, turned: the centre of a bright square is where `transform` takes it."""
+    picture = np.zeros((96, 96, 3), np.uint8)
+    picture[40:52, 30:50] = 200
+    affine = change.affine_about(linear, np.array([40.0, 46.0], np.float32), np.array([33.0, 29.0], np.float32))
+    field = np.zeros((64, 64, 2), np.float32) if is_bent else None
+    plane = change.warp(picture, affine, 64, field)[..., 0].astype(float)
+    rows, columns = np.indices(plane.shape) + 0.5
+    found = [(plane * places).sum() / plane.sum() for places in (columns, rows)]
+    assert found == pytest.approx(change.transform(np.array([[40.0, 46.0]], np.float32), affine)[0], abs=0.03)
