@@ -6,20 +6,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from siamedge.runtime.backends import Session
-from siamedge.runtime.crops import context_side, mean_color, square_around
+from siamedge.runtime.crops import context_side, mean_color
 from siamedge.runtime.feeding import CropRunner
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.looks import Sighting
-from siamedge.runtime.online import FEATURES, OnlineClassifier, Place
+from siamedge.runtime.online import FEATURES, OnlineClassifier
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.response_grid import Peak, ResponseGrid
-from siamedge.runtime.sizing import RememberedSize
+from siamedge.runtime.sizing import RememberedSize, size_factors
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.trackers import TrackResult, check_init
-from siamedge.runtime.turning import FirstLook, Turn, crop_with_room
+from siamedge.runtime.turning import FirstLook, Turn, crop_with_room, room_px
+from siamedge.runtime.views import Cut, View, published_view, true_view
 
 MIN_SIDE_PX = 10.0
 """No box gets smaller than this (pysot)."""
+FIT_VIEWS = (
+    *((x, y, 1.0) for x in (-0.2, 0.2) for y in (-0.2, 0.2)),
+    *((0.0, 0.0, scale) for scale in (0.85, 1.0, 1.15)),
+)
+"""Crops of the first frame in which sizes are compared: context sides beside the target, and how much larger."""
 
 
 def flat_kernels(kernels: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> FloatArray:
@@ -44,9 +50,10 @@ class AnchorFreeTracker:
 
     With params.turn_step_deg a target that turns in the picture is followed, too: while the score is low, a further
     search looks for the first look turned by a step, which stays where it is clearer (turning.py). With
+    params.size_fit it measures on the first frame by how much the network errs in this target's size; with
     params.size_pull its size returns, the more the lower the score, to that of surer frames (sizing.py). With
     params.online_share it learns while tracking what sets the target apart from what is around it (online.py). All
-    three are ours.
+    four are ours.
 
     Args:
         template: Session of the template graph.
@@ -61,6 +68,7 @@ class AnchorFreeTracker:
         self._template, self._search, self._params = CropRunner(template), CropRunner(search), params
         self._grid, self._kernel_specs = ResponseGrid(search.outputs, params), template.outputs
         self._feature_spec = search.outputs[FEATURES] if params.online_share else None
+        self._cut: Cut = true_view if params.has_true_squares else published_view
         self._center, self._size = Point(0, 0), (0.0, 0.0)
         self._padding = (0.0, 0.0, 0.0)
         self._first: Mapping[str, Array] = {}
@@ -75,36 +83,34 @@ class AnchorFreeTracker:
             SourceError: The box is empty or has no part inside the frame.
         """
         check_init(frame, box)
+        params = self._params
         self.place(box)
         self._padding = mean_color(frame)
-        side = context_side(box.w, box.h, self._params.context)
-        self._search.hold(self._run(self._template, frame, self._center, side))
+        self._search.hold(self._look_of(frame, box))
         self._first = self._search.held(self._kernel_specs)
-        self._turn = self._start_turn(frame, side) if self._params.turn_step_deg else None
-        self._classifier = self._start_classifier(frame, side, self._feature_spec) if self._feature_spec else None
+        self._turn = self._start_turn(frame, box) if params.turn_step_deg else None
+        self._classifier = self._start_classifier(frame, box, self._feature_spec) if self._feature_spec else None
+        self._grid.size_factors = (1.0, 1.0)
+        if params.size_fit:
+            self._grid.size_factors = size_factors(self._sizes_found(frame, box), params.size_fit)
 
     def look(self, frame: Image, around: Box) -> Sighting:
         """Find the best match in the search crop around a box; the tracker's own place stays."""
-        params, center = self._params, around.center
-        template_side = context_side(around.w, around.h, params.context)
-        ratio = template_side / params.template_px
-        maps = self._run(self._search, frame, center, template_side * params.search_px / params.template_px)
-        peak = self._grid.strongest(maps, around.w / ratio, around.h / ratio, self._learnt(maps))
-        found = Point(center.x + peak.dx * ratio, center.y + peak.dy * ratio)
-        w, h = max(peak.w * ratio, MIN_SIDE_PX), max(peak.h * ratio, MIN_SIDE_PX)
-        return Sighting(Box.around(found, w, h), peak.confidence)
+        view = self._view(around.center, around.w, around.h)
+        maps = self._see(frame, view)
+        peak = self._grid.strongest(maps, around.w / view.ratio, around.h / view.ratio, self._learnt(maps))
+        w, h = max(peak.w * view.ratio, MIN_SIDE_PX), max(peak.h * view.ratio, MIN_SIDE_PX)
+        return Sighting(Box.around(view.point(peak.dx, peak.dy), w, h), peak.confidence)
 
     def signature(self, frame: Image, box: Box) -> FloatArray:
         """How the network sees a box: its template kernels as one vector of length 1."""
-        side = context_side(box.w, box.h, self._params.context)
-        return flat_kernels(self._run(self._template, frame, box.center, side), self._kernel_specs)
+        return flat_kernels(self._look_of(frame, box), self._kernel_specs)
 
     def blend(self, frame: Image, box: Box, share: float) -> None:
         """Search for the first template with so much of a newer look mixed in, 0..1; looks before it are forgotten."""
         turn = self._turn
         unmixed = self._first if turn is None else turn.look.kernels(turn.angle_deg)
-        side = context_side(box.w, box.h, self._params.context)
-        newer = self._run(self._template, frame, box.center, side)
+        newer = self._look_of(frame, box)
         self._search.hold({name: mixed(first, newer[name], share) for name, first in unmixed.items()})
 
     def place(self, box: Box) -> None:
@@ -115,37 +121,57 @@ class AnchorFreeTracker:
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame."""
-        params, (w, h) = self._params, self._size
-        template_side = context_side(w, h, params.context)
-        ratio = template_side / params.template_px
-        maps = self._run(self._search, frame, self._center, template_side * params.search_px / params.template_px)
+        view, (w, h) = self._view(self._center, *self._size), self._size
+        size = w / view.ratio, h / view.ratio
+        maps = self._see(frame, view)
         online = self._learnt(maps)
-        peak = self._grid.best(maps, w / ratio, h / ratio, online)
+        peak = self._grid.best(maps, *size, online)
         if self._turn is not None:
-            peak = self._turned(self._turn, peak, (w / ratio, h / ratio), online)
-        before = self._center
-        result = self._move(frame, peak, ratio)
+            peak = self._turned(self._turn, peak, size, online)
+        result = self._move(frame, view, peak)
         if self._classifier is not None:
-            self._classifier.learn(self._place_from(before, ratio), peak.confidence)
+            self._classifier.learn(view.place(self._center, *self._size), peak.confidence)
         return result
+
+    def _view(self, center: Point, w: float, h: float) -> View:
+        params = self._params
+        side = context_side(w, h, params.context) * params.search_px / params.template_px
+        return self._cut(center, side, params.search_px)
+
+    def _see(self, frame: Image, view: View) -> Mapping[str, Array]:
+        return self._search.run_on(frame, view.square, self._padding)
+
+    def _look_of(self, frame: Image, box: Box) -> Mapping[str, Array]:
+        """Kernels of a box; once a target, so what it looks like is not approximated."""
+        params = self._params
+        view = self._cut(box.center, context_side(box.w, box.h, params.context), params.template_px)
+        return self._template.run_on(frame, view.square, self._padding, exact=True)
 
     def _learnt(self, maps: Mapping[str, Array]) -> FloatArray | None:
         return None if self._classifier is None else self._classifier.response(maps)
 
-    def _place_from(self, center: Point, ratio: float) -> Place:
-        """Where the target is in a search crop around a point of the frame; ratio is frame px a crop px."""
-        (x, y), (w, h) = self._center, self._size
-        return Place((x - center.x) / ratio, (y - center.y) / ratio, w / ratio, h / ratio)
-
-    def _start_classifier(self, frame: Image, side_px: float, features: TensorSpec) -> OnlineClassifier:
-        params, classifier = self._params, OnlineClassifier(features, self._params)
-        maps = self._run(self._search, frame, self._center, side_px * params.search_px / params.template_px)
-        classifier.start(maps, self._place_from(self._center, side_px / params.template_px))
+    def _start_classifier(self, frame: Image, box: Box, features: TensorSpec) -> OnlineClassifier:
+        classifier = OnlineClassifier(features, self._params)
+        view = self._view(box.center, box.w, box.h)
+        classifier.start(self._see(frame, view), view.place(box.center, box.w, box.h))
         return classifier
 
-    def _start_turn(self, frame: Image, side_px: float) -> Turn:
-        params = self._params
-        crop = crop_with_room(frame, self._center, side_px, params.template_px, self._padding)
+    def _sizes_found(self, frame: Image, box: Box) -> list[tuple[float, float]]:
+        """The network's widths and heights of a known box, over its own, in a few crops of its frame."""
+        side, found = context_side(box.w, box.h, self._params.context), []
+        for x, y, scale in FIT_VIEWS:
+            center = Point(box.center.x + x * side, box.center.y + y * side)
+            view = self._view(center, box.w * scale, box.h * scale)
+            maps = self._see(frame, view)
+            w, h = box.w / view.ratio, box.h / view.ratio
+            peak = self._grid.best(maps, w, h, self._learnt(maps))
+            found.append((peak.w / w, peak.h / h))
+        return found
+
+    def _start_turn(self, frame: Image, box: Box) -> Turn:
+        params, room = self._params, room_px(self._params.template_px)
+        side = context_side(box.w, box.h, params.context) * room / params.template_px
+        crop = crop_with_room(frame, self._cut(box.center, side, room).square, params.template_px, self._padding)
         look = FirstLook(crop, params.template_px, self._kernels_of, self._first)
         return Turn(look, params.turn_step_deg, params.turn_below)
 
@@ -167,22 +193,17 @@ class AnchorFreeTracker:
         turn.remember(peak.confidence)
         return peak
 
-    def _run(self, runner: CropRunner, frame: Image, center: Point, side_px: float) -> Mapping[str, Array]:
-        is_template = runner is self._template  # once a target: what it looks like is not approximated
-        return runner.run_on(frame, square_around(center, side_px), self._padding, exact=is_template)
-
-    def _move(self, frame: Image, peak: Peak, image_px_per_crop_px: float) -> TrackResult:
+    def _move(self, frame: Image, view: View, peak: Peak) -> TrackResult:
         if not peak.score < self._params.hold_below:
-            self._go_to(peak, image_px_per_crop_px, frame)
+            self._go_to(frame, view, peak)
         is_lost = peak.confidence < self._params.lost_below
         return TrackResult(Box.around(self._center, *self._size), peak.confidence, is_lost)
 
-    def _go_to(self, peak: Peak, ratio: float, frame: Image) -> None:
-        (x, y), (w, h), (height, width) = self._center, self._size, frame.shape[:2]
+    def _go_to(self, frame: Image, view: View, peak: Peak) -> None:
+        (w, h), ratio, (height, width) = self._size, view.ratio, frame.shape[:2]
         rate = peak.penalty * peak.confidence * self._params.lr
-        self._center = Point(
-            min(max(x + peak.dx * ratio, 0.0), float(width)), min(max(y + peak.dy * ratio, 0.0), float(height))
-        )
+        x, y = view.point(peak.dx, peak.dy)
+        self._center = Point(min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height)))
         w, h = w * (1 - rate) + peak.w * ratio * rate, h * (1 - rate) + peak.h * ratio * rate
         if self._usual_size is not None:
             w, h = self._usual_size.corrected(w, h, peak.confidence)

@@ -13,6 +13,7 @@ import numpy as np
 from siamedge.runtime.geometry import FloatArray
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.views import Place
 
 FEATURES = "features"
 """The search graph's output that is learnt from."""
@@ -30,15 +31,6 @@ SURE, UNSURE = 0.25, 0.5
 """A cell is the target within so much of the box's size from its centre, and is not beyond; between, less and less."""
 SMALLEST_PX = 16.0
 """A box side counts as no shorter: one cell."""
-
-
-class Place(NamedTuple):
-    """A box in a search crop: its centre from the crop's centre, and its size, search-crop px."""
-
-    dx: float
-    dy: float
-    w: float
-    h: float
 
 
 class Moments(NamedTuple):

@@ -30,6 +30,10 @@ class AnchorFreeParams:
         turn_step_deg: With a doubtful confidence the target's first look is also searched for turned by so much, one
             angle an update; 0: never, the published algorithm.
         turn_below: A confidence under this share of the usual one is doubtful, 0..1.
+        has_true_squares: Places in a search crop are counted from where its square of whole pixels lies (views.py);
+            else from where it was meant to lie, the published algorithm.
+        size_fit: Share of the network's error in the first target's size that is taken off all sizes (sizing.py), 0..1;
+            0: none, the published algorithm.
         size_pull: Share of the way back to the size of surer frames, in a frame of confidence 0, 0..1; 0: never, the
             published algorithm.
         online_share: Share in the confidence of a classifier that is learnt while tracking (online.py), 0..1; the rest
@@ -56,6 +60,8 @@ class AnchorFreeParams:
     hold_below: float = 0.0
     turn_step_deg: float = 0.0
     turn_below: float = 0.8
+    has_true_squares: bool = False
+    size_fit: float = 0.0
     size_pull: float = 0.0
     online_share: float = 0.0
 

@@ -64,6 +64,9 @@ class ResponseGrid:
         outputs: Of the search graph: "cls", "log_ltrb" and with params.has_quality "quality".
         params: From the bundle's manifest.
 
+    Attributes:
+        size_factors: By which all widths and heights are multiplied.
+
     Source: Li et al. 2018 (SiamRPN), equation 13 and section 4.3, for penalty and window; Tian et al. 2019 (FCOS) for
         boxes as distances left, top, right, bottom from a cell's centre.
     """
@@ -77,6 +80,7 @@ class ResponseGrid:
         self._online_share = np.float32(params.online_share)
         self._mixed = np.empty(shape, np.float32)
         self._confidence = self._scores
+        self.size_factors = (1.0, 1.0)
 
     def best(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
         """Give the best cell.
@@ -141,7 +145,7 @@ class ResponseGrid:
             params.distance_scale * math.exp(max(SMALLEST_LOG, min(value, params.max_log_distance)))
             for value in log_ltrb[:, row, column].tolist()
         )
-        w, h = left + right, top + bottom
+        w, h = (left + right) * self.size_factors[0], (top + bottom) * self.size_factors[1]
         scale, aspect = context_side(w, h, 0.5) / last_side, last_aspect * h / w
         change = max(scale, 1 / scale) * max(aspect, 1 / aspect)
         return Peak(

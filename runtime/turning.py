@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 import cv2
 import numpy as np
 
-from siamedge.runtime.crops import crop_square, square_around
-from siamedge.runtime.geometry import Image, Point
+from siamedge.runtime.crops import Square, crop_square
+from siamedge.runtime.geometry import Image
 from siamedge.runtime.tensors import Array
 
 USUAL_RATE = 0.05
@@ -22,22 +22,26 @@ LONGEST_PAUSE = 4
 Kernels = Mapping[str, Array]
 
 
-def crop_with_room(frame: Image, center: Point, side_px: float, template_px: int, padding: tuple[float, ...]) -> Image:
-    """Cut a target's context square as for the template crop, but with so much around it that it can be turned.
+def room_px(template_px: int) -> int:
+    """Side of a crop in which a template crop can be turned by any angle: the least even number >= sqrt(2) times."""
+    return 2 * math.ceil(template_px * math.sqrt(0.5))
+
+
+def crop_with_room(frame: Image, square: Square, template_px: int, padding: tuple[float, ...]) -> Image:
+    """Cut a target as for the template crop, but with so much around it that it can be turned.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
-        center: Of the target.
-        side_px: Of its context square, pixels of the frame.
+        square: room_px / template_px times as large as the target's context square.
         template_px: Side of the template crop.
         padding: BGR colour of what lies outside the frame.
 
     Returns:
-        (R, R, 3) uint8, R the least even number >= sqrt(2) * template_px; as many pixels of the frame a crop pixel.
+        (R, R, 3) uint8, R = room_px(template_px).
     """
-    room = 2 * math.ceil(template_px * math.sqrt(0.5))
+    room = room_px(template_px)
     out: Image = np.empty((room, room, 3), np.uint8)
-    crop_square(frame, square_around(center, side_px * room / template_px), out, padding, exact=True)
+    crop_square(frame, square, out, padding, exact=True)
     return out
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from siamedge.runtime.anchor_free import AnchorFreeTracker
+from siamedge.runtime.anchor_free import FIT_VIEWS, AnchorFreeTracker
 from siamedge.runtime.backends import Model
 from siamedge.runtime.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box
@@ -121,9 +121,9 @@ BOX = Box(100, 80, 40, 40)
 SAME_SIZE = [math.log(40 / 2.5 / 2 / PARAMS.distance_scale)] * 4
 
 
-def after_one_update(maps: Maps, params: AnchorFreeParams = PARAMS) -> tuple[Box, float, bool]:
+def after_one_update(maps: Maps, params: AnchorFreeParams = PARAMS, start: Box = BOX) -> tuple[Box, float, bool]:
     tracker = tracker_seeing(params, [maps])
-    tracker.init(GRAY, BOX)
+    tracker.init(GRAY, start)
     return tuple(tracker.update(GRAY))  # type: ignore[return-value]
 
 
@@ -160,6 +160,33 @@ def test_a_score_under_hold_below_moves_nothing(score: float, shift_px: int) -> 
     assert (found, is_lost) == (pytest.approx(score, abs=1e-6), True)
 
 
+@pytest.mark.parametrize(("share", "grown"), [(0.0, 1.2), (0.5, 1.2**0.5), (1.0, 1.0)])
+def test_the_size_of_a_network_that_sees_each_target_too_wide_is_right_as_far_as_it_is_fitted(
+    share: float, grown: float
+) -> None:
+    params = replace(PARAMS, lr=1.0, penalty_k=0.0, window_influence=0.0, size_fit=share)
+    wide = [SAME_SIZE[0] + math.log(1.2), SAME_SIZE[1], SAME_SIZE[2] + math.log(1.2), SAME_SIZE[3]]
+
+    def seen(scale: float) -> Maps:
+        """What it gives for a crop that is so much too large: everything is so much smaller in it."""
+        return response(params, (3, 3), 1 - 1e-6, [value - math.log(scale) for value in wide])
+
+    tracker = tracker_seeing(params, [seen(scale) for *_, scale in FIT_VIEWS if share] + [seen(1.0)])
+    tracker.init(GRAY, BOX)
+    box = tracker.update(GRAY).box
+    assert (box.w, box.h) == (pytest.approx(40 * grown, rel=1e-3), pytest.approx(40, rel=1e-3))
+
+
+def test_a_target_is_found_to_a_fraction_of_a_pixel_where_squares_are_counted_from_where_they_lie() -> None:
+    """A box of half pixels, whose square has to begin at a whole one: a network that sees it in its place keeps it."""
+    start, true = Box(100.3, 80.6, 40, 40), replace(PARAMS, has_true_squares=True)
+    crop_px = 160 / PARAMS.search_px
+    beside = [(120.0 - start.center.x) / crop_px, (101.0 - start.center.y) / crop_px]  # nearest middle: (120, 101)
+    log_ltrb = [math.log((8 + sign * beside[axis]) / 2) for sign in (1, -1) for axis in (0, 1)]
+    box, _, _ = after_one_update(response(true, (3, 3), 0.9, log_ltrb), true, start)
+    assert box.center == pytest.approx(start.center, abs=1e-3)
+
+
 def test_the_window_prefers_the_middle_of_two_equal_peaks() -> None:
     maps = response(PARAMS, (6, 3), 0.9, SAME_SIZE)
     maps["cls"][0, 0, 3, 3] = maps["cls"][0, 0, 3, 6]
@@ -169,7 +196,7 @@ def test_the_window_prefers_the_middle_of_two_equal_peaks() -> None:
 @pytest.mark.parametrize("value", [-math.inf, -1e4, 1e4, math.inf, math.nan])
 def test_distances_without_sense_never_end_in_a_traceback_or_a_box_without_numbers(value: float) -> None:
     maps = response(PARAMS, (3, 3), 0.9, [value] * 4)
-    tracker = tracker_seeing(PARAMS, [maps] * 3)
+    tracker = tracker_seeing(replace(PARAMS, size_fit=1.0), [maps] * (len(FIT_VIEWS) + 3))
     tracker.init(GRAY, BOX)
     for _ in range(3):
         box = tracker.update(GRAY).box

@@ -78,6 +78,7 @@ def tracker_params(config: DartConfig, tuned: dict[str, float]) -> AnchorFreePar
             distance_scale=config.box_scale,
             max_log_distance=config.max_log,
             window="hann_inner",
+            has_true_squares=True,
             **tuned,
         )
     except TypeError as error:

@@ -1,10 +1,10 @@
-"""The size of a target in doubt returns to that of surer frames; a sure one is left alone."""
+"""Sizes: the network's error on the first frame is taken off; in doubt a size returns to that of surer frames."""
 
 import math
 
 import pytest
 
-from siamedge.runtime.sizing import REMEMBER_RATE, RememberedSize
+from siamedge.runtime.sizing import LARGEST_FIT, REMEMBER_RATE, RememberedSize, size_factors
 
 
 def test_a_size_that_is_sure_is_left_alone() -> None:
@@ -37,3 +37,14 @@ def test_a_drift_in_doubt_ends_where_the_way_back_is_as_long() -> None:
     for _ in range(200):
         side, _ = size.corrected(side * 1.02, side * 1.02, 0.0)
     assert side == pytest.approx(50.0 * 1.02**9)
+
+
+def test_factors_take_off_a_share_of_the_middle_error_of_each_side() -> None:
+    """Widths found 1.21, 1.0 and 5 times as large as they are: the middle one counts, its root for a half."""
+    factors = size_factors([(1.0, 0.9), (1.21, 0.81), (5.0, 0.1)], 0.5)
+    assert factors == pytest.approx((1 / 1.1, 1 / 0.9))
+    assert size_factors([(1.2, 0.8)], 1.0) == pytest.approx((1 / 1.2, 1 / 0.8))
+
+
+def test_an_error_without_sense_is_believed_to_a_limit() -> None:
+    assert size_factors([(9.0, 1e-9)], 1.0) == pytest.approx((math.exp(-LARGEST_FIT), math.exp(LARGEST_FIT)))

@@ -8,12 +8,12 @@ import pytest
 
 from siamedge.runtime.anchor_free import AnchorFreeTracker
 from siamedge.runtime.backends import Model
-from siamedge.runtime.crops import crop_square, square_around
+from siamedge.runtime.crops import Square, crop_square, square_around
 from siamedge.runtime.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box, Image, Point
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.tensors import Array, TensorSpec
-from siamedge.runtime.turning import FirstLook, Turn, crop_with_room
+from siamedge.runtime.turning import FirstLook, Turn, crop_with_room, room_px
 
 PARAMS = AnchorFreeParams(32, 64, 8, 8, -28.0, "sigmoid", 0.0, 0.0, 0.0, turn_step_deg=30.0)
 KERNEL = TensorSpec("kernel", (1, 1, 1), "float32", "NPC")
@@ -26,13 +26,17 @@ def pattern(side: int) -> Image:
     return np.asarray(cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
+def roomy(center: Point, side_px: float, template_px: int) -> Square:
+    return square_around(center, side_px * room_px(template_px) / template_px)
+
+
 def no_kernels(_: Image) -> Mapping[str, Array]:
     return {}
 
 
 def test_a_look_turned_by_quarters_is_the_template_crop_turned() -> None:
     frame, center, padding = pattern(320), Point(160.0, 150.0), (0.0, 0.0, 0.0)
-    look = FirstLook(crop_with_room(frame, center, 112.0, 112, padding), 112, no_kernels, {})
+    look = FirstLook(crop_with_room(frame, roomy(center, 112.0, 112), 112, padding), 112, no_kernels, {})
     crop = np.empty((112, 112, 3), np.uint8)
     crop_square(frame, square_around(center, 112.0), crop, padding)
     for quarter in range(4):
@@ -41,7 +45,10 @@ def test_a_look_turned_by_quarters_is_the_template_crop_turned() -> None:
 
 def test_a_turned_look_has_no_border_where_the_frame_goes_on() -> None:
     look = FirstLook(
-        crop_with_room(np.full((300, 300, 3), 200, np.uint8), Point(150, 150), 90.0, 112, (0,) * 3), 112, no_kernels, {}
+        crop_with_room(np.full((300, 300, 3), 200, np.uint8), roomy(Point(150, 150), 90.0, 112), 112, (0,) * 3),
+        112,
+        no_kernels,
+        {},
     )
     assert all((look.turned(float(angle)) == 200).all() for angle in range(0, 360, 15))
 
@@ -53,7 +60,7 @@ def test_each_angle_is_run_once() -> None:
         seen.append(crop)
         return {"kernel": crop[:1, :1, :1]}
 
-    look = FirstLook(crop_with_room(pattern(320), Point(160, 160), 64.0, 32, (0,) * 3), 32, run, {})
+    look = FirstLook(crop_with_room(pattern(320), roomy(Point(160, 160), 64.0, 32), 32, (0,) * 3), 32, run, {})
     first = look.kernels(30.0)
     assert look.kernels(30.0) is first
     assert look.kernels(60.0) is not first
@@ -61,7 +68,7 @@ def test_each_angle_is_run_once() -> None:
 
 
 def turn() -> Turn:
-    look = FirstLook(crop_with_room(pattern(160), Point(80, 80), 32.0, 32, (0,) * 3), 32, no_kernels, {})
+    look = FirstLook(crop_with_room(pattern(160), roomy(Point(80, 80), 32.0, 32), 32, (0,) * 3), 32, no_kernels, {})
     found = Turn(look, 30.0, 0.8)
     found.remember(0.9)
     return found
