@@ -13,7 +13,7 @@ from siamedge.runtime.looks import Sighting
 from siamedge.runtime.online import FEATURES, OnlineClassifier
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.response_grid import Peak, ResponseGrid
-from siamedge.runtime.sizing import RememberedSize, size_factors
+from siamedge.runtime.sizing import RememberedSize, SizeFit
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.trackers import TrackResult, check_init
 from siamedge.runtime.turning import FirstLook, Turn, crop_with_room, room_px
@@ -73,6 +73,7 @@ class AnchorFreeTracker:
         self._padding = (0.0, 0.0, 0.0)
         self._first: Mapping[str, Array] = {}
         self._turn: Turn | None = None
+        self._fit: SizeFit | None = None
         self._usual_size: RememberedSize | None = None
         self._classifier: OnlineClassifier | None = None
 
@@ -90,9 +91,10 @@ class AnchorFreeTracker:
         self._first = self._search.held(self._kernel_specs)
         self._turn = self._start_turn(frame, box) if params.turn_step_deg else None
         self._classifier = self._start_classifier(frame, box, self._feature_spec) if self._feature_spec else None
-        self._grid.size_factors = (1.0, 1.0)
+        self._fit, self._grid.size_factors = None, (1.0, 1.0)
         if params.size_fit:
-            self._grid.size_factors = size_factors(self._sizes_found(frame, box), params.size_fit)
+            self._fit = SizeFit(self._sizes_found(frame, box), params.size_fit)
+            self._grid.size_factors = self._fit.factors(0.0)
 
     def look(self, frame: Image, around: Box) -> Sighting:
         """Find the best match in the search crop around a box; the tracker's own place stays."""
@@ -183,13 +185,16 @@ class AnchorFreeTracker:
         """The same crop searched for a further angle, in doubt; the clearer peak of both. Arguments as in best."""
         angle = turn.further(peak.confidence)
         if angle is not None:
-            before = self._search.held(self._kernel_specs)
+            before, factors = self._search.held(self._kernel_specs), self._grid.size_factors
             self._search.hold(turn.look.kernels(angle))
+            if self._fit is not None:
+                self._grid.size_factors = self._fit.factors(angle)
             other = self._grid.best(self._search.again(), *size, online)
             if turn.is_taken(angle, other.confidence, peak.confidence):
                 peak = other
             else:
                 self._search.hold(before)
+                self._grid.size_factors = factors
         turn.remember(peak.confidence)
         return peak
 

@@ -12,8 +12,8 @@ LARGEST_FIT = 0.3
 """No logarithm of a size is taken to be wrong by more."""
 
 
-def size_factors(found: Sequence[tuple[float, float]], share: float) -> tuple[float, float]:
-    """Give the factors for width and height that take off a share of the network's error for one target.
+class SizeFit:
+    """By how much the network errs in one target's width and height, as its first frame tells, and what that comes to.
 
     A user's box and the network's idea of the same thing differ: with the arm or without it. In a crop whose scale is
     wrong by a factor the network's size follows by two thirds of it, so that an error of a first frame would be three
@@ -21,11 +21,21 @@ def size_factors(found: Sequence[tuple[float, float]], share: float) -> tuple[fl
 
     Args:
         found: Widths and heights that the network gave where the truth is known, over the true ones, each > 0.
-        share: Of the error, 0..1.
+        share: Of the error that is taken off, 0..1.
     """
-    error = np.clip(np.median(np.log(found), axis=0), -LARGEST_FIT, LARGEST_FIT)
-    w, h = np.exp(-share * error).tolist()
-    return w, h
+
+    def __init__(self, found: Sequence[tuple[float, float]], share: float) -> None:
+        error = np.clip(np.median(np.log(found), axis=0), -LARGEST_FIT, LARGEST_FIT)
+        self._w, self._h = (-share * error).tolist()
+
+    def factors(self, angle_deg: float) -> tuple[float, float]:
+        """Give the factors for width and height of the target turned by an angle from its first look.
+
+        Turned by a quarter its width is what its height was; between, logarithms are mixed by the squares of the cosine
+        and of the sine.
+        """
+        turned = math.sin(math.radians(angle_deg)) ** 2
+        return math.exp(self._w + turned * (self._h - self._w)), math.exp(self._h + turned * (self._w - self._h))
 
 
 class RememberedSize:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from siamedge.runtime.sizing import LARGEST_FIT, REMEMBER_RATE, RememberedSize, size_factors
+from siamedge.runtime.sizing import LARGEST_FIT, REMEMBER_RATE, RememberedSize, SizeFit
 
 
 def test_a_size_that_is_sure_is_left_alone() -> None:
@@ -41,10 +41,18 @@ def test_a_drift_in_doubt_ends_where_the_way_back_is_as_long() -> None:
 
 def test_factors_take_off_a_share_of_the_middle_error_of_each_side() -> None:
     """Widths found 1.21, 1.0 and 5 times as large as they are: the middle one counts, its root for a half."""
-    factors = size_factors([(1.0, 0.9), (1.21, 0.81), (5.0, 0.1)], 0.5)
-    assert factors == pytest.approx((1 / 1.1, 1 / 0.9))
-    assert size_factors([(1.2, 0.8)], 1.0) == pytest.approx((1 / 1.2, 1 / 0.8))
+    fit = SizeFit([(1.0, 0.9), (1.21, 0.81), (5.0, 0.1)], 0.5)
+    assert fit.factors(0.0) == pytest.approx((1 / 1.1, 1 / 0.9))
+    assert SizeFit([(1.2, 0.8)], 1.0).factors(0.0) == pytest.approx((1 / 1.2, 1 / 0.8))
 
 
 def test_an_error_without_sense_is_believed_to_a_limit() -> None:
-    assert size_factors([(9.0, 1e-9)], 1.0) == pytest.approx((math.exp(-LARGEST_FIT), math.exp(LARGEST_FIT)))
+    assert SizeFit([(9.0, 1e-9)], 1.0).factors(0.0) == pytest.approx((math.exp(-LARGEST_FIT), math.exp(LARGEST_FIT)))
+
+
+def test_a_target_turned_by_a_quarter_has_its_height_for_width() -> None:
+    fit = SizeFit([(1.2, 0.8)], 1.0)
+    for angle in (90.0, 270.0):
+        assert fit.factors(angle) == pytest.approx((1 / 0.8, 1 / 1.2))
+    assert fit.factors(180.0) == pytest.approx(fit.factors(0.0))
+    assert fit.factors(45.0) == pytest.approx([(1 / (1.2 * 0.8)) ** 0.5] * 2)
