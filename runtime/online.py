@@ -31,6 +31,8 @@ SURE, UNSURE = 0.25, 0.5
 """A cell is the target within so much of the box's size from its centre, and is not beyond; between, less and less."""
 SMALLEST_PX = 16.0
 """A box side counts as no shorter: one cell."""
+ON_ONE_THREAD = 2**18
+"""Products of more multiplications than this numpy's library (OpenBLAS) spreads over threads, which then spin."""
 
 
 class Moments(NamedTuple):
@@ -47,12 +49,19 @@ class Moments(NamedTuple):
         )
 
 
+def block_of(cells: int, width: int) -> int:
+    """Into blocks of how many cells a response divides whose products (width x width) are on one thread."""
+    return max(
+        part for part in range(1, cells + 1) if cells % part == 0 and (part == 1 or part * width**2 <= ON_ONE_THREAD)
+    )
+
+
 class OnlineClassifier:
     """Gives each cell of a response its likeness to the target, 0..1.
 
     Minimises the mean over cells of (x . weights - label)^2 with a ridge, target and surroundings counting half each,
-    over the first frame and an average of those since that forgets exponentially. All products are taken row by row of
-    the response: larger ones numpy's library spreads over threads that then spin.
+    over the first frame and an average of those since that forgets exponentially. Products are taken block by block of
+    the response's cells, so that each stays on one thread.
 
     Args:
         spec: Of the features, (1, C, S, S) or (1, S, S, C).
@@ -68,6 +77,8 @@ class OnlineClassifier:
         self._cells = (params.first_cell_px + params.stride * np.arange(self._size)).astype(np.float32)
         width = self._channels + 1  # the last one is 1 everywhere
         self._rows: FloatArray = np.ones((self._size, self._size, width), np.float32)
+        block = block_of(self._size**2, width)
+        self._blocks = self._rows.reshape(-1, block, width)
         self._first = self._since = Moments(np.zeros((width, width), np.float32), np.zeros(width, np.float32))
         self._weights: FloatArray = np.zeros(width, np.float32)
         self._frames = 0
@@ -81,7 +92,7 @@ class OnlineClassifier:
     def response(self, maps: Mapping[str, Array]) -> FloatArray:
         """Give the (S, S) likeness for a search crop, 0..1; the crop is remembered for `learn`."""
         self._take(maps)
-        likeness: FloatArray = self._rows @ self._weights
+        likeness: FloatArray = (self._blocks @ self._weights).reshape(self._size, self._size)
         return np.clip(likeness, 0.0, 1.0, out=likeness)
 
     def learn(self, place: Place, confidence: float) -> None:
@@ -105,9 +116,10 @@ class OnlineClassifier:
         around = label == 0
         outside = max(1, int(np.count_nonzero(around)))
         counts = (np.where(around, 1 / outside, label / label.sum()) / 2).astype(np.float32)
-        weighted = self._rows * counts[..., None]
-        labels = label.astype(np.float32)[:, None, :] @ weighted
-        return Moments((self._rows.transpose(0, 2, 1) @ weighted).sum(axis=0), labels.sum(axis=0)[0])
+        blocks = self._blocks
+        weighted = blocks * counts.reshape(*blocks.shape[:2], 1)
+        labels = label.astype(np.float32).reshape(len(blocks), 1, -1) @ weighted
+        return Moments((blocks.transpose(0, 2, 1) @ weighted).sum(axis=0), labels.sum(axis=0)[0])
 
     def _solve(self) -> None:
         products, labels = self._since.mixed(self._first, FIRST_SHARE)

@@ -12,7 +12,7 @@ from siamedge.runtime.anchor_free import AnchorFreeTracker
 from siamedge.runtime.backends import Model
 from siamedge.runtime.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.online import FEATURES, LEARN_ABOVE, RIDGE, OnlineClassifier
+from siamedge.runtime.online import FEATURES, LEARN_ABOVE, RIDGE, OnlineClassifier, block_of
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.views import Place
@@ -62,6 +62,11 @@ def test_weights_are_those_of_the_weighted_ridge_regression() -> None:
     expected = np.clip(rows @ np.linalg.lstsq(left, right, rcond=None)[0], 0, 1)
     found = started(features).response({FEATURES: features})
     assert found.ravel() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("cells", "width", "block"), [(196, 65, 49), (256, 65, 32), (81, 6, 81), (25, 600, 1)])
+def test_a_response_divides_into_the_largest_blocks_that_stay_on_one_thread(cells: int, width: int, block: int) -> None:
+    assert block_of(cells, width) == block
 
 
 def test_both_layouts_are_read_alike() -> None:
