@@ -4,7 +4,7 @@
         --sequence ../shared/sequences/VOT15_bag --backbone backbone.onnx --head head.onnx
 
 One interleaved run: in every round each tracker in turn is set on the annotated box of one frame, updated once on that
-frame, and timed on the next frame, three updates in a row, for all scenes. CPU time of all threads of the process, one
+frame, and timed on the next frame, five updates in a row, for all scenes. CPU time of all threads of the process, one
 thread each, pinned to one core, medians of rounds.
 """
 

@@ -13,8 +13,8 @@ from siamedge.runtime.trackers import Tracker
 
 BUSY_SHARE = 0.1
 """A measurement during which more than this share of the time went to others is not valid."""
-UPDATES = 3
-"""Timed in a row: a tracker that learns online does so in one of three."""
+UPDATES = 5
+"""Timed in a row: a tracker that learns online does so in one of five."""
 
 
 class Scene(NamedTuple):

@@ -25,7 +25,7 @@ RIDGE = 0.05
 """Of the mean square of a feature."""
 LEARN_ABOVE = 0.3
 """Nothing is learnt from a frame whose confidence is lower."""
-LEARN_EVERY = 3
+LEARN_EVERY = 5
 """Frames from one lesson to the next."""
 SURE, UNSURE = 0.25, 0.5
 """A cell is the target within so much of the box's size from its centre, and is not beyond; between, less and less."""
