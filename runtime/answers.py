@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from siamedge.runtime.backends import Format, Precision, Session
 from siamedge.runtime.bundle import AGAIN, Bundle
 from siamedge.runtime.errors import BackendError, BundleError
+from siamedge.runtime.geometry import FloatArray
 from siamedge.runtime.online import FEATURES
 from siamedge.runtime.params import AnchorFreeParams, TrackerParams
 from siamedge.runtime.responses import Outputs, edges_apart, lost_at_peak, respond, score_map
@@ -26,6 +27,8 @@ NEAR_PEAK = 0.02
 """Two cells that were ranked so alike, as a share of the map's range, are one peak."""
 EDGES_PX = 0.15
 """Mean distance of box edges, search-crop pixels. Equal arithmetic gives 0 to .01; docs/bundle.md has figures."""
+FEATURES_APART = 0.1
+"""Root mean square of a difference of features, over theirs. Equal arithmetic gives 0; int8 is .05 from fp32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +39,8 @@ class Answers:
         templates: (N, Z, Z, 3) uint8, BGR.
         searches: (M, X, X, 3) uint8, BGR.
         pairs: (M,) int64; the target in search i is that of template pairs[i].
-        given: "FORMAT-PRECISION/OUTPUT" to (M, C, H, W) float32, in the order of the outputs.
+        given: "FORMAT-PRECISION/OUTPUT" to (M, C, H, W) float32, in the order of the outputs; features, which are
+            large, of the first search crop alone, (1, C, H, W).
     """
 
     templates: NDArray[np.uint8]
@@ -48,7 +52,8 @@ class Answers:
         """What a format and precision gave for each search crop; nothing if it was not asked."""
         prefix = "-".join(kind) + "/"
         maps = {key.removeprefix(prefix): value for key, value in self.given.items() if key.startswith(prefix)}
-        return tuple({name: value[i] for name, value in maps.items()} for i in range(len(self.searches) if maps else 0))
+        count = len(self.searches) if maps else 0
+        return tuple({name: value[i] for name, value in maps.items() if i < len(value)} for i in range(count))
 
     @property
     def content(self) -> bytes:
@@ -78,9 +83,10 @@ def read_answers(bundle: Bundle) -> Answers | None:
 
 
 def as_given(kind: tuple[Format, Precision], outputs: Sequence[Outputs]) -> dict[str, NDArray[np.float32]]:
-    """Name the outputs for each search crop as Answers.given does, without features: peaks and boxes are compared."""
-    prefix, names = "-".join(kind), [name for name in outputs[0] if name != FEATURES]
-    return {f"{prefix}/{name}": np.stack([maps[name] for maps in outputs]).astype(np.float32) for name in names}
+    """Name the outputs for each search crop as Answers.given does."""
+    prefix = "-".join(kind)
+    kept = {name: outputs[:1] if name == FEATURES else outputs for name in outputs[0]}
+    return {f"{prefix}/{name}": np.stack([maps[name] for maps in of]).astype(np.float32) for name, of in kept.items()}
 
 
 def check_answers(
@@ -95,7 +101,7 @@ def check_answers(
         params: Of the tracker.
 
     Raises:
-        BackendError: Peaks or boxes are elsewhere; the message says how many and how far.
+        BackendError: Peaks or boxes are elsewhere, or features are others; the message says how many and how far.
     """
     given = answers.of(kind)
     if not given:
@@ -107,6 +113,8 @@ def check_answers(
     if isinstance(params, AnchorFreeParams):
         apart = float(np.mean([edges_apart(a, b, params) for a, b in pairs]))
         found += [f"boxes are {apart:.2f} px off, allowed {EDGES_PX:g}"] if apart > EDGES_PX else []
+    if FEATURES in given[0] and not (off := _relative(ours[0][FEATURES], given[0][FEATURES])) <= FEATURES_APART:
+        found.append(f"features are {100 * off:.0f} % off, allowed {100 * FEATURES_APART:g} %")
     if found:
         raise BackendError(
             f"{'-'.join(kind)} computes something else here than where it was exported: {', '.join(found)}",
@@ -116,3 +124,7 @@ def check_answers(
 
 def _is_elsewhere(ours: Outputs, given: Outputs) -> bool:
     return lost_at_peak(ours, given) > NEAR_PEAK * float(np.ptp(score_map(given)))
+
+
+def _relative(ours: FloatArray, given: FloatArray) -> float:
+    return float(np.linalg.norm(ours - given) / max(float(np.linalg.norm(given)), 1e-12))

@@ -71,6 +71,7 @@ def test_an_export_carries_drawn_crops_and_what_each_model_gave_for_them(default
         "onnx-fp32/cls": (8, 1, 14, 14),
         "onnx-fp32/log_ltrb": (8, 4, 14, 14),
         "onnx-fp32/quality": (8, 1, 14, 14),
+        "onnx-fp32/features": (1, 64, 14, 14),
     }
 
 
@@ -93,6 +94,18 @@ def test_boxes_that_are_elsewhere_are_told_in_pixels(default_bundle: Path, tmp_p
         ask(changed(bundle.path, tmp_path / "a.siamedge", grow_boxes(1.1)))
     assert str(caught.value) == f"{ELSEWHERE}boxes are {0.1 * np.mean(distances):.2f} px off, allowed 0.15"
     assert caught.value.hint == HINT
+
+
+@pytest.mark.parametrize(("factor", "percent"), [(1.25, 20), (-1.0, 200)])
+def test_features_that_are_others_are_told_though_peaks_and_boxes_are_the_same(
+    default_bundle: Path, tmp_path: Path, factor: float, percent: int
+) -> None:
+    def change(maps: Maps) -> None:
+        maps["onnx-fp32/features"] *= factor
+
+    with pytest.raises(BackendError) as caught:
+        ask(changed(default_bundle, tmp_path / "a.siamedge", change))
+    assert str(caught.value) == f"{ELSEWHERE}features are {percent} % off, allowed 10 %"
 
 
 def test_peaks_that_are_elsewhere_are_counted(default_bundle: Path, tmp_path: Path) -> None:
