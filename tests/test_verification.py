@@ -1,7 +1,7 @@
 """Verification finds an error that was planted in a network, names the tensor, and passes what is equal."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,12 +24,14 @@ from siamedge.export.verification import (
     judge,
     peak_agreement,
     reference_of,
+    search_latency_ms,
     verify_pair,
 )
 from siamedge.runtime.backends import Precision
 from siamedge.runtime.manifest import Difference, Verification
 from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.records import to_json
+from siamedge.runtime.tensors import Array
 
 PARAMS = AnchorFreeParams(32, 64, 8, 2, -4.0, "sigmoid", 0.4, 0.1, 0.4, distance_scale=2.0, max_log_distance=3.0)
 
@@ -238,3 +240,28 @@ def test_formats_are_recommended_on_their_own_and_none_where_none_passes() -> No
     ]
     rows.append(measured("fp16", 1.0, "not recommended", "openvino"))
     assert {name: item.precision for name, item in recommend(rows).items()} == {"onnx": "fp32", "tflite": "int8"}
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "passed_s", "expected_ms"),
+    [(0.009, 0.005, 5.0), (0.004, 0.012, 4.0)],
+    ids=["another thread spins", "another process has the core"],
+)
+def test_a_graphs_time_is_neither_that_of_a_spinning_thread_nor_of_another_process(
+    monkeypatch: pytest.MonkeyPatch, cpu_s: float, passed_s: float, expected_ms: float
+) -> None:
+    """Clocks of our own that move while the graph runs, and only then."""
+    network = make_network()
+    template, search = TorchSession(network, "template"), TorchSession(network, "search")
+    now = {"cpu": 0.0, "passed": 0.0}
+    run = search.run
+
+    def running(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        now["cpu"] += cpu_s
+        now["passed"] += passed_s
+        return run(feeds)
+
+    monkeypatch.setattr(search, "run", running)
+    monkeypatch.setattr("siamedge.export.verification.time.process_time", lambda: now["cpu"])
+    monkeypatch.setattr("siamedge.export.verification.time.perf_counter", lambda: now["passed"])
+    assert search_latency_ms(template, search, make_crops()) == pytest.approx(expected_ms)
