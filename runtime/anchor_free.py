@@ -52,8 +52,8 @@ class AnchorFreeTracker:
     search looks for the first look turned by a step, which stays where it is clearer (turning.py). With
     params.size_fit it measures on the first frame by how much the network errs in this target's size; with
     params.size_pull its size returns, the more the lower the score, to that of surer frames (sizing.py). With
-    params.online_share it learns while tracking what sets the target apart from what is around it (online.py). All
-    four are ours.
+    params.online_share it learns while tracking what sets the target apart from what is around it (online.py), and with
+    params.has_true_squares it counts places from where a search square lies (views.py). All five are ours.
 
     Args:
         template: Session of the template graph.
@@ -94,13 +94,13 @@ class AnchorFreeTracker:
         self._fit, self._grid.size_factors = None, (1.0, 1.0)
         if params.size_fit:
             self._fit = SizeFit(self._sizes_found(frame, box), params.size_fit)
-            self._grid.size_factors = self._fit.factors(0.0)
+            self._fit_sizes(0.0)
 
     def look(self, frame: Image, around: Box) -> Sighting:
         """Find the best match in the search crop around a box; the tracker's own place stays."""
         view = self._view(around.center, around.w, around.h)
         maps = self._see(frame, view)
-        peak = self._grid.strongest(maps, around.w / view.ratio, around.h / view.ratio, self._learnt(maps))
+        peak = self._grid.strongest(maps, *view.size(around.w, around.h), self._learnt(maps))
         w, h = max(peak.w * view.ratio, MIN_SIDE_PX), max(peak.h * view.ratio, MIN_SIDE_PX)
         return Sighting(Box.around(view.point(peak.dx, peak.dy), w, h), peak.confidence)
 
@@ -123,8 +123,8 @@ class AnchorFreeTracker:
 
     def update(self, frame: Image) -> TrackResult:
         """Find the target in the next frame."""
-        view, (w, h) = self._view(self._center, *self._size), self._size
-        size = w / view.ratio, h / view.ratio
+        view = self._view(self._center, *self._size)
+        size = view.size(*self._size)
         maps = self._see(frame, view)
         online = self._learnt(maps)
         peak = self._grid.best(maps, *size, online)
@@ -165,10 +165,14 @@ class AnchorFreeTracker:
             center = Point(box.center.x + x * side, box.center.y + y * side)
             view = self._view(center, box.w * scale, box.h * scale)
             maps = self._see(frame, view)
-            w, h = box.w / view.ratio, box.h / view.ratio
+            w, h = view.size(box.w, box.h)
             peak = self._grid.best(maps, w, h, self._learnt(maps))
             found.append((peak.w / w, peak.h / h))
         return found
+
+    def _fit_sizes(self, angle_deg: float) -> None:
+        if self._fit is not None:
+            self._grid.size_factors = self._fit.factors(angle_deg)
 
     def _start_turn(self, frame: Image, box: Box) -> Turn:
         params, room = self._params, room_px(self._params.template_px)
@@ -185,16 +189,15 @@ class AnchorFreeTracker:
         """The same crop searched for a further angle, in doubt; the clearer peak of both. Arguments as in best."""
         angle = turn.further(peak.confidence)
         if angle is not None:
-            before, factors = self._search.held(self._kernel_specs), self._grid.size_factors
+            before = self._search.held(self._kernel_specs)
             self._search.hold(turn.look.kernels(angle))
-            if self._fit is not None:
-                self._grid.size_factors = self._fit.factors(angle)
+            self._fit_sizes(angle)
             other = self._grid.best(self._search.again(), *size, online)
             if turn.is_taken(angle, other.confidence, peak.confidence):
                 peak = other
             else:
                 self._search.hold(before)
-                self._grid.size_factors = factors
+            self._fit_sizes(turn.angle_deg)
         turn.remember(peak.confidence)
         return peak
 

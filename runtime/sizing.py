@@ -42,7 +42,7 @@ class RememberedSize:
     """The size that a target had while its confidence was high, and the way back to it.
 
     A box that has grown a little too large makes the next search crop larger, in which the target is smaller and its
-    score lower; the network corrects such an error by half, at most. Left alone, sizes drift while a target is hard to
+    score lower; the network corrects such an error by a third. Left alone, sizes drift while a target is hard to
     see. Only the area returns: a target's aspect changes sooner than its size.
 
     Args:

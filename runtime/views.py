@@ -34,10 +34,14 @@ class View(NamedTuple):
         """Where in the frame a point of the crop is, given from the crop's centre."""
         return Point(self.center.x + dx * self.ratio, self.center.y + dy * self.ratio)
 
+    def size(self, w: float, h: float) -> tuple[float, float]:
+        """A width and a height of the frame in pixels of the crop."""
+        return w / self.ratio, h / self.ratio
+
     def place(self, center: Point, w: float, h: float) -> Place:
         """Where in the crop a box of the frame is."""
-        ratio = self.ratio
-        return Place((center.x - self.center.x) / ratio, (center.y - self.center.y) / ratio, w / ratio, h / ratio)
+        dx, dy = center.x - self.center.x, center.y - self.center.y
+        return Place(*self.size(dx, dy), *self.size(w, h))
 
 
 def published_view(center: Point, side_px: float, crop_px: int) -> View:

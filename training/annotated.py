@@ -14,6 +14,7 @@ from siamedge.export.evaluation.layouts import is_video_folder
 from siamedge.runtime.crops import context_side
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
+from siamedge.training.augmentation import in_pixels
 from siamedge.training.crops import CONTEXT_PX, CROP_PX
 
 
@@ -109,8 +110,7 @@ def cut_crop(frame: Image, box: Box) -> tuple[Image, list[float], Box]:
     scale = CONTEXT_PX / context_side(box.w, box.h, 0.5)
     height, width = frame.shape[:2]
     shift = np.full(2, CROP_PX / 2) - scale * np.array(box.center)
-    # OpenCV puts pixel centres at whole numbers; boxes put them at halves.
-    affine = np.array([[scale, 0, shift[0] + scale / 2 - 0.5], [0, scale, shift[1] + scale / 2 - 0.5]])
+    affine = in_pixels(np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]))
     mean = cv2.mean(frame)[:3]
     crop = cv2.warpAffine(frame, affine, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR, borderValue=mean)
     ends = (*shift, shift[0] + scale * width, shift[1] + scale * height)

@@ -101,14 +101,15 @@ def bend_field(rng: Rng, size_px: int, bend_px: float) -> NDArray[np.float32]:
     return cv2.resize(knots, (size_px, size_px), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
 
 
-def warp(image: Image, affine: Matrix, size_px: int, field: NDArray[np.float32] | None = None) -> Image:
-    """Map a picture into a square of size_px; a field says how far from its place each result pixel looks.
-
-    The map is that of points (`transform`), in whose coordinates the middle of a pixel is at a half; OpenCV has it at a
-    whole number.
-    """
+def in_pixels(affine: Matrix) -> Matrix:
+    """A map of points as OpenCV warps by it: points have the middle of a pixel at a half, OpenCV at a whole number."""
     linear = affine[:, :2]
-    pixels = np.column_stack([linear, affine[:, 2] + linear @ np.full(2, 0.5) - 0.5])
+    return np.column_stack([linear, affine[:, 2] + linear @ np.full(2, 0.5) - 0.5])
+
+
+def warp(image: Image, affine: Matrix, size_px: int, field: NDArray[np.float32] | None = None) -> Image:
+    """Map a picture as its points (`transform`) into a square of size_px; a field says how far off each pixel looks."""
+    pixels = in_pixels(affine)
     if field is None:
         warped = cv2.warpAffine(image, pixels, (size_px, size_px), borderMode=cv2.BORDER_REPLICATE)
         return warped.astype(np.uint8, copy=False)

@@ -11,6 +11,7 @@ import numpy as np
 from siamedge.runtime.crops import context_side, mean_color
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
+from siamedge.training.augmentation import in_pixels
 from siamedge.training.crops import CONTEXT_PX, CROP_PX
 
 
@@ -33,9 +34,7 @@ def crop_target(frame: Image, box: Box) -> CroppedTarget:
     """Cut the target out so that it is in the middle and its context square has the stores' size."""
     scale = CONTEXT_PX / context_side(box.w, box.h, 0.5)
     center, middle = box.center, CROP_PX / 2
-    # OpenCV puts pixel centres at whole numbers; boxes here put them at halves.
-    shift = [middle - scale * c + 0.5 * (scale - 1) for c in center]
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    matrix = in_pixels(np.array([[scale, 0, middle - scale * center.x], [0, scale, middle - scale * center.y]]))
     source = cv2.GaussianBlur(frame, (0, 0), 0.4 / scale) if scale < 0.6 else frame
     image = cv2.warpAffine(source, matrix, (CROP_PX, CROP_PX), borderValue=mean_color(frame))
     height, width = frame.shape[:2]
