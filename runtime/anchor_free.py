@@ -23,9 +23,10 @@ MIN_SIDE_PX = 10.0
 """No box gets smaller than this (pysot)."""
 FIT_VIEWS = (
     *((x, y, 1.0) for x in (-0.2, 0.2) for y in (-0.2, 0.2)),
-    *((0.0, 0.0, scale) for scale in (0.85, 1.0, 1.15)),
+    *((0.0, 0.0, scale) for scale in (0.85, 1.15)),
 )
-"""Crops of the first frame in which sizes are compared: context sides beside the target, and how much larger."""
+"""Crops of the first frame in which sizes are compared, besides the one around the target: context sides beside it, and
+how much larger."""
 
 
 def flat_kernels(kernels: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> FloatArray:
@@ -90,11 +91,10 @@ class AnchorFreeTracker:
         self._search.hold(self._look_of(frame, box))
         self._first = self._search.held(self._kernel_specs)
         self._turn = self._start_turn(frame, box) if params.turn_step_deg else None
-        self._classifier = self._start_classifier(frame, box, self._feature_spec) if self._feature_spec else None
+        self._classifier = OnlineClassifier(self._feature_spec, params) if self._feature_spec else None
         self._fit, self._grid.size_factors = None, (1.0, 1.0)
-        if params.size_fit:
-            self._fit = SizeFit(self._sizes_found(frame, box), params.size_fit)
-            self._fit_sizes(0.0)
+        if self._classifier is not None or params.size_fit:
+            self._learn_first(frame, box)
 
     def look(self, frame: Image, around: Box) -> Sighting:
         """Find the best match in the search crop around a box; the tracker's own place stays."""
@@ -152,23 +152,27 @@ class AnchorFreeTracker:
     def _learnt(self, maps: Mapping[str, Array]) -> FloatArray | None:
         return None if self._classifier is None else self._classifier.response(maps)
 
-    def _start_classifier(self, frame: Image, box: Box, features: TensorSpec) -> OnlineClassifier:
-        classifier = OnlineClassifier(features, self._params)
+    def _learn_first(self, frame: Image, box: Box) -> None:
+        """Learn from the first frame what sets the target apart from what is around it, and how the network errs."""
         view = self._view(box.center, box.w, box.h)
-        classifier.start(self._see(frame, view), view.place(box.center, box.w, box.h))
-        return classifier
-
-    def _sizes_found(self, frame: Image, box: Box) -> list[tuple[float, float]]:
-        """The network's widths and heights of a known box, over its own, in a few crops of its frame."""
-        side, found = context_side(box.w, box.h, self._params.context), []
+        maps = self._see(frame, view)
+        if self._classifier is not None:
+            self._classifier.start(maps, view.place(box.center, box.w, box.h))
+        if not self._params.size_fit:
+            return
+        side, found = context_side(box.w, box.h, self._params.context), [self._size_found(maps, view, box)]
         for x, y, scale in FIT_VIEWS:
             center = Point(box.center.x + x * side, box.center.y + y * side)
             view = self._view(center, box.w * scale, box.h * scale)
-            maps = self._see(frame, view)
-            w, h = view.size(box.w, box.h)
-            peak = self._grid.best(maps, w, h, self._learnt(maps))
-            found.append((peak.w / w, peak.h / h))
-        return found
+            found.append(self._size_found(self._see(frame, view), view, box))
+        self._fit = SizeFit(found, self._params.size_fit)
+        self._fit_sizes(0.0)
+
+    def _size_found(self, maps: Mapping[str, Array], view: View, box: Box) -> tuple[float, float]:
+        """The network's width and height of a known box, over its own."""
+        w, h = view.size(box.w, box.h)
+        peak = self._grid.best(maps, w, h, self._learnt(maps))
+        return peak.w / w, peak.h / h
 
     def _fit_sizes(self, angle_deg: float) -> None:
         if self._fit is not None:

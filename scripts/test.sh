@@ -30,9 +30,16 @@ echo "== types"
 scripts/types.sh
 echo "== tests"
 # A process each: the native libraries of all converters and runtimes together crashed one that also forked data loaders.
-for part in tests/devices tests/evaluation tests/export tests/runtime tests/training tests/web; do
-    pytest -q "$part"
-done
-pytest -q tests/test_*.py
+# The longest first, as many at once as there are processors; what a part prints comes in one piece when it has ended.
+run_part() {
+    local output status=0
+    echo "-- begun: $*"
+    output=$(pytest -q "$@" 2>&1) || status=$?
+    printf -- '-- ended: %s\n%s\n' "$*" "$output"
+    return "$status"
+}
+export -f run_part
+parts=(tests/devices tests/export tests/training 'tests/test_*.py' tests/runtime tests/evaluation tests/web)
+printf '%s\n' "${parts[@]}" | xargs -P "$(nproc)" -I{} bash -c 'run_part {}'
 echo "== wheel in an environment of its own"
 scripts/wheel.sh

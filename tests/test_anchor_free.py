@@ -171,7 +171,8 @@ def test_the_size_of_a_network_that_sees_each_target_too_wide_is_right_as_far_as
         """What it gives for a crop that is so much too large: everything is so much smaller in it."""
         return response(params, (3, 3), 1 - 1e-6, [value - math.log(scale) for value in wide])
 
-    tracker = tracker_seeing(params, [seen(scale) for *_, scale in FIT_VIEWS if share] + [seen(1.0)])
+    further = [scale for *_, scale in FIT_VIEWS]
+    tracker = tracker_seeing(params, [seen(scale) for scale in (1.0, *further) if share] + [seen(1.0)])
     tracker.init(GRAY, BOX)
     box = tracker.update(GRAY).box
     assert (box.w, box.h) == (pytest.approx(40 * grown, rel=1e-3), pytest.approx(40, rel=1e-3))
@@ -196,7 +197,7 @@ def test_the_window_prefers_the_middle_of_two_equal_peaks() -> None:
 @pytest.mark.parametrize("value", [-math.inf, -1e4, 1e4, math.inf, math.nan])
 def test_distances_without_sense_never_end_in_a_traceback_or_a_box_without_numbers(value: float) -> None:
     maps = response(PARAMS, (3, 3), 0.9, [value] * 4)
-    tracker = tracker_seeing(replace(PARAMS, size_fit=1.0), [maps] * (len(FIT_VIEWS) + 3))
+    tracker = tracker_seeing(replace(PARAMS, size_fit=1.0), [maps] * (1 + len(FIT_VIEWS) + 3))
     tracker.init(GRAY, BOX)
     for _ in range(3):
         box = tracker.update(GRAY).box
