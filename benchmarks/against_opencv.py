@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from siamedge.runtime.backends import ALL_PRECISIONS, get_backend
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, get_backend
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, open_tracker
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.measuring import Contention, ContentionMeter, Scene, race, ratio_to
-from siamedge.runtime.picking import Candidate, open_tracker
-from siamedge.runtime.rivals import opencv_nano
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.speed.measuring import Contention, ContentionMeter, Scene, race, ratio_to
+from siamedge.runtime.speed.rivals import opencv_nano
+from siamedge.runtime.tracking.trackers import Tracker
 
 SIZES = {"480x360": 1.0, "1920x1080": 4.0, "3840x2880": 8.0}
 """Frame size to the scale of the target; the sequence has 480x360."""

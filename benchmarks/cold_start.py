@@ -16,11 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from siamedge.runtime.backends import get_backend
-from siamedge.runtime.benchmark import RUN_AND_TELL_MEMORY, peak_mib
-from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.synthetic import SyntheticSource
-from siamedge.runtime.trackers import as_text
+from siamedge.runtime.backends.backend import get_backend
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.speed.benchmark import RUN_AND_TELL_MEMORY, peak_mib
+from siamedge.runtime.tracking.trackers import as_text
 
 PRELUDE = """
 import sys, numpy as np, cv2

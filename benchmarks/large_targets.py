@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from siamedge.runtime import crops
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, open_tracker
 from siamedge.runtime.geometry import Box, intersection_over_union
-from siamedge.runtime.picking import Candidate, open_tracker
+from siamedge.runtime.tracking import crops
 
 AS_TRACKED = crops.SHRUNK_FROM
 PLAIN = math.inf

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from camera_server import number_in, running_camera
 
-from siamedge.runtime.cameras import open_stream
-from siamedge.runtime.live import LiveSource
-from siamedge.runtime.sources import SourceOptions
+from siamedge.runtime.sources.cameras import open_stream
+from siamedge.runtime.sources.live import LiveSource
+from siamedge.runtime.sources.source import SourceOptions
 
 
 def resident_mb() -> float:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import cv2
 
-from siamedge.runtime.backends import BACKENDS, get_backend
-from siamedge.runtime.benchmark import TimedSession
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.backend import BACKENDS, get_backend
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, load_sessions
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.multi_target import MultiTracker
-from siamedge.runtime.picking import Candidate, load_sessions
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.speed.benchmark import TimedSession
+from siamedge.runtime.tracking.multi_target import MultiTracker
 
 TARGETS = 8
 FRAMES = 12

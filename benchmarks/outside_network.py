@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from siamedge.runtime.benchmark import TimedSession
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, load_sessions
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.picking import Candidate, load_sessions
-from siamedge.runtime.synthetic import SyntheticSource
-from siamedge.runtime.tracker_table import make_tracker
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.speed.benchmark import TimedSession
+from siamedge.runtime.tracking.tracker_table import make_tracker
 
 SIZES = ((480, 360), (1280, 720), (1920, 1080), (3840, 2160))
 SIDE = (100, 90)

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from presence_scenes import HARD, Clip, Maker, dusk, load, moved, replaced, scene_of
 
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import open_tracker, pick
 from siamedge.runtime.geometry import Box, intersection_over_union
-from siamedge.runtime.picking import open_tracker, pick
-from siamedge.runtime.presence import PresenceTracker
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.tracking.presence import PresenceTracker
+from siamedge.runtime.tracking.trackers import Tracker
 from siamedge.runtime.watching import watch
 
 SPAN = 25

@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from presence_scenes import AWAY, HARD, Clip, load
 
-from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.evidence import FIRST_FRAMES, PresenceFit, log_odds
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import open_tracker, pick
 from siamedge.runtime.geometry import Box, intersection_over_union
-from siamedge.runtime.looks import Searcher
-from siamedge.runtime.picking import open_tracker, pick
+from siamedge.runtime.tracking.evidence import FIRST_FRAMES, PresenceFit, log_odds
+from siamedge.runtime.tracking.looks import Searcher
 
 ON_TARGET, FOLDS, RIDGE, BEFORE, SPAN = 0.3, 7, 1.0, 30, 50
 STEADY = tuple(kind for kind, name in enumerate(HARD) if name in ("plain", "spin", "small"))
@@ -102,7 +102,7 @@ def fit(rows: np.ndarray) -> np.ndarray:
 
 
 def evidence(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """As siamedge.runtime.evidence has it, without bounds."""
+    """As siamedge.runtime.tracking.evidence has it, without bounds."""
     return found[0] + found[1] * rows[:, 2] + found[2] * (rows[:, 2] - rows[:, 3])
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.recordings import list_images, read_image
+from siamedge.runtime.sources.recordings import list_images, read_image
 
 SPIN_DEG_A_FRAME = 4.0
 SMALL_SIDE_PX = 14.0

@@ -29,10 +29,10 @@ from siamedge.export.rollout import FRAMES_PER_CLIP, FRAMES_PER_TARGET, CropReco
 from siamedge.export.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.verification import Reference, compute, reference_of, verify_pair
-from siamedge.runtime.backends import FORMATS, Format
-from siamedge.runtime.responses import score_map
-from siamedge.runtime.tracker_table import make_tracker
-from siamedge.runtime.tuning_record import processor_name
+from siamedge.runtime.backends.backend import FORMATS, Format
+from siamedge.runtime.speed.tuning_record import processor_name
+from siamedge.runtime.tracking.responses import score_map
+from siamedge.runtime.tracking.tracker_table import make_tracker
 
 CHECKPOINTS = {
     "dart": None,

@@ -27,9 +27,9 @@ from websockets.asyncio.client import connect
 SERVE = """
 import sys, time
 from pathlib import Path
-from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.picking import TrackerMaker, pick
-from siamedge.runtime.sources import SourceOptions
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import TrackerMaker, pick
+from siamedge.runtime.sources.source import SourceOptions
 from siamedge.runtime.web.engine import Setup
 from siamedge.runtime.web.serving import serve
 bundle = Bundle.open(Path(sys.argv[1]))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siamedge.cli.choices import number, parse_box, parse_choice
-from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from siamedge.runtime.backends import Precision
-    from siamedge.runtime.benchmark import Plan, Row
-    from siamedge.runtime.bundle import Bundle
-    from siamedge.runtime.picking import Candidate
+    from siamedge.runtime.backends.backend import Precision
+    from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.bundles.picking import Candidate
+    from siamedge.runtime.speed.benchmark import Plan, Row
 
 CLIP = 60
 """Frames of the clip that is followed."""
@@ -49,7 +49,7 @@ def bench(
     if against is not None and (parse_choice(against, ["opencv"], "--against"), opencv_models)[1] is None:
         raise typer.BadParameter("give BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
 
-    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.bundles.bundle import Bundle
 
     opened = Bundle.open(bundle)
     plan = plan_of(source, init, updates, minutes)
@@ -68,9 +68,9 @@ def plan_of(source: str, init: str | None, updates: int, minutes: float) -> "Pla
     """The clip to follow."""
     from itertools import islice
 
-    from siamedge.runtime.benchmark import Plan
-    from siamedge.runtime.sources import open_source
-    from siamedge.runtime.synthetic import SyntheticSource
+    from siamedge.runtime.sources.source import open_source
+    from siamedge.runtime.sources.synthetic import SyntheticSource
+    from siamedge.runtime.speed.benchmark import Plan
 
     if not source:
         drawn = SyntheticSource(frames=CLIP * 3)
@@ -90,7 +90,7 @@ def chosen(
         BackendError: None can run on the device; with may_fall_back on the CPU.
     """
     from siamedge.cli.choosing import tell_fallback
-    from siamedge.runtime.picking import pick, pick_or_cpu
+    from siamedge.runtime.bundles.picking import pick, pick_or_cpu
 
     if may_fall_back:
         picked, reason = pick_or_cpu(bundle, backend=backend, precision=precision, device=device)
@@ -104,8 +104,8 @@ def chosen(
 
 def usable(bundle: "Bundle", device: str) -> "list[Candidate]":
     """Every backend and precision that can run on a device here, whatever its accuracy."""
-    from siamedge.runtime.backends import get_backend, reason_against
-    from siamedge.runtime.picking import Candidate
+    from siamedge.runtime.backends.backend import get_backend, reason_against
+    from siamedge.runtime.bundles.picking import Candidate
 
     found = []
     for name in BACKENDS:
@@ -122,10 +122,10 @@ def usable(bundle: "Bundle", device: str) -> "list[Candidate]":
 
 def measure(bundle: "Bundle", plan: "Plan", choices: "list[Candidate]", *, is_cold: bool) -> dict[str, Any]:
     """Measure every candidate, the arithmetic floor, and whether the numbers are valid."""
-    from siamedge.runtime.benchmark import bench as run
-    from siamedge.runtime.benchmark import cold_start
     from siamedge.runtime.health import read_health
-    from siamedge.runtime.tuning_record import fingerprint
+    from siamedge.runtime.speed.benchmark import bench as run
+    from siamedge.runtime.speed.benchmark import cold_start
+    from siamedge.runtime.speed.tuning_record import fingerprint
 
     before, rows, starts = read_health(), [], {}
     for choice in choices:
@@ -170,9 +170,9 @@ def floor_of(bundle: "Bundle", rows: "list[Row]") -> dict[str, Any]:
 
 def race_opencv(bundle: "Bundle", plan: "Plan", models: str, choices: "list[Candidate]") -> dict[str, Any]:
     """Medians of interleaved rounds on the same boxes, and how many times faster ours are."""
-    from siamedge.runtime.measuring import ContentionMeter, Scene, race, ratio_to
-    from siamedge.runtime.picking import open_tracker
-    from siamedge.runtime.rivals import contrib_trackers, opencv_nano
+    from siamedge.runtime.bundles.picking import open_tracker
+    from siamedge.runtime.speed.measuring import ContentionMeter, Scene, race, ratio_to
+    from siamedge.runtime.speed.rivals import contrib_trackers, opencv_nano
 
     backbone, _, head = models.partition(",")
     ours = {f"{c.backend} {c.precision}": open_tracker(bundle, c) for c in choices}

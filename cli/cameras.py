@@ -41,8 +41,8 @@ def decode_ms(pixel_format: str, width: int, height: int) -> float | None:
     import cv2
     import numpy as np
 
-    from siamedge.runtime.cameras import RAW_DECODERS
-    from siamedge.runtime.synthetic import SyntheticSource
+    from siamedge.runtime.sources.cameras import RAW_DECODERS
+    from siamedge.runtime.sources.synthetic import SyntheticSource
 
     decoder = RAW_DECODERS.get(pixel_format)
     if decoder is None:

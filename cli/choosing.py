@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from siamedge.cli.progress import say
-from siamedge.runtime.backends import Mode, Precision
+from siamedge.runtime.backends.backend import Mode, Precision
 
 if TYPE_CHECKING:
-    from siamedge.runtime.bundle import Bundle
-    from siamedge.runtime.picking import Candidate, Pick
-    from siamedge.runtime.trackers import Tracker
+    from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.bundles.picking import Candidate, Pick
+    from siamedge.runtime.tracking.trackers import Tracker
 
 
 class Wanted(NamedTuple):
@@ -38,7 +38,7 @@ def choose(bundle: "Bundle", wanted: Wanted, *, is_explained: bool) -> "Pick":
         wanted: By the user.
         is_explained: Try every candidate, not only those up to the first usable one.
     """
-    from siamedge.runtime.picking import Pick, pick, pick_or_cpu
+    from siamedge.runtime.bundles.picking import Pick, pick, pick_or_cpu
 
     if wanted.is_open and (tuned := tuned_choice(bundle, wanted.device)) is not None:
         return Pick(tuned, (tuned,))
@@ -61,12 +61,12 @@ def tell_fallback(device: str, reason: str | None) -> None:
 
 def tuned_choice(bundle: "Bundle", device: str) -> "Candidate | None":
     """Give what was chosen by measuring here, tuning again if this device or its libraries changed since; else None."""
-    from siamedge.runtime.cache import cache_home
+    from siamedge.runtime.backends.cache import cache_home
 
     if not (cache_home() / "tuning").is_dir():
         return None
     from siamedge.cli.tune import tune_and_save
-    from siamedge.runtime.tuning_record import bundle_sha256, differences, fingerprint, load_record, record_path
+    from siamedge.runtime.speed.tuning_record import bundle_sha256, differences, fingerprint, load_record, record_path
 
     tuning = load_record(record_path(bundle, device), bundle_sha256(bundle))
     if tuning is None:
@@ -80,13 +80,13 @@ def tuned_choice(bundle: "Bundle", device: str) -> "Candidate | None":
 
 def make(bundle: "Bundle", choice: "Candidate", mode: Mode, opencv_models: str | None) -> "Tracker":
     """Load what was chosen."""
-    from siamedge.runtime.cache import default_cache
-    from siamedge.runtime.picking import open_tracker
+    from siamedge.runtime.backends.cache import default_cache
+    from siamedge.runtime.bundles.picking import open_tracker
 
     if opencv_models is None:
         return open_tracker(bundle, choice, mode=mode, cache=default_cache())
-    from siamedge.runtime.opencv_dnn import load_pair
-    from siamedge.runtime.opencv_mode import OpenCVNanoTracker
+    from siamedge.runtime.tracking.opencv_dnn import load_pair
+    from siamedge.runtime.tracking.opencv_mode import OpenCVNanoTracker
 
     backbone, separator, head = opencv_models.partition(",")
     if not separator:

@@ -11,13 +11,13 @@ import typer
 
 from siamedge.cli.choices import number, parse_choices
 from siamedge.cli.libraries import export_libraries
-from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, FORMATS, PRECISIONS
 from siamedge.runtime.places import check_file
 
 if TYPE_CHECKING:
     from siamedge.export.pipeline import ExportRequest, ExportResult
-    from siamedge.runtime.backends import Precision
-    from siamedge.runtime.manifest import Manifest
+    from siamedge.runtime.backends.backend import Precision
+    from siamedge.runtime.bundles.manifest import Manifest
 
 
 BUDGET_MISSED = 3

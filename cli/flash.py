@@ -46,7 +46,7 @@ def flash(
     from siamedge.cli.fleet import Rollout, flash_inventory
     from siamedge.devices.card import NO_RAW_DEVICES
     from siamedge.devices.flashing import FlashOptions
-    from siamedge.runtime.backends import BACKENDS
+    from siamedge.runtime.backends.backend import BACKENDS
     from siamedge.runtime.errors import DeviceError
 
     scope: Scope = "user" if user else "system"

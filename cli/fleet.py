@@ -52,7 +52,7 @@ def _flash_one(bundle: Path, member: "Member", rollout: Rollout) -> "tuple[Resul
     from siamedge.devices.flashing import cache_folder, prepare
     from siamedge.devices.preflight import check_space
     from siamedge.devices.targets import open_target
-    from siamedge.runtime.backends import BACKENDS
+    from siamedge.runtime.backends.backend import BACKENDS
 
     options = rollout.options
     backends = parse_choices(member.backends, list(BACKENDS), "backends") if member.backends else options.backends

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from siamedge.runtime.manifest import Manifest
+    from siamedge.runtime.bundles.manifest import Manifest
 
 
 def inspect(
@@ -15,8 +15,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Verify a bundle and show what it holds."""
-    from siamedge.runtime.bundle import Bundle
-    from siamedge.runtime.records import to_json
+    from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.bundles.records import to_json
 
     opened = Bundle.open(bundle)
     if as_json:

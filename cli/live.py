@@ -12,12 +12,12 @@ import typer
 from siamedge.cli.choices import refuse
 
 if TYPE_CHECKING:
-    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.bundles.picking import Candidate, Pick
     from siamedge.runtime.loop import Step
-    from siamedge.runtime.mqtt import MqttOutput
-    from siamedge.runtime.picking import Candidate, Pick
-    from siamedge.runtime.sources import SourceEvent, SourceKind, SourceOptions
-    from siamedge.runtime.trackers import Tracker
+    from siamedge.runtime.outputs.mqtt import MqttOutput
+    from siamedge.runtime.sources.source import SourceEvent, SourceKind, SourceOptions
+    from siamedge.runtime.tracking.trackers import Tracker
 
 REACQUIRE = ("off", "near", "full-frame")
 ROTATIONS = ("0", "90", "180", "270")
@@ -56,7 +56,7 @@ def refuse_idle(source: str, options: Mapping[str, object]) -> None:
         SourceError: There is no such source.
         typer.BadParameter: One of them is set that does nothing there.
     """
-    from siamedge.runtime.sources import kind_of_source
+    from siamedge.runtime.sources.source import kind_of_source
 
     idle, reason = IDLE_OPTIONS.get(kind_of_source(source), ((), ""))
     refuse({name: options[name] for name in idle}, reason, "--source")
@@ -66,7 +66,7 @@ def source_options(
     *, size: str | None, fps: float | None, rotate: str, is_mirrored: bool, is_paced: bool, reconnect_s: float
 ) -> "SourceOptions":
     """The options of a source from those of the command line; events are told on standard error."""
-    from siamedge.runtime.sources import SourceOptions
+    from siamedge.runtime.sources.source import SourceOptions
 
     return SourceOptions(
         size=parse_size(size),
@@ -121,7 +121,7 @@ def open_mqtt(address: str) -> "MqttOutput":
     from siamedge.runtime.errors import BackendError
 
     try:
-        from siamedge.runtime.mqtt import MqttOutput, parse_broker
+        from siamedge.runtime.outputs.mqtt import MqttOutput, parse_broker
     except ImportError as error:
         raise BackendError(f"--mqtt needs {error.name}", hint="pip install 'siamedge[mqtt]'") from error
     return MqttOutput(parse_broker(address))
@@ -140,17 +140,17 @@ def open_outputs(
     if mqtt:
         opened.append(stack.enter_context(open_mqtt(mqtt)).send)
     if pan_tilt:
-        from siamedge.runtime.pan_tilt import PanTiltOutput
+        from siamedge.runtime.outputs.pan_tilt import PanTiltOutput
 
         opened.append(stack.enter_context(PanTiltOutput(pan_tilt)).send)
     if restream:
-        from siamedge.runtime.restream import RestreamOutput
+        from siamedge.runtime.outputs.restream import RestreamOutput
 
         served = stack.enter_context(RestreamOutput(restream))
         sys.stderr.write(f"re-stream: {served.address}\n")
         opened.append(served.send)
     if is_shown:
-        from siamedge.runtime.window import WindowOutput
+        from siamedge.runtime.outputs.window import WindowOutput
 
         opened.append(stack.enter_context(WindowOutput()).send)
     return opened
@@ -203,7 +203,7 @@ def cameras_here(root: Path = Path("/")) -> list[str]:
 
 def models_of(bundle: "Bundle", picked: "Pick", reacquire: str, is_updated: bool) -> "dict[str, Callable[[], Tracker]]":
     """Every precision of the bundle on every backend that works here, the chosen one first."""
-    from siamedge.runtime.backends import PRECISIONS, get_backend
+    from siamedge.runtime.backends.backend import PRECISIONS, get_backend
 
     choices = [picked.choice]
     for candidate in picked.candidates:
@@ -221,7 +221,7 @@ def unique(choices: "list[Candidate]") -> "list[Candidate]":
 
 def maker_of(bundle: "Bundle", choice: "Candidate", reacquire: str, is_updated: bool) -> "Callable[[], Tracker]":
     """Give what makes a tracker for each target of the page, on one loaded network, watched where the family can."""
-    from siamedge.runtime.picking import TrackerMaker
+    from siamedge.runtime.bundles.picking import TrackerMaker
     from siamedge.runtime.watching import can_watch
 
     make = TrackerMaker(bundle, choice)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from siamedge.runtime.latency import LatencyMeter
 
 if TYPE_CHECKING:
+    from siamedge.runtime.bundles.picking import Pick
     from siamedge.runtime.loop import Step
-    from siamedge.runtime.picking import Pick
-    from siamedge.runtime.sources import FrameSource
+    from siamedge.runtime.sources.source import FrameSource
 
 
 def say(text: str) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from siamedge.cli.progress import Status
-    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.bundles.picking import Candidate
     from siamedge.runtime.geometry import Box
-    from siamedge.runtime.picking import Candidate
-    from siamedge.runtime.sources import FrameSource
+    from siamedge.runtime.sources.source import FrameSource
 
 
 class Outputs(NamedTuple):
@@ -30,11 +30,11 @@ def follow_several(
     outputs: Outputs,
 ) -> None:
     """Follow every target through a source; JSON has a line a target, numbered from 1, the video all boxes."""
-    from siamedge.runtime.cache import default_cache
+    from siamedge.runtime.backends.cache import default_cache
+    from siamedge.runtime.bundles.picking import TrackerMaker
     from siamedge.runtime.loop import as_json_line, track_several
-    from siamedge.runtime.overlay import draw_targets
-    from siamedge.runtime.picking import TrackerMaker
-    from siamedge.runtime.video import VideoWriter
+    from siamedge.runtime.outputs.overlay import draw_targets
+    from siamedge.runtime.outputs.video import VideoWriter
 
     make = TrackerMaker(bundle, choice, default_cache())
     with ExitStack() as stack:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from rich import box
 from rich.table import Table
 
-from siamedge.runtime.backends import Format, Precision
-from siamedge.runtime.manifest import Manifest, QuantizationTrial, Verification
+from siamedge.runtime.backends.backend import Format, Precision
+from siamedge.runtime.bundles.manifest import Manifest, QuantizationTrial, Verification
 
 Latencies = Mapping[tuple[Format, Precision], float]
 

@@ -23,7 +23,7 @@ from siamedge.cli.live import (
 )
 from siamedge.cli.progress import Status
 from siamedge.cli.several import Outputs, follow_several
-from siamedge.runtime.backends import ALL_PRECISIONS, BACKENDS, MODES
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS, MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,10 +114,10 @@ def track(
     if as_json:
         options = replace(options, on_event=tell_event_as_json)
 
-    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.loop import as_json_line
     from siamedge.runtime.loop import track as follow
-    from siamedge.runtime.sources import open_source
+    from siamedge.runtime.sources.source import open_source
 
     opened = Bundle.open(bundle, is_whole=False)
     picked = choose(opened, Wanted(backend, wanted, device, threads, allow_fallback), is_explained=explain)
@@ -151,8 +151,8 @@ def track(
 
 def writer_to(output: Path, fps: float, stack: ExitStack) -> "Callable[[Step], None]":
     """Give what writes a frame with its box into a video; the stack closes it."""
-    from siamedge.runtime.overlay import draw_step
-    from siamedge.runtime.video import VideoWriter
+    from siamedge.runtime.outputs.overlay import draw_step
+    from siamedge.runtime.outputs.video import VideoWriter
 
     writer = stack.enter_context(VideoWriter(output, fps))
     return lambda step: writer.write(draw_step(step))
@@ -164,7 +164,7 @@ def start_of(frames: object) -> "Box":
     Raises:
         typer.BadParameter: It does not.
     """
-    from siamedge.runtime.synthetic import SyntheticSource
+    from siamedge.runtime.sources.synthetic import SyntheticSource
 
     if not isinstance(frames, SyntheticSource):
         raise typer.BadParameter("give the target in the first frame: --init x,y,w,h", param_hint="'--init'")

@@ -13,9 +13,9 @@ from siamedge.runtime.places import make_folder
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from siamedge.runtime.bundle import Bundle
-    from siamedge.runtime.tuning import Pace
-    from siamedge.runtime.tuning_record import Tuning
+    from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.speed.tuning import Pace
+    from siamedge.runtime.speed.tuning_record import Tuning
 
 SIZE = (640, 480)
 CLIP = 24
@@ -35,11 +35,11 @@ def tune(
 ) -> None:
     """Measure every backend, precision and number of threads here and keep the fastest within the accuracy budget."""
     from siamedge.cli.choosing import tell_fallback
-    from siamedge.runtime.bundle import Bundle
-    from siamedge.runtime.picking import pick_or_cpu
-    from siamedge.runtime.records import to_json
-    from siamedge.runtime.tuning import Pace
-    from siamedge.runtime.tuning_record import name_of, record_path
+    from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.bundles.picking import pick_or_cpu
+    from siamedge.runtime.bundles.records import to_json
+    from siamedge.runtime.speed.tuning import Pace
+    from siamedge.runtime.speed.tuning_record import name_of, record_path
 
     opened = Bundle.open(bundle)
     if allow_fallback:
@@ -66,11 +66,11 @@ def tune_and_save(bundle: "Bundle", device: str, pace: "Pace | None" = None) -> 
     """Tune on a drawn scene, tell what is being done on a terminal, and keep the record."""
     from rich.console import Console
 
-    from siamedge.runtime.cache import default_cache
-    from siamedge.runtime.synthetic import SyntheticSource
-    from siamedge.runtime.tuning import Pace
-    from siamedge.runtime.tuning import tune as measure
-    from siamedge.runtime.tuning_record import record_path, save
+    from siamedge.runtime.backends.cache import default_cache
+    from siamedge.runtime.sources.synthetic import SyntheticSource
+    from siamedge.runtime.speed.tuning import Pace
+    from siamedge.runtime.speed.tuning import tune as measure
+    from siamedge.runtime.speed.tuning_record import record_path, save
 
     source = SyntheticSource(frames=CLIP * 6, size=SIZE)
     frames = [source.image_at(index) for index in range(CLIP)]

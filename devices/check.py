@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from siamedge.devices.profiles import Choice
-from siamedge.runtime.answers import check_answers, read_answers
-from siamedge.runtime.backends import get_backend
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.backend import get_backend
+from siamedge.runtime.bundles.answers import check_answers, read_answers
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, load_sessions
 from siamedge.runtime.errors import BackendError, BundleError, SiamedgeError
-from siamedge.runtime.picking import Candidate, load_sessions
 
 
 def run_once(bundle: Bundle, choice: Choice, threads: int) -> float:

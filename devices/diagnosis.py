@@ -10,7 +10,7 @@ from siamedge.devices.libraries import LIBRARIES, OLDEST_PYTHON, explain_import
 from siamedge.devices.probing import Probe, probe
 from siamedge.devices.recording import parse_recording, recorder_script
 from siamedge.devices.transport import Transport, run_script
-from siamedge.runtime.backends import BACKENDS
+from siamedge.runtime.backends.backend import BACKENDS
 
 Severity = Literal["ok", "note", "warning", "failure"]
 EXIT_CODES: dict[Severity, int] = {"ok": 0, "note": 0, "warning": 3, "failure": 4}

@@ -17,7 +17,7 @@ from siamedge.devices.remote_units import UNIT
 from siamedge.devices.transport import Transport
 from siamedge.devices.unit import ServiceOptions, unit_text
 from siamedge.devices.wheelhouse import Platform, requirements, site_layer
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Probe(NamedTuple):
     """What one library did on a device.
 
     Attributes:
-        backend: Name in runtime.backends.BACKENDS, or "cameras".
+        backend: Name in runtime.backends.backend.BACKENDS, or "cameras".
         version: Of the library, empty when it does not load.
         error: Why it does not load, empty when it does.
         devices: Every device that it lists.

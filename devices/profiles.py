@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from siamedge.devices.recording import Recording
-from siamedge.runtime.backends import Precision
+from siamedge.runtime.backends.backend import Precision
 
 Family = Literal["jetson", "raspberry-pi", "intel-npu", "x86-64", "aarch64"]
 CameraStack = Literal["v4l2", "picamera2", "argus"]
@@ -15,7 +15,7 @@ class Choice(NamedTuple):
     """One way to run a model.
 
     Attributes:
-        backend: Name in runtime.backends.BACKENDS.
+        backend: Name in runtime.backends.backend.BACKENDS.
         device: "CPU", "GPU", "NPU" or "TENSORRT", as the backend names it.
         precision: Which artifact of the bundle.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 from siamedge.devices.layers import Layer, seal
 from siamedge.devices.profiles import Choice
 from siamedge.devices.remote_units import UNIT
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
 
 _PACKAGES = ("runtime", "devices", "cli")
 _SIGNATURE = "manifest.json.sig"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from siamedge.devices.remote import NAMESPACE
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import BundleError, DeviceError
 
 MANIFEST = "manifest.json"

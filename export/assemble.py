@@ -8,7 +8,7 @@ from siamedge.export.calibration_feeds import Feeds, make_feeds
 from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.graphs import ExportGraph
 from siamedge.export.recipes import Recipe
-from siamedge.runtime.backends import Precision
+from siamedge.runtime.backends.backend import Precision
 
 
 class GraphConverter(Protocol):

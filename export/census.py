@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from siamedge.export.flatbuffer import operator_label, operator_name, read_flatbuffer
 from siamedge.export.formats import Converted
 from siamedge.export.quantize_openvino import plain_name
-from siamedge.runtime.backends import Format
+from siamedge.runtime.backends.backend import Format
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -13,8 +13,8 @@ from siamedge.export.packing import entry_of
 from siamedge.export.presence_fits import fit_of
 from siamedge.export.verification import Measured
 from siamedge.export.zoo import license_of
-from siamedge.runtime.backends import Format, Precision
-from siamedge.runtime.manifest import (
+from siamedge.runtime.backends.backend import Format, Precision
+from siamedge.runtime.bundles.manifest import (
     SCHEMA,
     AnchorFreeTrackerEntry,
     Artifact,
@@ -25,7 +25,7 @@ from siamedge.runtime.manifest import (
     Role,
     SiamFCTrackerEntry,
 )
-from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 LIBRARIES: Mapping[Format, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxruntime"),

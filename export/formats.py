@@ -9,7 +9,7 @@ from siamedge.export.calibration import CalibrationSet, require_calibration
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.preparation import Preparation
 from siamedge.export.recipes import Operator, Recipe, recipe_for
-from siamedge.runtime.backends import Format, Model, Precision
+from siamedge.runtime.backends.backend import Format, Model, Precision
 from siamedge.runtime.tensors import TensorSpec
 
 

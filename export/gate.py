@@ -17,7 +17,7 @@ from siamedge.export.census import Census
 from siamedge.export.formats import ConvertedPair
 from siamedge.export.recipes import Operator, Option, Recipe
 from siamedge.export.verification import BUDGETS, Budget, Measured
-from siamedge.runtime.manifest import TrackingDrop
+from siamedge.runtime.bundles.manifest import TrackingDrop
 
 Purpose = Literal[
     "default", "rounding", "calibration", "equalisation", "template in fp16", "sensitivity", "exclusion",

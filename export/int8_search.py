@@ -11,8 +11,8 @@ from siamedge.export.formats import ConvertedPair, Converter
 from siamedge.export.gate import Effort, Found, Purpose, Trial, find_int8
 from siamedge.export.recipes import OPTIONS, Recipe, recipe_for
 from siamedge.export.verification import Measured
-from siamedge.runtime.backends import Format
-from siamedge.runtime.manifest import QuantizationTrial, TrackingDrop
+from siamedge.runtime.backends.backend import Format
+from siamedge.runtime.bundles.manifest import QuantizationTrial, TrackingDrop
 
 Verify = Callable[[ConvertedPair], Measured]
 Track = Callable[[ConvertedPair], TrackingDrop]

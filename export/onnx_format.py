@@ -13,7 +13,7 @@ from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.onnx_border import fit_border
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import Operator, Recipe, recipe_for
-from siamedge.runtime.backends import Precision
+from siamedge.runtime.backends.backend import Precision
 from siamedge.runtime.errors import ExportError
 
 if TYPE_CHECKING:

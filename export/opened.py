@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from siamedge.export.description import model_path
 from siamedge.export.formats import ConvertedPair
-from siamedge.runtime.backends import Format, Precision, Session, get_backend, template_precision
+from siamedge.runtime.backends.backend import Format, Precision, Session, get_backend, template_precision
 
 BACKEND_OF: Mapping[Format, str] = {"onnx": "onnxruntime", "tflite": "tflite", "openvino": "openvino"}
 

@@ -17,9 +17,9 @@ from siamedge.export.formats import Converted, ConvertedPair
 from siamedge.export.onnx_format import OnnxConverter
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import Operator, Recipe, recipe_for
-from siamedge.runtime.backends import Precision
+from siamedge.runtime.backends.backend import Precision
+from siamedge.runtime.backends.telemetry import telemetry_blocked
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.telemetry import telemetry_blocked
 
 COUNTED_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
 """Such as Reshape_35: a type of operator and a counter; names from the ONNX graph begin with a small letter."""

@@ -7,11 +7,11 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from siamedge.runtime.bundle import MANIFEST, parse_manifest, read_file
+from siamedge.runtime.bundles.bundle import MANIFEST, parse_manifest, read_file
+from siamedge.runtime.bundles.manifest import FileEntry, Manifest
+from siamedge.runtime.bundles.records import to_json
 from siamedge.runtime.errors import BundleError, ExportError
-from siamedge.runtime.manifest import FileEntry, Manifest
 from siamedge.runtime.places import check_parent
-from siamedge.runtime.records import to_json
 
 Files = Mapping[str, bytes]
 EPOCH = (1980, 1, 1, 0, 0, 0)

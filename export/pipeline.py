@@ -24,10 +24,10 @@ from siamedge.export.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.tracking_check import TrackingCheck, make_check
 from siamedge.export.verification import Measured, Reference, compute, reference_of, verify_pair
-from siamedge.runtime.answers import ANSWERS, Answers, as_given
-from siamedge.runtime.backends import ALL_PRECISIONS, FORMATS, PRECISIONS, Format, Precision, reason_against
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, FORMATS, PRECISIONS, Format, Precision, reason_against
+from siamedge.runtime.bundles.answers import ANSWERS, Answers, as_given
+from siamedge.runtime.bundles.manifest import Manifest, QuantizationTrial
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.manifest import Manifest, QuantizationTrial
 
 ANSWERED_CROPS = 8
 ANSWERED_SEEDS = (1, 2)
@@ -226,7 +226,7 @@ def check_bf16() -> None:
     Raises:
         ExportError: OpenVINO's CPU has no bf16.
     """
-    from siamedge.runtime.openvino_backend import OpenVINOBackend
+    from siamedge.runtime.backends.openvino_backend import OpenVINOBackend
 
     if reason := reason_against(OpenVINOBackend(), "bf16", "CPU"):
         raise ExportError(f"bf16 cannot be verified here: {reason}", hint="export on a processor that has it")

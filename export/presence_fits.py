@@ -3,9 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-from siamedge.runtime.backends import Precision
-from siamedge.runtime.evidence import PresenceFit
-from siamedge.runtime.records import parse
+from siamedge.runtime.backends.backend import Precision
+from siamedge.runtime.bundles.records import parse
+from siamedge.runtime.tracking.evidence import PresenceFit
 
 FITS = Path(__file__).parent / "families" / "weights" / "presence.json"
 """SHA-256 of a checkpoint to precision to fit; a precision that is not there has the fit of fp32."""

@@ -5,8 +5,8 @@ from html import escape
 
 from siamedge.export.evaluation.page import PAGE, STYLE, table
 from siamedge.export.verification import BUDGETS, Measured
-from siamedge.runtime.backends import FORMATS, Format, Precision
-from siamedge.runtime.manifest import Manifest, QuantizationTrial, Verification
+from siamedge.runtime.backends.backend import FORMATS, Format, Precision
+from siamedge.runtime.bundles.manifest import Manifest, QuantizationTrial, Verification
 
 Latencies = Mapping[tuple[Format, Precision], float]
 FLOAT_MARK = "in float: "

@@ -11,8 +11,8 @@ from siamedge.export.channel_steps import channel_steps
 from siamedge.export.exact_scales import round_scales
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import CalibrationMethod, Recipe
+from siamedge.runtime.backends.telemetry import telemetry_blocked
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.telemetry import telemetry_blocked
 
 METHODS: Mapping[CalibrationMethod, str | None] = {
     "default": None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from siamedge.export.channel_steps import NARROW_STEPS, WIDE_STEPS
-from siamedge.runtime.backends import Format, Precision
+from siamedge.runtime.backends.backend import Format, Precision
 
 CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax", "default"]
 

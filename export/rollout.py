@@ -13,10 +13,10 @@ from siamedge.export.targets import find_target
 from siamedge.export.torch_session import TorchSession
 from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
-from siamedge.runtime.sources import open_source
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.source import open_source
+from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tensors import Array
-from siamedge.runtime.tracker_table import make_tracker
+from siamedge.runtime.tracking.tracker_table import make_tracker
 
 FRAMES_PER_TARGET = 30
 """After so many frames a new target is taken, so that there are several templates."""

@@ -12,7 +12,7 @@ from siamedge.export.calibration import CalibrationSet
 from siamedge.export.crops import evenly
 from siamedge.export.verification import Reference
 from siamedge.runtime.geometry import FloatArray
-from siamedge.runtime.responses import Outputs, score_map
+from siamedge.runtime.tracking.responses import Outputs, score_map
 
 CROPS = 100
 DIGITS = 4

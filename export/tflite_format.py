@@ -18,7 +18,7 @@ from siamedge.export.graphs import ExportGraph, TensorStyle, make_graphs
 from siamedge.export.quiet import quiet
 from siamedge.export.recipes import Operator, Recipe, recipe_for
 from siamedge.export.tflite_border import fold_standardisation
-from siamedge.runtime.backends import Precision
+from siamedge.runtime.backends.backend import Precision
 from siamedge.runtime.errors import ExportError
 
 STYLE = TensorStyle(crop_dtype="float32", crop_layout="NHWC", map_layout="NHWC")

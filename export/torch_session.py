@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from siamedge.export.families.source import SourceNetwork
-from siamedge.runtime.manifest import Role
+from siamedge.runtime.bundles.manifest import Role
 from siamedge.runtime.tensors import Array, TensorSpec
 
 

@@ -14,10 +14,10 @@ from siamedge.export.evaluation.terms import Terms
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats import ConvertedPair
 from siamedge.export.opened import opened
-from siamedge.runtime.backends import Format, Precision
+from siamedge.runtime.backends.backend import Format, Precision
+from siamedge.runtime.bundles.manifest import TrackingDrop
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.manifest import TrackingDrop
-from siamedge.runtime.tracker_table import make_tracker
+from siamedge.runtime.tracking.tracker_table import make_tracker
 
 
 @dataclass(frozen=True, slots=True, eq=False)

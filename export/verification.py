@@ -13,12 +13,12 @@ import numpy as np
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.torch_session import TorchSession
-from siamedge.runtime.backends import Format, Precision, Session
-from siamedge.runtime.feeding import CropRunner
+from siamedge.runtime.backends.backend import Format, Precision, Session
+from siamedge.runtime.bundles.manifest import Difference, Verification
 from siamedge.runtime.geometry import FloatArray
-from siamedge.runtime.manifest import Difference, Verification
-from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.responses import Outputs, edges_apart, lost_at_peak, respond
+from siamedge.runtime.tracking.feeding import CropRunner
+from siamedge.runtime.tracking.params import AnchorFreeParams
+from siamedge.runtime.tracking.responses import Outputs, edges_apart, lost_at_peak, respond
 
 
 @dataclass(frozen=True, slots=True)

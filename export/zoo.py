@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamedge.export.download import Download, fetch
-from siamedge.runtime.cache import cache_home
+from siamedge.runtime.backends.cache import cache_home
 
 _SIAMTRACKERS = "https://raw.githubusercontent.com/HonglinChu/SiamTrackers/248663fde6bf7c40190cf10ee396d5662919ecd3"
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from siamedge.runtime.backends import Precision
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.backend import Precision
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import open_tracker, pick
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.loop import Step, track
-from siamedge.runtime.picking import open_tracker, pick
-from siamedge.runtime.sources import SourceOptions, open_source
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.sources.source import SourceOptions, open_source
+from siamedge.runtime.tracking.trackers import Tracker
 from siamedge.runtime.watching import Reacquire, watch
 
 

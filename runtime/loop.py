@@ -10,9 +10,9 @@ import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.presence import PresenceTracker, State
-from siamedge.runtime.sources import Frame, FrameSource, SourceEvent
-from siamedge.runtime.trackers import Tracker, TrackResult, check_init
+from siamedge.runtime.sources.source import Frame, FrameSource, SourceEvent
+from siamedge.runtime.tracking.presence import PresenceTracker, State
+from siamedge.runtime.tracking.trackers import Tracker, TrackResult, check_init
 
 
 class Timing(NamedTuple):

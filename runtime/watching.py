@@ -2,12 +2,12 @@
 
 from typing import Literal, cast
 
-from siamedge.runtime.backends import get_backend
-from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.looks import Searcher
-from siamedge.runtime.picking import Candidate
-from siamedge.runtime.presence import PresenceParams, PresenceTracker
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.backends.backend import get_backend
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate
+from siamedge.runtime.tracking.looks import Searcher
+from siamedge.runtime.tracking.presence import PresenceParams, PresenceTracker
+from siamedge.runtime.tracking.trackers import Tracker
 
 Reacquire = Literal["near", "full-frame"]
 WIDEST_RINGS = 6

@@ -1,7 +1,7 @@
 """A small bundle made by hand, for tests that need a whole one but no model that runs."""
 
 from siamedge.export.packing import entry_of
-from siamedge.runtime.manifest import (
+from siamedge.runtime.bundles.manifest import (
     SCHEMA,
     AnchorFreeTrackerEntry,
     Artifact,
@@ -12,8 +12,8 @@ from siamedge.runtime.manifest import (
     Recommendation,
     Verification,
 )
-from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.tensors import TensorSpec
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 FILES = {
     "models/onnx-fp32/template.onnx": b"template " * 40,

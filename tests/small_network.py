@@ -12,7 +12,7 @@ from siamedge.export.correlation import (
     pixelwise_kernel,
 )
 from siamedge.export.families.source import SourceNetwork
-from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 WIDTH = 16
 TEMPLATE_PX, SEARCH_PX = 32, 64

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from siamedge.runtime.anchor_free import FIT_VIEWS, AnchorFreeTracker
-from siamedge.runtime.backends import Model
-from siamedge.runtime.fake_backend import FakeSession
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.loop import track
-from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.sources import Frame
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.source import Frame
+from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tracking.anchor_free import FIT_VIEWS, AnchorFreeTracker
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 PARAMS = AnchorFreeParams(32, 64, 8, 7, -24.0, "sigmoid", 0.4, 0.1, 0.5, distance_scale=2.0, max_log_distance=4.0)
 KERNEL = TensorSpec("kernel", (1, 4, 2), "float32", "NPC")

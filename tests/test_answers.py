@@ -11,11 +11,11 @@ from command_line import Run
 
 from siamedge.devices import check
 from siamedge.export.packing import entry_of, write_bundle
-from siamedge.runtime.answers import ANSWERS, Answers, check_answers, read_answers
-from siamedge.runtime.backends import Format, Precision
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.backend import Format, Precision
+from siamedge.runtime.bundles.answers import ANSWERS, Answers, check_answers, read_answers
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, load_sessions
 from siamedge.runtime.errors import BackendError, BundleError
-from siamedge.runtime.picking import Candidate, load_sessions
 
 KIND: tuple[Format, Precision] = ("onnx", "fp32")
 CHOICE = Candidate("onnxruntime", "fp32", "CPU", "")

@@ -11,10 +11,10 @@ import pytest
 from bundles import FILES, entries, make_manifest
 
 from siamedge.export.packing import write_bundle, write_folder, write_zip
-from siamedge.runtime.bundle import Bundle, check_path
+from siamedge.runtime.bundles.bundle import Bundle, check_path
+from siamedge.runtime.bundles.manifest import FileEntry
+from siamedge.runtime.bundles.records import to_json
 from siamedge.runtime.errors import BundleError
-from siamedge.runtime.manifest import FileEntry
-from siamedge.runtime.records import to_json
 
 SEARCH = "models/onnx-fp32/search.onnx"
 AGAIN = "export the bundle again, or copy it again"

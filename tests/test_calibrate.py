@@ -15,7 +15,7 @@ from siamedge.export.pipeline import ExportRequest, check_request
 from siamedge.export.rollout import collect_crops
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
 
 NETWORK = make_network()
 

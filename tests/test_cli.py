@@ -18,9 +18,9 @@ from shared import ROOT
 from siamedge.cli.consoles import plain_console
 from siamedge.cli.main import COMMANDS, main
 from siamedge.cli.tune import tuning_table
-from siamedge.runtime.sources import quiet_opencv
-from siamedge.runtime.synthetic import SyntheticSource
-from siamedge.runtime.tuning_record import SCHEMA, Trial, Tuning
+from siamedge.runtime.sources.source import quiet_opencv
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.speed.tuning_record import SCHEMA, Trial, Tuning
 
 KEYS = ["frame", "time_s", "box", "score", "state", "latency_ms"]
 

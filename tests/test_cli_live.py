@@ -12,7 +12,7 @@ from command_line import Run
 
 from siamedge.cli.live import cameras_here, parse_size
 from siamedge.cli.main import with_values
-from siamedge.runtime.window import has_windows
+from siamedge.runtime.outputs.window import has_windows
 
 
 @pytest.fixture

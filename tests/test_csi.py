@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from camera_server import number_in
 
-from siamedge.runtime.csi import TOOLS, PipeFeed, connect_pipe, find_tool
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.live import LiveSource
-from siamedge.runtime.sources import SourceEvent, SourceOptions, open_source
+from siamedge.runtime.sources.csi import TOOLS, PipeFeed, connect_pipe, find_tool
+from siamedge.runtime.sources.live import LiveSource
+from siamedge.runtime.sources.source import SourceEvent, SourceOptions, open_source
 
 TESTS = Path(__file__).parent
 STAND_IN = """#!{python}

@@ -13,9 +13,9 @@ from shared import ROOT
 
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.loop import Step, Timing
-from siamedge.runtime.presence import State
-from siamedge.runtime.sources import Frame
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.sources.source import Frame
+from siamedge.runtime.tracking.presence import State
+from siamedge.runtime.tracking.trackers import TrackResult
 
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
 

@@ -7,7 +7,7 @@ import pytest
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.watching import Reacquire
 
 

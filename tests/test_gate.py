@@ -14,7 +14,7 @@ from siamedge.export.gate import Effort, Found, Purpose, Trial, find_int8, split
 from siamedge.export.int8_search import records
 from siamedge.export.recipes import EQUALISATION, HALF_TEMPLATE, ROUNDING, Operator, Recipe, ranges
 from siamedge.export.verification import BUDGETS, Measured
-from siamedge.runtime.manifest import Verification
+from siamedge.runtime.bundles.manifest import Verification
 
 EMPTY = ConvertedPair(Converted(b"", b"", (), ()), Converted(b"1234", b"", (), ()))
 RECIPE = Recipe("default", exclude=("stem",))

@@ -16,13 +16,23 @@ MAY_IMPORT = {
     "training": {"training", "export", "runtime"},
     "cli": {"cli", "devices", "export", "runtime", "training"},
 }
+RUNTIME_MAY_IMPORT = {
+    "backends": set[str](),
+    "sources": set[str](),
+    "tracking": {"backends"},
+    "bundles": {"backends", "tracking"},
+    "speed": {"backends", "tracking", "bundles"},
+    "outputs": {"sources", "tracking"},
+    "web": {"sources", "tracking", "outputs"},
+}
+"""Of the runtime's packages, besides the modules beside them."""
 WORKSTATION = {"torch", "torchvision", "onnx", "onnxscript", "nncf", "litert_torch", "ai_edge_quantizer", "safetensors"}
 INFERENCE = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorflow"}
 DEVICE_CORE = {"numpy", "cv2", "rich", "typer", "siamedge"}
 WEB = {"starlette", "uvicorn"}
 """Of the extra [web]; only siamedge.runtime.web imports them, and only cli/ imports that, in functions."""
 MQTT = {"paho"}
-"""Of the extra [mqtt]; only siamedge.runtime.mqtt imports it."""
+"""Of the extra [mqtt]; only siamedge.runtime.outputs.mqtt imports it."""
 CONVERTERS = WORKSTATION - {"torch", "safetensors"}
 
 
@@ -65,6 +75,16 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
         names = [*imports_of(tree, at_top=False), *lazy_targets(tree)]
         ours = {name.split(".")[1] for name in names if name.startswith("siamedge.")}
         assert ours <= MAY_IMPORT[package], path
+
+
+@pytest.mark.parametrize("package", RUNTIME_MAY_IMPORT)
+def test_a_package_of_the_runtime_imports_only_what_lies_below_it(package: str) -> None:
+    folders = {path.parent.name for path in (ROOT / "runtime").glob("*/__init__.py")}
+    assert folders == set(RUNTIME_MAY_IMPORT)
+    for path, tree in all_trees(f"runtime/{package}"):
+        names = [*imports_of(tree, at_top=False), *lazy_targets(tree)]
+        ours = {name.split(".")[2] for name in names if name.startswith("siamedge.runtime.")}
+        assert ours & folders <= RUNTIME_MAY_IMPORT[package] | {package}, path
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from camera_server import Camera, number_in, numbered_picture, running_camera
 
-from siamedge.runtime.cameras import RAW_DECODERS, fourcc_name
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.live import LiveSource
-from siamedge.runtime.sources import Frame, SourceEvent, SourceOptions, open_source, orient
+from siamedge.runtime.sources.cameras import RAW_DECODERS, fourcc_name
+from siamedge.runtime.sources.live import LiveSource
+from siamedge.runtime.sources.source import Frame, SourceEvent, SourceOptions, open_source, orient
 
 QUICK: dict[str, Any] = {"open_timeout_s": 3, "read_timeout_s": 1.5, "first_backoff_s": 0.02, "longest_backoff_s": 0.2}
 

@@ -16,11 +16,11 @@ from siamedge.runtime.errors import PlaceError, SourceError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.latency import LatencyMeter
 from siamedge.runtime.loop import Step, Timing, as_event_line, as_json_line, track
-from siamedge.runtime.overlay import COLORS, draw_step
-from siamedge.runtime.sources import Frame, SourceEvent
-from siamedge.runtime.synthetic import SyntheticSource
-from siamedge.runtime.trackers import TrackResult
-from siamedge.runtime.video import VideoWriter
+from siamedge.runtime.outputs.overlay import COLORS, draw_step
+from siamedge.runtime.outputs.video import VideoWriter
+from siamedge.runtime.sources.source import Frame, SourceEvent
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.tracking.trackers import TrackResult
 
 
 class TruthTracker:

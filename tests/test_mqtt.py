@@ -19,9 +19,9 @@ import paho.mqtt.client as paho
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.loop import Step, Timing
-from siamedge.runtime.mqtt import Broker, MqttOutput, discovery, parse_broker
-from siamedge.runtime.sources import Frame
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.outputs.mqtt import Broker, MqttOutput, discovery, parse_broker
+from siamedge.runtime.sources.source import Frame
+from siamedge.runtime.tracking.trackers import TrackResult
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 needs_broker = pytest.mark.skipif(not MOSQUITTO, reason="needs mosquitto")

@@ -9,7 +9,7 @@ import pytest
 from bundles import FILES, make_manifest
 
 from siamedge.export.packing import check_replaceable, replace_at_once, write_bundle
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import SiamedgeError
 
 HINT = "choose another -o, or remove it yourself"

@@ -16,10 +16,10 @@ import pytest
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.loop import Step, Timing
-from siamedge.runtime.pan_tilt import PanTiltOutput, offset_of
-from siamedge.runtime.presence import State
-from siamedge.runtime.sources import Frame
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.outputs.pan_tilt import PanTiltOutput, offset_of
+from siamedge.runtime.sources.source import Frame
+from siamedge.runtime.tracking.presence import State
+from siamedge.runtime.tracking.trackers import TrackResult
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 from bundles import FILES, make_manifest
 
 from siamedge.export.packing import write_bundle
-from siamedge.runtime.anchor_free import AnchorFreeTracker
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, TrackerMaker, load_sessions, open_tracker, pick
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.picking import Candidate, TrackerMaker, load_sessions, open_tracker, pick
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.tracking.anchor_free import AnchorFreeTracker
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.runtime.evidence import MOST_EVIDENCE, Evidence, PresenceFit, log_odds, probability_of
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point, intersection_over_union
-from siamedge.runtime.looks import CUT_BELOW, Sighting, likeness, screen
-from siamedge.runtime.presence import PresenceParams, PresenceTracker
-from siamedge.runtime.search_places import ring_places, tile_places
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.tracking.evidence import MOST_EVIDENCE, Evidence, PresenceFit, log_odds, probability_of
+from siamedge.runtime.tracking.looks import CUT_BELOW, Sighting, likeness, screen
+from siamedge.runtime.tracking.presence import PresenceParams, PresenceTracker
+from siamedge.runtime.tracking.search_places import ring_places, tile_places
+from siamedge.runtime.tracking.trackers import TrackResult
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 TARGET, OTHER = np.array([1, 0, 0], np.float32), np.array([0.2, 0.98, 0], np.float32)

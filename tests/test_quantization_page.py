@@ -9,7 +9,7 @@ from html_cells import Cells
 from siamedge.export.description import recommend
 from siamedge.export.quantization_page import NO_SENSITIVITY, to_html
 from siamedge.export.verification import Measured
-from siamedge.runtime.manifest import Manifest, QuantizationTrial, Verification
+from siamedge.runtime.bundles.manifest import Manifest, QuantizationTrial, Verification
 
 EXCLUDED = (("conv0", "conv1"), ("conv<2>", "conv3"))
 

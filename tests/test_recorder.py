@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.runtime import recorder as recorder_module
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.recorder import LONGEST_QUEUE, Recorder
-from siamedge.runtime.video import VideoWriter
+from siamedge.runtime.outputs import recorder as recorder_module
+from siamedge.runtime.outputs.recorder import LONGEST_QUEUE, Recorder
+from siamedge.runtime.outputs.video import VideoWriter
 
 ENDLESS = """
 import sys, time
 from pathlib import Path
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.recorder import Recorder
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.outputs.recorder import Recorder
+from siamedge.runtime.sources.synthetic import SyntheticSource
 recorder = Recorder(Path(sys.argv[1]), 30.0)
 for frame in SyntheticSource(frames=100000, size=(320, 240)):
     recorder.add(frame.image, '{"frame": %d}' % frame.index)

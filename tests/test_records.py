@@ -9,9 +9,9 @@ from bundles import make_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamedge.runtime.manifest import Manifest, SiamFCTrackerEntry
-from siamedge.runtime.params import SiamFCParams
-from siamedge.runtime.records import RecordError, from_json, to_json
+from siamedge.runtime.bundles.manifest import Manifest, SiamFCTrackerEntry
+from siamedge.runtime.bundles.records import RecordError, from_json, to_json
+from siamedge.runtime.tracking.params import SiamFCParams
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from camera_server import number_in, numbered_picture
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.live import LiveSource
 from siamedge.runtime.loop import Step, Timing
-from siamedge.runtime.overlay import COLORS
-from siamedge.runtime.restream import RestreamOutput, encode, find_python, fitted, parse_rtsp
-from siamedge.runtime.sources import Frame, SourceOptions, open_source
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.outputs.overlay import COLORS
+from siamedge.runtime.outputs.restream import RestreamOutput, encode, find_python, fitted, parse_rtsp
+from siamedge.runtime.sources.live import LiveSource
+from siamedge.runtime.sources.source import Frame, SourceOptions, open_source
+from siamedge.runtime.tracking.trackers import TrackResult
 
 
 def step_at(number: int) -> Step:

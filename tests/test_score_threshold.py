@@ -11,8 +11,8 @@ import pytest
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.score_threshold import best_score, moved_threshold, threshold_crops
 from siamedge.export.verification import Reference
-from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.picking import Candidate, params_of
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, params_of
 
 CROPS = CalibrationSet(
     np.zeros((4, 8, 8, 3), np.uint8), np.zeros((200, 16, 16, 3), np.uint8), np.arange(200, dtype=np.int64) % 4

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.runtime.backends import Model
-from siamedge.runtime.fake_backend import FakeSession
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.params import SiamFCParams
-from siamedge.runtime.siamfc import ResponsePyramid, SiamFCTracker, cosine_window, scale_factors
 from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tracking.params import SiamFCParams
+from siamedge.runtime.tracking.siamfc import ResponsePyramid, SiamFCTracker, cosine_window, scale_factors
 
 PARAMS = SiamFCParams()
 KERNEL = TensorSpec("kernel", (1, 36, 256), "float32", "NPC")

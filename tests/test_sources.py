@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.runtime.cameras import to_bgr
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.sources import Frame, SourceOptions, kind_of_source, open_source, without_password
+from siamedge.runtime.sources.cameras import to_bgr
+from siamedge.runtime.sources.source import Frame, SourceOptions, kind_of_source, open_source, without_password
 
 
 def write_video(path: Path, frames: int, fps: float = 10.0, codec: str = "MJPG") -> None:
@@ -141,7 +141,7 @@ def test_opencv_stays_silent_on_bad_input(tmp_path: Path) -> None:
     good = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))[1].tobytes()
     (tmp_path / "img" / "1.jpg").write_bytes(good[: len(good) // 2])
     script = (
-        "import sys\nfrom siamedge.runtime.sources import open_source\n"
+        "import sys\nfrom siamedge.runtime.sources.source import open_source\n"
         "from siamedge.runtime.errors import SourceError\n"
         "for address in sys.argv[1:]:\n"
         "    try:\n        list(open_source(address))\n"

@@ -5,8 +5,8 @@ import pytest
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.sources import SourceOptions, open_source
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.source import SourceOptions, open_source
+from siamedge.runtime.sources.synthetic import SyntheticSource
 
 
 def visible_share(box: Box, source: SyntheticSource) -> float:

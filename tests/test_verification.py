@@ -27,11 +27,11 @@ from siamedge.export.verification import (
     search_latency_ms,
     verify_pair,
 )
-from siamedge.runtime.backends import Precision
-from siamedge.runtime.manifest import Difference, Verification
-from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.records import to_json
+from siamedge.runtime.backends.backend import Precision
+from siamedge.runtime.bundles.manifest import Difference, Verification
+from siamedge.runtime.bundles.records import to_json
 from siamedge.runtime.tensors import Array
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 PARAMS = AnchorFreeParams(32, 64, 8, 2, -4.0, "sigmoid", 0.4, 0.1, 0.4, distance_scale=2.0, max_log_distance=3.0)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from siamedge.export.presence_fits import FITS, fit_of, known_fits
-from siamedge.runtime.anchor_free import AnchorFreeTracker
-from siamedge.runtime.bundle import Bundle
-from siamedge.runtime.evidence import PresenceFit
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, open_tracker, pick
+from siamedge.runtime.bundles.records import RecordError, parse
 from siamedge.runtime.geometry import Image, intersection_over_union
-from siamedge.runtime.picking import Candidate, open_tracker, pick
-from siamedge.runtime.records import RecordError, parse
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.tracking.anchor_free import AnchorFreeTracker
+from siamedge.runtime.tracking.evidence import PresenceFit
 from siamedge.runtime.watching import can_watch, watch
 
 

@@ -17,7 +17,7 @@ from siamedge.export import zoo
 from siamedge.export.families.dart import Dart, DartConfig, save_dart
 from siamedge.export.families.table import ARCHITECTURES
 from siamedge.export.zoo import ZOO, get_checkpoint, license_of
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import ExportError
 
 TINY = DartConfig(layers=((4, 2), (8, 2), (8, 2), (8, 2)), channels=8, head=8, tower=1, template_px=64, search_px=128)

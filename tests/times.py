@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from siamedge.runtime.backends import Model
-from siamedge.runtime.cache import CachingBackend, CompiledCache
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.cache import CachingBackend, CompiledCache
 from siamedge.runtime.tensors import TensorSpec
 
 SPECS = (TensorSpec("x", (1, 3), "float32", "NPC"),), (TensorSpec("y", (1, 3), "float32", "NPC"),)

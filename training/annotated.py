@@ -11,9 +11,9 @@ import numpy as np
 from siamedge.export.evaluation import sequences
 from siamedge.export.evaluation.datasets import open_dataset, recognise
 from siamedge.export.evaluation.layouts import is_video_folder
-from siamedge.runtime.crops import context_side
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.tracking.crops import context_side
 from siamedge.training.augmentation import in_pixels
 from siamedge.training.crops import CONTEXT_PX, CROP_PX
 

@@ -11,8 +11,8 @@ from siamedge.export.evaluation.onepass import SUCCESS_BINS
 from siamedge.export.evaluation.overlap import continuous_iou
 from siamedge.export.evaluation.runner import track
 from siamedge.export.torch_session import TorchSession
-from siamedge.runtime.tracker_table import make_tracker
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.tracking.tracker_table import make_tracker
+from siamedge.runtime.tracking.trackers import Tracker
 from siamedge.training.annotated import Recording
 
 

@@ -9,11 +9,11 @@ from typing import cast
 import cv2
 import numpy as np
 
-from siamedge.runtime.crops import context_side
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
-from siamedge.runtime.sources import open_source
+from siamedge.runtime.sources.source import open_source
 from siamedge.runtime.tensors import Array
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.tracking.crops import context_side
+from siamedge.runtime.tracking.trackers import Tracker
 from siamedge.training.harvested_crops import CropWriter, Sighting
 from siamedge.training.motion import moving_boxes, split_shots
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from siamedge.runtime.crops import context_side, mean_color
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.tracking.crops import context_side, mean_color
 from siamedge.training.augmentation import in_pixels
 from siamedge.training.crops import CONTEXT_PX, CROP_PX
 

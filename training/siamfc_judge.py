@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from siamedge.export.families.siamfc import SiamFC
-from siamedge.runtime.params import SiamFCParams
+from siamedge.runtime.tracking.params import SiamFCParams
 from siamedge.training.fixed_pairs import FixedPairs, Judgement
 from siamedge.training.losses import overlap
 from siamedge.training.siamfc_loss import balanced_logistic, make_labels

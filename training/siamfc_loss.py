@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siamedge.runtime.params import SiamFCParams
+from siamedge.runtime.tracking.params import SiamFCParams
 
 
 def cell_centers(params: SiamFCParams) -> Tensor:

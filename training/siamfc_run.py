@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siamedge.export.families.siamfc import SiamFC, save_siamfc
-from siamedge.runtime.params import SiamFCParams
+from siamedge.runtime.tracking.params import SiamFCParams
 from siamedge.training.autocast import autocast
 from siamedge.training.checkpoints import load_checkpoint, save_checkpoint
 from siamedge.training.classification import ClassBatch, Classifier, class_figures

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamedge.runtime.crops import context_side
 from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.tracking.crops import context_side
 from siamedge.training.augmentation import Rng, affine_about
 from siamedge.training.crops import CONTEXT_PX, CROP_PX
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from siamedge.runtime.errors import BackendError, SourceError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.tracking.trackers import TrackResult
 
 
 class IdentityTracker:

@@ -16,7 +16,7 @@ from siamedge.export.evaluation.sequences import Sequence
 from siamedge.export.evaluation.specs import TrackerSpec, open_spec
 from siamedge.export.evaluation.work import run_all
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.tracking.trackers import Tracker
 
 BACKEND_DISTRIBUTIONS: Mapping[str, str] = {
     "onnxruntime": "onnxruntime",

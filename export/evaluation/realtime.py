@@ -13,7 +13,7 @@ from typing import Literal
 from siamedge.export.evaluation.runner import Log, Run
 from siamedge.export.evaluation.sequences import Sequence, read_frames
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.trackers import Tracker, TrackResult
+from siamedge.runtime.tracking.trackers import Tracker, TrackResult
 
 Rule = Literal["stream", "vot-toolkit"]
 RULES: tuple[Rule, ...] = ("stream", "vot-toolkit")

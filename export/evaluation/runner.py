@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from siamedge.export.evaluation.sequences import Sequence, read_frames
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.tracking.trackers import Tracker
 
 Protocol = Literal["one-pass", "multi-start"]
 ANCHOR_STEP = 50

@@ -5,12 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from siamedge.export.evaluation.baselines import IdentityTracker, OpenCVNano
-from siamedge.runtime.backends import ALL_PRECISIONS
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.backend import ALL_PRECISIONS
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import Candidate, open_tracker, pick
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.picking import Candidate, open_tracker, pick
-from siamedge.runtime.tracker_table import make_tracker
-from siamedge.runtime.trackers import Tracker
+from siamedge.runtime.tracking.tracker_table import make_tracker
+from siamedge.runtime.tracking.trackers import Tracker
 
 CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from siamedge.export.families.dart import METADATA_KEY, TRIAL, Dart, DartConfig
 from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.online import FEATURES
-from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.tracking.online import FEATURES
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 TRACKER_KEY = "dart_tracker"
 """Where the weights' metadata keep the tuned tracker parameters, as a JSON object."""

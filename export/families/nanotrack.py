@@ -13,7 +13,7 @@ from torch.nn import functional
 from siamedge.export.correlation import depthwise_correlation, pixelwise_correlation, pixelwise_kernel
 from siamedge.export.families.mobilenet import SMALL_TO_STRIDE_16, WIDE_LAST_STAGE, MobileNetV3Small, Stage
 from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
-from siamedge.runtime.params import AnchorFreeParams
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 TEMPLATE_POSITIONS = 64
 """8 x 8 template features."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from siamedge.export.correlation import CrossCorrelation, pixelwise_kernel
 from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.params import SiamFCParams
+from siamedge.runtime.tracking.params import SiamFCParams
 
 KERNEL_SIZE = 6
 METADATA_KEY = "siamfc_config"

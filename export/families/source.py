@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.params import TrackerParams
+from siamedge.runtime.tracking.params import TrackerParams
 
 StateDict = Mapping[str, Tensor]
 
@@ -30,7 +30,7 @@ class SourceNetwork:
     """A trained network in PyTorch, split into its two graphs.
 
     Attributes:
-        family: Which tracker runs it, a key of siamedge.runtime.params.FAMILIES.
+        family: Which tracker runs it, a key of siamedge.runtime.tracking.params.FAMILIES.
         arch: Its name, such as "nanotrack-v3".
         template: crop -> kernels. Takes (1, 3, Z, Z) float32 in 0..255, returns a tuple of tensors.
         search: (crop, *kernels) -> outputs. Takes (1, 3, X, X) float32 in 0..255, returns a tuple of tensors.

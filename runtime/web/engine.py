@@ -13,13 +13,20 @@ from typing import Literal, TypeVar
 from siamedge.runtime.errors import SiamedgeError, SourceError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.latency import LatencyMeter
-from siamedge.runtime.live import LiveSource
 from siamedge.runtime.loop import state_of
-from siamedge.runtime.overlay import draw_target, unit_of
-from siamedge.runtime.presence import PresenceTracker, State
-from siamedge.runtime.recorder import Recorder
-from siamedge.runtime.sources import Frame, FrameSource, SourceEvent, SourceOptions, open_source, without_password
-from siamedge.runtime.trackers import Tracker, TrackResult, check_init
+from siamedge.runtime.outputs.overlay import draw_target, unit_of
+from siamedge.runtime.outputs.recorder import Recorder
+from siamedge.runtime.sources.live import LiveSource
+from siamedge.runtime.sources.source import (
+    Frame,
+    FrameSource,
+    SourceEvent,
+    SourceOptions,
+    open_source,
+    without_password,
+)
+from siamedge.runtime.tracking.presence import PresenceTracker, State
+from siamedge.runtime.tracking.trackers import Tracker, TrackResult, check_init
 from siamedge.runtime.web.snapshot import Snapshot, TargetView, as_line, encode
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.presence import State
-from siamedge.runtime.sources import Frame
+from siamedge.runtime.sources.source import Frame
+from siamedge.runtime.tracking.presence import State
 
 LONGEST_SIDE_PX = 960
 JPEG_QUALITY = 75

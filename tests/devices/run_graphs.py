@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from siamedge.runtime.backends import Session, get_backend
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.backend import Session, get_backend
+from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.tensors import Array, encode_crop
 
 

@@ -9,7 +9,7 @@ import pytest
 from siamedge.devices.capabilities import Capabilities, capabilities
 from siamedge.devices.profiles import PROFILES
 from siamedge.devices.recording import Node, parse_recording, recorder_script
-from siamedge.runtime.backends import BACKENDS
+from siamedge.runtime.backends.backend import BACKENDS
 from siamedge.runtime.errors import DeviceError
 
 BOARDS = Path(__file__).parent / "boards"

@@ -16,9 +16,9 @@ from siamedge.devices.preflight import FORMAT_OF
 from siamedge.devices.recording import parse_recording
 from siamedge.devices.release import Release
 from siamedge.devices.systems import SYSTEMS, assume
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.geometry import Image, Point
-from siamedge.runtime.sources import open_source
+from siamedge.runtime.sources.source import open_source
 
 HERE = Path(__file__).parent
 SUITES = ("bookworm", "trixie")

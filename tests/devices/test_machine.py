@@ -13,7 +13,7 @@ from machine import BOOT_OFFSET, Machine, missing_programs, wait_for
 
 from siamedge.devices.transport import ConnectionLostError, SshTransport
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
 
 HERE = Path(__file__).parent
 SCENE = SyntheticSource(frames=150)

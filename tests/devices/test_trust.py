@@ -16,7 +16,7 @@ from siamedge.devices.layers import Layer, seal
 from siamedge.devices.release import Release, bundle_layer, tie
 from siamedge.devices.remote_client import Remote
 from siamedge.devices.trust import allowed_signers, sign, verify
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import BundleError, DeviceError
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen not installed")

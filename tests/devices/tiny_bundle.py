@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 from siamedge.devices.probe import ONNX
-from siamedge.runtime.manifest import (
+from siamedge.runtime.bundles.manifest import (
     AnchorFreeTrackerEntry,
     Artifact,
     FileEntry,
@@ -14,9 +14,9 @@ from siamedge.runtime.manifest import (
     Recommendation,
     Role,
 )
-from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.records import to_json
+from siamedge.runtime.bundles.records import to_json
 from siamedge.runtime.tensors import TensorSpec
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 PARAMS = AnchorFreeParams(
     template_px=8, search_px=16, stride=8, response_size=2, first_cell_px=-4, score="sigmoid",

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.tracking.trackers import TrackResult
 
 LENGTH, WIDTH, HEIGHT = 12, 96, 64
 

@@ -11,7 +11,7 @@ from siamedge.export.census import take_census
 from siamedge.export.flatbuffer import operator_names, read_flatbuffer
 from siamedge.export.formats import Converted, ConvertedPair, Converter, make_converter
 from siamedge.export.recipes import RECIPES
-from siamedge.runtime.backends import FORMATS, PRECISIONS, Format, Precision, get_backend
+from siamedge.runtime.backends.backend import FORMATS, PRECISIONS, Format, Precision, get_backend
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.tensors import TensorSpec, encode_crop
 

@@ -12,7 +12,7 @@ from html_cells import Cells
 
 from siamedge.export.calibration import CalibrationSet
 from siamedge.export.families.dart import Dart, DartConfig, save_dart
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
 
 CONFIG = DartConfig(layers=((8, 2), (8, 2), (16, 2)), channels=8, head=8, tower=1, template_px=32, search_px=64)
 EXPORT = ("--formats", "onnx", "--calibration", "clip", "--time-budget", "0")

@@ -6,7 +6,7 @@ from shared import shared_path
 
 from siamedge.export.checkpoints import load_network
 from siamedge.export.formats import make_converter
-from siamedge.runtime.backends import FORMATS, Format, Session, get_backend
+from siamedge.runtime.backends.backend import FORMATS, Format, Session, get_backend
 from siamedge.runtime.tensors import encode_crop
 
 BACKEND_OF = {"onnx": "onnxruntime", "tflite": "tflite", "openvino": "openvino"}

@@ -23,8 +23,8 @@ from siamedge.export.recipes import recipe_for
 from siamedge.export.torch_session import one_torch_thread
 from siamedge.export.verification import Reference, compute, differences, reference_of, verify_pair
 from siamedge.export.weight_rounding import round_network
-from siamedge.runtime.backends import FORMATS, Format
-from siamedge.runtime.manifest import Verification
+from siamedge.runtime.backends.backend import FORMATS, Format
+from siamedge.runtime.bundles.manifest import Verification
 
 
 def make_lively_network() -> SourceNetwork:

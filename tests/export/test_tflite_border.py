@@ -12,8 +12,8 @@ from siamedge.export.flatbuffer import make_crop_int8, operator_names, read_flat
 from siamedge.export.recipes import AEQ
 from siamedge.export.tflite_border import fold_standardisation
 from siamedge.export.tflite_format import TfliteConverter
-from siamedge.runtime.backends import Model
-from siamedge.runtime.litert_backend import LiteRTBackend
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.litert_backend import LiteRTBackend
 from siamedge.runtime.tensors import TensorSpec
 
 

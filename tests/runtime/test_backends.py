@@ -8,9 +8,9 @@ import pytest
 from small_network import make_network
 
 from siamedge.export.formats import make_converter
-from siamedge.runtime.backends import FORMATS, Backend, LendingSession, Model, get_backend
+from siamedge.runtime.backends.backend import FORMATS, Backend, LendingSession, Model, get_backend
+from siamedge.runtime.backends.fake_backend import FakeBackend
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.fake_backend import FakeBackend
 from siamedge.runtime.tensors import TensorSpec
 
 BACKEND_OF = {"onnx": "onnxruntime", "tflite": "tflite", "openvino": "openvino"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from processor import has_bf16
 
-from siamedge.runtime.backends import Model
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.openvino_backend import INFERENCE_PRECISION, OpenVINOBackend
 from siamedge.runtime.errors import BackendError, ExportError
-from siamedge.runtime.openvino_backend import INFERENCE_PRECISION, OpenVINOBackend
 from siamedge.runtime.tensors import TensorSpec
 
 openvino = pytest.importorskip("openvino")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from siamedge.runtime.cache import CacheKey, CompiledCache, cache_home, write_atomically
+from siamedge.runtime.backends.cache import CacheKey, CompiledCache, cache_home, write_atomically
 
 KEY = CacheKey("ab" * 32, "openvino 2026.4.1", "CPU AMD EPYC x86_64", '{"INFERENCE_NUM_THREADS": 1}')
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from siamedge.runtime.crops import (
+from siamedge.runtime.geometry import Image, Point
+from siamedge.runtime.tracking.crops import (
     SHRUNK_FROM,
     THINNED_FROM,
     Square,
@@ -17,7 +18,6 @@ from siamedge.runtime.crops import (
     square_around,
     thinned_rows,
 )
-from siamedge.runtime.geometry import Image, Point
 
 PADDING = (10.4, 20.0, 199.6)
 NOISE: Image = np.random.default_rng(0).integers(0, 256, (700, 900, 3), np.uint8)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from siamedge.runtime.bundle import Bundle
+from siamedge.runtime.backends.onnxruntime_providers import PROVIDERS, provider_options
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.bundles.picking import load_sessions, pick, pick_or_cpu
 from siamedge.runtime.errors import BackendError
-from siamedge.runtime.onnxruntime_providers import PROVIDERS, provider_options
-from siamedge.runtime.picking import load_sessions, pick, pick_or_cpu
 
 onnxruntime = pytest.importorskip("onnxruntime")
 LISTED = "AzureExecutionProvider"

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamedge.runtime.crops import Square, crop_square
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.input_writer import InputWriter
 from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tracking.crops import Square, crop_square
+from siamedge.runtime.tracking.input_writer import InputWriter
 
 PADDING = (10.4, 20.0, 199.6)
 NOISE: Image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamedge.runtime.benchmark import TimedSession, peak_mib, stages_of, start_once
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.health import Health, read_health
-from siamedge.runtime.measuring import UPDATES, Contention, ContentionMeter, Scene, race, ratio_to
+from siamedge.runtime.speed.benchmark import TimedSession, peak_mib, stages_of, start_once
+from siamedge.runtime.speed.measuring import UPDATES, Contention, ContentionMeter, Scene, race, ratio_to
 from siamedge.runtime.tensors import Array, TensorSpec
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.tracking.trackers import TrackResult
 
 FRAME: Image = np.zeros((8, 8, 3), np.uint8)
 SCENES = [Scene(FRAME, FRAME, Box(float(i), 0, 2, 2)) for i in range(3)]

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from siamedge.runtime.anchor_free import AnchorFreeTracker
-from siamedge.runtime.backends import Model
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.fake_backend import FakeSession
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.multi_target import MultiTracker
-from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tracking.anchor_free import AnchorFreeTracker
+from siamedge.runtime.tracking.multi_target import MultiTracker
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 NANO = AnchorFreeParams(127, 255, 16, 16, -128.0, "softmax", 0.49, 0.15, 0.385)
 KERNEL = TensorSpec("kernel", (1, 1, 3), "float32", "NPC")

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from siamedge.runtime.anchor_free import AnchorFreeTracker
-from siamedge.runtime.backends import Model
-from siamedge.runtime.fake_backend import FakeSession
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.online import FEATURES, LEARN_ABOVE, RIDGE, OnlineClassifier, block_of
-from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.tensors import Array, TensorSpec
-from siamedge.runtime.views import Place
+from siamedge.runtime.tracking.anchor_free import AnchorFreeTracker
+from siamedge.runtime.tracking.online import FEATURES, LEARN_ABOVE, RIDGE, OnlineClassifier, block_of
+from siamedge.runtime.tracking.params import AnchorFreeParams
+from siamedge.runtime.tracking.views import Place
 
 SIZE, CHANNELS = 9, 5
 PARAMS = AnchorFreeParams(64, 144, 16, SIZE, -64.0, "sigmoid", 0.0, 0.0, 0.5, online_share=0.5)

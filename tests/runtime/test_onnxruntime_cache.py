@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from times import SPECS, times_123
 
-from siamedge.runtime.backends import Model
-from siamedge.runtime.cache import CacheKey, CompiledCache, cpu_signature
-from siamedge.runtime.onnxruntime_backend import OnnxRuntimeBackend, cache_key
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.cache import CacheKey, CompiledCache, cpu_signature
+from siamedge.runtime.backends.onnxruntime_backend import OnnxRuntimeBackend, cache_key
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

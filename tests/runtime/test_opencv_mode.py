@@ -11,9 +11,9 @@ from shared import shared_path
 
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.opencv_dnn import SearchNetwork, TemplateNetwork, load_pair
-from siamedge.runtime.opencv_mode import OpenCVNanoTracker, check_sizes
-from siamedge.runtime.params import AnchorFreeParams, SiamFCParams
+from siamedge.runtime.tracking.opencv_dnn import SearchNetwork, TemplateNetwork, load_pair
+from siamedge.runtime.tracking.opencv_mode import OpenCVNanoTracker, check_sizes
+from siamedge.runtime.tracking.params import AnchorFreeParams, SiamFCParams
 
 NANO = AnchorFreeParams(127, 255, 16, 16, -128.0, "softmax", 0.49, 0.15, 0.385)
 SEQUENCES = {"bag.avi": 60, "OTB_Crossing": 119, "OTB_Human7": 120}

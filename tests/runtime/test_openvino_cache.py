@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from times import SPECS, times_123
 
-from siamedge.runtime.backends import Model
-from siamedge.runtime.cache import CompiledCache
-from siamedge.runtime.openvino_backend import OpenVINOBackend, cache_key
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.cache import CompiledCache
+from siamedge.runtime.backends.openvino_backend import OpenVINOBackend, cache_key
 
 openvino = pytest.importorskip("openvino")
 CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamedge.runtime.openvino_ir import PLAIN_PRODUCTS, with_plain_products
+from siamedge.runtime.backends.openvino_ir import PLAIN_PRODUCTS, with_plain_products
 
 openvino = pytest.importorskip("openvino")
 

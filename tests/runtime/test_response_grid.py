@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamedge.runtime.params import AnchorFreeParams
-from siamedge.runtime.response_grid import ResponseGrid, cosine_window
 from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tracking.params import AnchorFreeParams
+from siamedge.runtime.tracking.response_grid import ResponseGrid, cosine_window
 
 SIZE = 16
 NANO = AnchorFreeParams(127, 255, 16, SIZE, -128.0, "softmax", 0.49, 0.15, 0.385)

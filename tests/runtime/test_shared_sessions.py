@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamedge.runtime.backends import Model, Session, get_backend
+from siamedge.runtime.backends.backend import Model, Session, get_backend
 from siamedge.runtime.tensors import TensorSpec
 
 IN, OUT = TensorSpec("x", (1, 3), "float32", "NPC"), TensorSpec("y", (1, 3), "float32", "NPC")

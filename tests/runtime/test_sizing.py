@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from siamedge.runtime.sizing import LARGEST_FIT, REMEMBER_RATE, RememberedSize, SizeFit
+from siamedge.runtime.tracking.sizing import LARGEST_FIT, REMEMBER_RATE, RememberedSize, SizeFit
 
 
 def test_a_size_that_is_sure_is_left_alone() -> None:

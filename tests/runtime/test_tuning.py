@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.measuring import Spread, spread_of
-from siamedge.runtime.trackers import TrackResult
-from siamedge.runtime.tuning import Pace, Runner, busy_remark, choose, thread_counts, verdicts_of
-from siamedge.runtime.tuning_record import (
+from siamedge.runtime.speed.measuring import Spread, spread_of
+from siamedge.runtime.speed.tuning import Pace, Runner, busy_remark, choose, thread_counts, verdicts_of
+from siamedge.runtime.speed.tuning_record import (
     SCHEMA,
     Trial,
     Tuning,
@@ -21,6 +20,7 @@ from siamedge.runtime.tuning_record import (
     processor_name,
     save,
 )
+from siamedge.runtime.tracking.trackers import TrackResult
 
 FRAME: Image = np.zeros((48, 64, 3), np.uint8)
 

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.runtime.anchor_free import AnchorFreeTracker
-from siamedge.runtime.backends import Model
-from siamedge.runtime.crops import Square, crop_square, square_around
-from siamedge.runtime.fake_backend import FakeSession
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box, Image, Point
-from siamedge.runtime.params import AnchorFreeParams
 from siamedge.runtime.tensors import Array, TensorSpec
-from siamedge.runtime.turning import FirstLook, Turn, crop_with_room, room_px
+from siamedge.runtime.tracking.anchor_free import AnchorFreeTracker
+from siamedge.runtime.tracking.crops import Square, crop_square, square_around
+from siamedge.runtime.tracking.params import AnchorFreeParams
+from siamedge.runtime.tracking.turning import FirstLook, Turn, crop_with_room, room_px
 
 PARAMS = AnchorFreeParams(32, 64, 8, 8, -28.0, "sigmoid", 0.0, 0.0, 0.0, turn_step_deg=30.0)
 KERNEL = TensorSpec("kernel", (1, 1, 1), "float32", "NPC")

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from siamedge.runtime.crops import crop_square
 from siamedge.runtime.geometry import Point
-from siamedge.runtime.views import Cut, View, published_view, true_view
+from siamedge.runtime.tracking.crops import crop_square
+from siamedge.runtime.tracking.views import Cut, View, published_view, true_view
 
 CROP_PX, SIDE = 64, 256
 RISING = np.repeat(np.broadcast_to(np.arange(SIDE, dtype=np.uint8), (SIDE, SIDE))[..., None], 3, axis=2).copy()

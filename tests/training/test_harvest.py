@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.runtime.crops import context_side
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
-from siamedge.runtime.synthetic import SyntheticSource
-from siamedge.runtime.trackers import Tracker, TrackResult
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.tracking.crops import context_side
+from siamedge.runtime.tracking.trackers import Tracker, TrackResult
 from siamedge.training.crops import CONTEXT_PX, CropStore
 from siamedge.training.harvest import (
     HarvestParams,

@@ -16,8 +16,8 @@ from siamedge.export.pipeline import ExportRequest, export_bundle
 from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
-from siamedge.runtime.params import SiamFCParams
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.tracking.params import SiamFCParams
 from siamedge.training.classification import ClassBatch, ClassMaker
 from siamedge.training.crops import CropStore
 from siamedge.training.curve import read_log

@@ -28,7 +28,7 @@ from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, read_siamfc, s
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
-from siamedge.runtime.synthetic import SyntheticSource
+from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.training.fixed_pairs import read_judgements
 from siamedge.training.job import prepare
 from siamedge.training.settings import Settings

@@ -22,11 +22,11 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from siamedge.runtime.bundles.picking import TrackerMaker, pick
 from siamedge.runtime.geometry import Box, intersection_over_union
-from siamedge.runtime.picking import TrackerMaker, pick
-from siamedge.runtime.presence import PresenceTracker
-from siamedge.runtime.recordings import list_images
-from siamedge.runtime.sources import SourceOptions
+from siamedge.runtime.sources.recordings import list_images
+from siamedge.runtime.sources.source import SourceOptions
+from siamedge.runtime.tracking.presence import PresenceTracker
 from siamedge.runtime.watching import watch
 from siamedge.runtime.web.engine import Setup
 from siamedge.runtime.web.serving import serve
@@ -75,7 +75,7 @@ class SequenceCamera(Camera):
 @pytest.fixture(scope="module")
 def nanotrack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], PresenceTracker]:
     from siamedge.export.pipeline import ExportRequest, export_bundle
-    from siamedge.runtime.bundle import Bundle
+    from siamedge.runtime.bundles.bundle import Bundle
 
     checkpoint = shared_path("models/nanotrack/nanotrackv3.pth")
     out = tmp_path_factory.mktemp("nanotrack") / "v3.siamedge"

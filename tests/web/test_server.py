@@ -29,8 +29,8 @@ from websockets.sync.client import connect
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.sources import SourceOptions
-from siamedge.runtime.trackers import TrackResult
+from siamedge.runtime.sources.source import SourceOptions
+from siamedge.runtime.tracking.trackers import TrackResult
 from siamedge.runtime.web.access import Access
 from siamedge.runtime.web.engine import Engine, Setup
 from siamedge.runtime.web.server import VERBS, make_app
@@ -172,7 +172,7 @@ def test_no_frame_follows_a_pause_that_was_answered(client: TestClient) -> None:
 def test_ctrl_c_ends_quietly_while_a_page_is_open_and_paused(tmp_path: Path) -> None:
     connect = pytest.importorskip("websockets.sync.client", reason="needs the extra [web]").connect
     program = (
-        "from siamedge.runtime.sources import SourceOptions\n"
+        "from siamedge.runtime.sources.source import SourceOptions\n"
         "from siamedge.runtime.web.engine import Setup\n"
         "from siamedge.runtime.web.serving import serve\n"
         "from pathlib import Path\n"

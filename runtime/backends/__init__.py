@@ -1,0 +1,1 @@
+"""What computes a network: the libraries and their devices."""

@@ -1,0 +1,1 @@
+"""The packed models of a tracker: what is in a bundle, and which of it to run here."""

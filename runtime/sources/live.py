@@ -1,0 +1,255 @@
+"""The newest frame of a live feed: never a queue, never a hang, and every trouble a state instead of an exception."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, NamedTuple, Protocol
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Image
+from siamedge.runtime.sources.source import EventKind, Frame, SourceEvent, SourceOptions, orient
+
+SourceState = Literal["live", "stalled", "frozen", "reconnecting", "ended"]
+STALLED_AFTER_S = 1.0
+"""A gap this long between frames is shown as stalled; the read time-out, which reconnects, is longer."""
+FROZEN_AFTER_S = 2.0
+"""A sensor is never twice the same; equal pictures for this long mean that a camera repeats its last one."""
+JOIN_MARGIN_S = 2.0
+
+
+class Packet(NamedTuple):
+    """One frame as it came from a feed, not yet decoded.
+
+    Attributes:
+        captured_s: `time.monotonic()` when it arrived.
+        content: What arrived; equal content means an equal picture.
+        decode: Gives the picture, or None if it is damaged.
+    """
+
+    captured_s: float
+    content: bytes
+    decode: Callable[[], Image | None]
+
+
+class Feed(Protocol):
+    """A connection that delivers frames as they come; read and close belong to one thread."""
+
+    @property
+    def fps(self) -> float:
+        """Frames a second that it claims, > 0."""
+
+    def read(self) -> Packet:
+        """Wait for the next frame.
+
+        Raises:
+            SourceError: It ended, or nothing came within the read time-out.
+        """
+
+    def interrupt(self) -> None:
+        """Make a waiting read return soon; called from another thread."""
+
+    def close(self) -> None:
+        """Free the connection."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has happened since the source was opened.
+
+    Attributes:
+        captured: Frames that arrived.
+        delivered: Frames that were given to the tracker; the others were dropped for newer ones.
+        unreadable: Frames that could not be decoded.
+        reconnects: Connections after the first one.
+    """
+
+    captured: int = 0
+    delivered: int = 0
+    unreadable: int = 0
+    reconnects: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames that arrived and were overtaken before anybody asked for them."""
+        return max(0, self.captured - self.delivered - self.unreadable)
+
+
+class LiveSource:
+    """Gives always the newest frame of a feed, decoding no other, and reconnects with back-off when it breaks.
+
+    A thread reads the feed; everything else, decoding and the calls of `on_event` included, happens in the thread
+    that iterates. The iteration ends when the feed stays away for longer than `reconnect_for_s`.
+
+    Attributes:
+        counters: See there.
+        state: What the source is doing.
+    """
+
+    def __init__(self, name: str, open_feed: Callable[[], Feed], options: SourceOptions) -> None:
+        self.counters = Counters()
+        self.state: SourceState = "live"
+        self._name, self._open_feed, self._options = name, open_feed, options
+        self._feed = open_feed()
+        self._fps = self._feed.fps
+        self._start_s: float | None = None
+        self._opened_s = time.monotonic()
+        self._changed = threading.Condition()
+        self._newest: Packet | None = None
+        self._events: deque[tuple[int, SourceEvent]] = deque()
+        self._is_closing = threading.Event()
+        self._has_ended = False
+        self._last_size: tuple[int, int] | None = None
+        self._repeat: tuple[int, float] = (0, 0.0)
+        self._reader = threading.Thread(target=self._read_all, name=f"reader of {name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def fps(self) -> float:
+        """What the feed claimed when it was opened."""
+        return self._fps
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The newest frame each time one is asked for, waiting for one that was not given yet.
+
+        Raises:
+            SourceError: The feed ended before its first frame.
+        """
+        while (found := self._take()) is not None:
+            packet, index = found
+            image = packet.decode()
+            if image is None:
+                self.counters.unreadable += 1
+                self._tell("unreadable", f"frame {index} cannot be decoded")
+                continue
+            self._start_s = packet.captured_s if self._start_s is None else self._start_s
+            self._watch(packet, image)
+            self.counters.delivered += 1
+            time_s = packet.captured_s - self._start_s
+            yield Frame(orient(image, self._options), index, time_s, packet.captured_s)
+        if self.counters.delivered == 0 and not self._is_closing.is_set():
+            raise SourceError(
+                f"{self._name}: connected, but no readable frame came", hint="does another program use it?"
+            )
+
+    def __enter__(self) -> "LiveSource":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_closing.set()
+        self._feed.interrupt()
+        self._reader.join(self._options.read_timeout_s + JOIN_MARGIN_S)
+
+    def _take(self) -> tuple[Packet, int] | None:
+        """The newest frame not given yet and its number; None at the end. Events are told while waiting."""
+        waiting_since_s = time.monotonic()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest or self._events or self._has_ended, timeout=0.1)
+                packet, index = self._newest, self.counters.captured - 1
+                events = self._events_before(index if packet else self.counters.captured)
+                self._newest = None
+            for event in events:
+                self._deliver(event)
+            if packet is not None:
+                return packet, index
+            if self._has_ended or self._is_closing.is_set():
+                return None
+            self._options.on_wait()
+            if self.state in ("live", "frozen") and time.monotonic() - waiting_since_s > STALLED_AFTER_S:
+                self._tell("stalled", f"no frame for {STALLED_AFTER_S:g} s")
+
+    def _events_before(self, index: int) -> list[SourceEvent]:
+        """Take the events that happened before a frame arrived; the lock is held."""
+        events: list[SourceEvent] = []
+        while self._events and self._events[0][0] <= index:
+            events.append(self._events.popleft()[1])
+        return events
+
+    def _watch(self, packet: Packet, image: Image) -> None:
+        """Notice that frames came back, stopped changing, or changed their size."""
+        fingerprint, since_s = hash(packet.content), packet.captured_s
+        is_repeated = fingerprint == self._repeat[0]
+        if not is_repeated:
+            self._repeat = (fingerprint, since_s)
+        elif since_s - self._repeat[1] > FROZEN_AFTER_S and self.state != "frozen":
+            self._tell("frozen", f"the same picture for {FROZEN_AFTER_S:g} s")
+        if self.state != "live" and not (self.state == "frozen" and is_repeated):
+            self._tell("resumed", f"after being {self.state}")
+        size = (image.shape[1], image.shape[0])
+        if self._last_size not in (None, size):
+            self._tell("resized", "{}x{} to {}x{}".format(*(self._last_size or size), *size))
+        self._last_size = size
+
+    def _tell(self, kind: EventKind, detail: str) -> None:
+        """Tell of something that happened now."""
+        self._deliver(SourceEvent(kind, time.monotonic() - (self._start_s or self._opened_s), detail))
+
+    def _deliver(self, event: SourceEvent) -> None:
+        """Follow an event with the state, and hand it on."""
+        states: dict[EventKind, SourceState] = {
+            "stalled": "stalled",
+            "frozen": "frozen",
+            "resumed": "live",
+            "reconnecting": "reconnecting",
+            "ended": "ended",
+        }
+        self.state = states.get(event.kind, self.state)
+        self._options.on_event(event)
+
+    def _read_all(self) -> None:
+        """The reader's thread: read, and reconnect until it is closed or gives up."""
+        try:
+            while not self._is_closing.is_set():
+                reason = self._read_feed()
+                self._feed.close()
+                if self._is_closing.is_set() or not self._reconnect(reason):
+                    break
+        finally:
+            self._feed.close()
+            with self._changed:
+                self._has_ended = True
+                self._changed.notify()
+
+    def _read_feed(self) -> str:
+        """Keep the newest frame of the open feed until it breaks; give the reason."""
+        while not self._is_closing.is_set():
+            try:
+                packet = self._feed.read()
+            except SourceError as error:
+                return str(error)
+            with self._changed:
+                self._newest = packet
+                self.counters.captured += 1
+                self._changed.notify()
+        return "closed"
+
+    def _reconnect(self, reason: str) -> bool:
+        """Open the feed again, waiting longer after each failure; tell whether that worked."""
+        deadline_s = time.monotonic() + self._options.reconnect_for_s
+        wait_s = self._options.first_backoff_s
+        while time.monotonic() + wait_s <= deadline_s:
+            self._queue("reconnecting", f"{reason}; next try in {wait_s:g} s")
+            if self._is_closing.wait(wait_s):
+                return False
+            try:
+                self._feed = self._open_feed()
+            except SourceError as error:
+                reason, wait_s = str(error), min(max(0.25, 2 * wait_s), self._options.longest_backoff_s)
+            else:
+                self.counters.reconnects += 1
+                self._queue("reconnected", f"connection {self.counters.reconnects + 1}")
+                return True
+        self._queue("ended", reason)
+        return False
+
+    def _queue(self, kind: EventKind, detail: str) -> None:
+        """Leave an event of the reader's thread for the thread that iterates."""
+        with self._changed:
+            event = SourceEvent(kind, time.monotonic() - (self._start_s or self._opened_s), detail)
+            self._events.append((self.counters.captured, event))
+            self._changed.notify()

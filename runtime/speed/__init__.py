@@ -1,0 +1,1 @@
+"""How fast a tracker is here, and which choice is the fastest."""

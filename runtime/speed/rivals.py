@@ -1,0 +1,70 @@
+"""Other trackers of OpenCV behind our Tracker seam, for comparison only."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from siamedge.runtime.errors import BackendError
+from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.tracking.trackers import Tracker, TrackResult, check_init
+
+CONTRIB = ("CSRT", "MOSSE")
+"""Trackers that only opencv-contrib has."""
+
+
+class OpenCVTracker:
+    """Any tracker of cv2.
+
+    Args:
+        make: Gives a fresh tracker; most of OpenCV's cannot be initialised twice.
+        keeps: The tracker can be initialised again.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, keeps: bool = False) -> None:
+        self._make, self._keeps = make, keeps
+        self._tracker: Any = make() if keeps else None
+
+    def init(self, frame: Image, box: Box) -> None:
+        """Take the target to follow from a frame; the box is cut to whole pixels.
+
+        Raises:
+            SourceError: The box is empty or has no part inside the frame.
+        """
+        check_init(frame, box)
+        if not self._keeps:
+            self._tracker = self._make()
+        self._tracker.init(frame, tuple(int(side) for side in box))
+
+    def update(self, frame: Image) -> TrackResult:
+        """Find the target in the next frame."""
+        is_found, box = self._tracker.update(frame)
+        return TrackResult(Box(*map(float, box)), 1.0 if is_found else 0.0, lost=not is_found)
+
+
+def opencv_nano(backbone: Path, head: Path) -> Tracker:
+    """cv2.TrackerNano over its two ONNX files.
+
+    Raises:
+        BackendError: This OpenCV has none, or cannot read the files.
+    """
+    if not hasattr(cv2, "TrackerNano"):
+        raise BackendError(f"OpenCV {cv2.__version__} has no TrackerNano", hint="pip install opencv-python-headless")
+    params = cv2.TrackerNano.Params()
+    params.backbone, params.neckhead = str(backbone), str(head)
+    try:
+        return OpenCVTracker(lambda: cv2.TrackerNano.create(params), keeps=True)
+    except cv2.error as error:
+        raise BackendError(f"cv2.TrackerNano cannot read {backbone.name} and {head.name}: {error}") from error
+
+
+def contrib_trackers() -> dict[str, Tracker]:
+    """Those of opencv-contrib that this OpenCV has."""
+    legacy = getattr(cv2, "legacy", None)
+    found: dict[str, Tracker] = {}
+    for name in CONTRIB:
+        make = getattr(cv2, f"Tracker{name}_create", None) or getattr(legacy, f"Tracker{name}_create", None)
+        if make is not None:
+            found[f"cv2 {name}"] = OpenCVTracker(make)
+    return found

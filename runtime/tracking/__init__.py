@@ -1,0 +1,1 @@
+"""The trackers: crops, responses, boxes, and whether the target is there."""
