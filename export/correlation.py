@@ -1,7 +1,7 @@
 """Correlations lowered to operators that every backend runs in int8: MatMul, constant convolutions, slices.
 
 A convolution whose weight is an input falls out of XNNPACK, breaks static quantizers and is refused by NPUs, so
-none of these uses one when it is exported. Each is proven equal to its direct form in tests/test_correlation.py.
+none of these uses one when it is exported. Each is proven equal to its direct form in tests/export/test_correlation.py.
 """
 
 import torch

@@ -15,7 +15,7 @@ from siamedge.runtime.sources.csi import TOOLS, PipeFeed, connect_pipe, find_too
 from siamedge.runtime.sources.live import LiveSource
 from siamedge.runtime.sources.source import SourceEvent, SourceOptions, open_source
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 STAND_IN = """#!{python}
 import os, sys, time
 sys.path.insert(0, {tests!r})
