@@ -25,7 +25,9 @@ class SizeFit:
     """
 
     def __init__(self, found: Sequence[tuple[float, float]], share: float) -> None:
-        error = np.clip(np.median(np.log(found), axis=0), -LARGEST_FIT, LARGEST_FIT)
+        errors = np.sort(np.log(found), axis=0)
+        middle = (errors[(len(found) - 1) // 2] + errors[len(found) // 2]) / 2  # np.median imports numpy.ma, 11 ms
+        error = np.clip(middle, -LARGEST_FIT, LARGEST_FIT)
         self._w, self._h = (-share * error).tolist()
 
     def factors(self, angle_deg: float) -> tuple[float, float]:
