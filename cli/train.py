@@ -37,7 +37,8 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="finetune, smoke, default, default-int8 or siamfc-narrow; default: finetune.")
+        str | None,
+        typer.Option(help="finetune, smoke, default, default-int8, default-boxes or siamfc-narrow; default: finetune."),
     ] = None,
     init: Annotated[
         str | None,
@@ -53,7 +54,7 @@ def train(
     teacher: Annotated[
         Path | None,
         typer.Option(
-            help="nanotrackv3.pth as published, to learn from its features and scores too; not for siamfc-narrow."
+            help="nanotrackv3.pth as published, to learn from its features, scores and boxes; not for siamfc-narrow."
         ),
     ] = None,
     pairs: Annotated[int | None, typer.Option(min=1, help="Length of the run; default: the recipe's.")] = None,

@@ -11,8 +11,9 @@ from siamedge.export.families.dart import Dart, load_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.training.branches import with_branches
 from siamedge.training.growing import grown
+from siamedge.training.loader import Maker
 from siamedge.training.pair_source import PairSource, open_store
-from siamedge.training.pairs import PairMaker
+from siamedge.training.pairs import Batch
 from siamedge.training.recipes import Recipe
 from siamedge.training.rounding import with_rounding
 from siamedge.training.run import ProgressHandler, TrainingRun, as_input
@@ -55,7 +56,7 @@ def train(
         dataset_root: One or more folders of crops (crops.py says in which form); none for a recipe that draws its own.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
         init: Weights to start from; what they lack (a new head, more channels) is drawn at random.
-        teacher: The published nanotrackv3.pth, to learn from its features and scores too.
+        teacher: The published nanotrackv3.pth, to learn from its features, scores and boxes too.
         resume: Go on from out/checkpoint.pt if it is there.
         on_progress: Called every `log_every` steps.
         on_epoch: Called before the first pair of a new run and after each epoch.
@@ -92,7 +93,7 @@ def _tracker_notes(init: Path | None) -> dict[str, str]:
     return {TRACKER_KEY: metadata[TRACKER_KEY]} if TRACKER_KEY in metadata else {}
 
 
-def _start_network(recipe: Recipe, init: Path | None, maker: PairMaker) -> Dart:
+def _start_network(recipe: Recipe, init: Path | None, maker: Maker[Batch]) -> Dart:
     torch.manual_seed(recipe.seed)
     network = Dart(recipe.network) if init is None else grown(load_dart(init), recipe.network)
     if recipe.weight_bits is not None:

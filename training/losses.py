@@ -13,17 +13,18 @@ from siamedge.training.targets import Targets
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """How much each part counts; the last two are against a teacher (distillation.py), if there is one."""
+    """How much each part counts; the last three are against a teacher (distillation.py), if there is one."""
 
     cls: float = 1.0
     box: float = 2.0
     quality: float = 0.5
     features: float = 1.0
     score: float = 1.0
+    reach: float = 0.0
 
 
 class Losses(NamedTuple):
-    """Scalars, unweighted, and their weighted total; the last two are 0 without a teacher."""
+    """Scalars, unweighted, and their weighted total; the last three are 0 without a teacher."""
 
     total: Tensor
     cls: Tensor
@@ -31,6 +32,7 @@ class Losses(NamedTuple):
     quality: Tensor
     features: Tensor
     score: Tensor
+    reach: Tensor
 
 
 def focal_bce(logits: Tensor, label: Tensor) -> Tensor:
@@ -74,8 +76,7 @@ def dart_losses(outputs: tuple[Tensor, ...], targets: Targets, config: DartConfi
     """
     cls = focal_bce(outputs[0].float()[:, 0], targets.label)
     positive = targets.label > 0
-    log_ltrb = outputs[1].float().permute(0, 2, 3, 1)[positive]
-    ltrb = config.box_scale * log_ltrb.clamp(max=config.max_log).exp()
+    ltrb = reach_at(outputs[1], positive, config)
     iou, giou = overlap(ltrb, targets.ltrb.permute(0, 2, 3, 1)[positive])
     box = (1 - giou).mean() if len(giou) else cls.new_zeros(())
     quality = cls.new_zeros(())
@@ -83,4 +84,17 @@ def dart_losses(outputs: tuple[Tensor, ...], targets: Targets, config: DartConfi
         logits = outputs[2].float()[:, 0][positive]
         quality = functional.binary_cross_entropy_with_logits(logits, iou.detach().clamp(0, 1))
     total = weights.cls * cls + weights.box * box + weights.quality * quality
-    return Losses(total, cls, box, quality, cls.new_zeros(()), cls.new_zeros(()))
+    untaught = cls.new_zeros(())
+    return Losses(total, cls, box, quality, untaught, untaught, untaught)
+
+
+def reach_at(log_ltrb: Tensor, cells: Tensor, config: DartConfig) -> Tensor:
+    """Distances from the centres of some cells to the sides of their boxes, (K, 4) search-crop px.
+
+    Args:
+        log_ltrb: (N, 4, S, S), the network's output.
+        cells: (N, S, S) bool, K of them true.
+        config: The network's.
+    """
+    logs = log_ltrb.float().permute(0, 2, 3, 1)[cells]
+    return config.box_scale * logs.clamp(max=config.max_log).exp()

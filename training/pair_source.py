@@ -1,12 +1,14 @@
 """A run's crops, and the batches of pairs that are made of them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from siamedge.training.augmentation import Appearance, Geometry
 from siamedge.training.crops import CropStore
 from siamedge.training.cutouts import Outlines
-from siamedge.training.loader import batches
-from siamedge.training.pairs import Batch, PairMaker
+from siamedge.training.loader import Maker, batches
+from siamedge.training.pairs import Batch, Mixture, PairMaker
 from siamedge.training.recipes import RunRecipe
 from siamedge.training.siamfc_recipe import AnyRecipe
 from siamedge.training.synthetic import write_synthetic
@@ -39,15 +41,22 @@ class PairSource:
         self._recipe, self._store, self._teacher = recipe, store, teacher
         self._outlines = Outlines(out / "outlines.jsonl")
 
-    def maker(self) -> PairMaker:
+    def maker(self) -> Maker[Batch]:
         """Make pairs of what is in the store now."""
+        recipe, calm = self._recipe, self._recipe.calm
+        usual = self._maker(recipe.mixture, recipe.still, recipe.track, recipe.appearance)
+        if calm is None:
+            return usual
+        return _Calmed(usual, self._maker(calm.mixture, calm.geometry, calm.geometry, calm.appearance), calm.share)
+
+    def _maker(self, mixture: Mixture, still: Geometry, track: Geometry, appearance: Appearance) -> PairMaker:
         recipe = self._recipe
         return PairMaker(
             self._store,
-            recipe.mixture,
-            recipe.still,
-            recipe.track,
-            recipe.appearance,
+            mixture,
+            still,
+            track,
+            appearance,
             outlines=self._outlines,
             template_px=recipe.network.template_px,
             search_px=recipe.network.search_px,
@@ -67,10 +76,22 @@ class PairSource:
         return batches(source, starts, recipe.batch, recipe.workers)
 
 
+class _Calmed:
+    """Batches of one maker, and so large a share of another's among them."""
+
+    def __init__(self, usual: PairMaker, calm: PairMaker, share: float) -> None:
+        self._usual, self._calm, self._share = usual, calm, share
+
+    def batch(self, start: int, size: int) -> Batch:
+        number = start // size
+        is_calm = math.floor((number + 1) * self._share) > math.floor(number * self._share)
+        return (self._calm if is_calm else self._usual).batch(start, size)
+
+
 class _Taught:
     """Pairs with a teacher's view of them."""
 
-    def __init__(self, maker: PairMaker, teacher: Teacher) -> None:
+    def __init__(self, maker: Maker[Batch], teacher: Teacher) -> None:
         self._maker, self._teacher = maker, teacher
 
     def batch(self, start: int, size: int) -> Batch:

@@ -10,6 +10,23 @@ from siamedge.training.pairs import Mixture
 
 
 @dataclass(frozen=True, slots=True)
+class Calm:
+    """Batches of pairs as from one frame to a near one.
+
+    Args:
+        share: Of all batches.
+        mixture: Kinds of their pairs.
+        geometry: Their change from template to search.
+        appearance: Their changes of appearance.
+    """
+
+    share: float
+    mixture: Mixture
+    geometry: Geometry
+    appearance: Appearance
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecipe:
     """What the training runs of all families have in common.
 
@@ -30,6 +47,7 @@ class RunRecipe:
         still: Geometric change between two views of one crop.
         track: Geometric change on top of what a track shows.
         appearance: Changes of appearance.
+        calm: Batches whose pairs are drawn in another way; None: none.
         holdout: Tracks or sources whose name starts with one of these are not trained on.
         drawn_tracks: Draw so many objects (synthetic.py) in addition to the crops given.
         needs_crops: Whether crops must be given.
@@ -55,6 +73,7 @@ class RunRecipe:
     still: Geometry = field(default_factory=Geometry)
     track: Geometry = field(default_factory=Geometry)
     appearance: Appearance = field(default_factory=Appearance)
+    calm: Calm | None = None
     holdout: tuple[str, ...] = ()
     drawn_tracks: int = 0
     needs_crops: bool = True
@@ -107,6 +126,29 @@ _FAR = Geometry(shift_px=70.0, far_shift_px=105.0, far=0.3)
 _GENTLE = Geometry(far=0.1, scale=0.2, wild=0.1, bend=0.0)
 _TRACK_WEIGHTS = (("fod", 0.15), ("cone_cube", 0.2), ("fencing", 0.3), ("OTB", 3.0), ("TLD", 3.0), ("UAV", 2.0))
 
+_CALM = Calm(
+    share=0.35,
+    mixture=Mixture(
+        tracks=1.0, negative=0.03, paste=0.0, flat=0.5, distractor=0.1, occluder=0.05, track_weights=_TRACK_WEIGHTS
+    ),
+    geometry=Geometry(
+        shift_px=24.0,
+        far_shift_px=64.0,
+        far=0.15,
+        scale=0.12,
+        aspect=0.06,
+        rotation_deg=5.0,
+        wild_rotation_deg=30.0,
+        wild=0.06,
+        shear=0.03,
+        flip=0.05,
+        bend=0.05,
+    ),
+    appearance=Appearance(
+        gain=0.2, channel_gain=0.05, gamma=0.2, motion_blur=0.1, low_resolution=0.2, noise=0.08, jpeg=0.15, sharp=0.1
+    ),
+)
+
 _DEFAULT = Recipe(
     "default",
     network=_DEFAULT_NETWORK,
@@ -136,6 +178,20 @@ RECIPES: Mapping[str, Recipe] = {
         decay_from=0.05,
         branches=False,
         weight_bits=7,
+    ),
+    "default-boxes": replace(
+        _DEFAULT,
+        name="default-boxes",
+        pairs=128_000,
+        epoch_pairs=128_000,
+        batch=64,
+        learning_rate=3e-4,
+        warmup_pairs=6_400,
+        decay_from=0.3,
+        branches=False,
+        frozen_layers=4,
+        calm=_CALM,
+        losses=LossWeights(box=1.4, features=0.0, reach=2.0),
     ),
     "smoke": Recipe(
         "smoke",

@@ -36,11 +36,14 @@ class View(NamedTuple):
         search: (N, 96, 16, 16) float16, its features of the search crop.
         score: (N, S, S) float32, its probability of the target at the student's S x S cells; nan where the target is
             absent or the teacher's best box is not on it.
+        ltrb: (N, 4, S, S) float32, how far its boxes reach left, up, right and down from the centres of the student's
+            cells, search-crop px; nan like score.
     """
 
     template: NDArray[np.float16]
     search: NDArray[np.float16]
     score: NDArray[np.float32]
+    ltrb: NDArray[np.float32]
 
 
 def check_teacher(checkpoint: Path, config: DartConfig) -> None:
@@ -104,8 +107,8 @@ class Teacher:
         """
         self._request = self._request or self._compiled()
         rows = [self._one(*pair) for pair in zip(templates, searches, boxes, strict=True)]
-        template, search, score = (np.stack(values) for values in zip(*rows, strict=True))
-        return View(template, search, score)
+        template, search, score, ltrb = (np.stack(values) for values in zip(*rows, strict=True))
+        return View(template, search, score, ltrb)
 
     def _compiled(self) -> Any:
         import openvino  # type: ignore[import-untyped]
@@ -119,13 +122,14 @@ class Teacher:
 
     def _one(
         self, template: Image, search: Image, box: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float32], NDArray[np.float32]]:
         self._request.infer([_planes(template, TEMPLATE_PX), _planes(search, SEARCH_PX)])
         outputs = [self._request.get_output_tensor(number).data[0] for number in range(4)]
-        score = at_student_cells(outputs[2], self._cells)
-        if not is_on_target(outputs[2], outputs[3], box * np.float32((SEARCH_PX + 1) / search.shape[0])):
-            score = np.full_like(score, np.nan)
-        return outputs[0].astype(np.float16), outputs[1].astype(np.float16), score
+        score, ltrb = at_student_cells(outputs[2], self._cells), reach_at_student_cells(outputs[3], self._cells)
+        ratio = np.float32((SEARCH_PX + 1) / search.shape[0])
+        if not is_on_target(outputs[2], outputs[3], box * ratio):
+            score, ltrb = np.full_like(score, np.nan), np.full_like(ltrb, np.nan)
+        return outputs[0].astype(np.float16), outputs[1].astype(np.float16), score, ltrb / ratio
 
 
 def at_student_cells(probability: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
@@ -139,6 +143,28 @@ def at_student_cells(probability: NDArray[np.float32], cells: int) -> NDArray[np
     weights = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(size))).astype(np.float32)
     between: NDArray[np.float32] = weights @ probability @ weights.T
     return between
+
+
+def reach_at_student_cells(log_ltrb: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """Read the teacher's boxes at the student's cells.
+
+    What is read between the teacher's cells is where a box's sides are, since neighbouring cells mean the same ones.
+
+    Args:
+        log_ltrb: (4, 15, 15) natural log of the distances left, top, right, bottom, px of 256.
+        cells: S, of the student.
+
+    Returns:
+        (4, S, S) distances from the student's cells, px of 256; below 0 where a cell is outside the box.
+    """
+    theirs = STRIDE * (np.arange(log_ltrb.shape[-1], dtype=np.float32) + 1)
+    mine = ((np.arange(cells) + 0.5) * (SEARCH_PX + 1) / cells).astype(np.float32)
+    reach = []
+    for log_distance, (axis, sign) in zip(log_ltrb, ((0, -1), (1, -1), (0, 1), (1, 1)), strict=True):
+        lines, own = (np.expand_dims(places, axis) for places in (theirs, mine))
+        side = lines + sign * np.exp(np.minimum(log_distance, 6.0))
+        reach.append(sign * (at_student_cells(side, cells) - own))
+    return np.stack(reach)
 
 
 def is_on_target(probability: NDArray[np.float32], log_ltrb: NDArray[np.float32], box: NDArray[np.float32]) -> bool:

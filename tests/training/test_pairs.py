@@ -15,7 +15,9 @@ from siamedge.training.augmentation import Appearance, Geometry
 from siamedge.training.crops import CropStore
 from siamedge.training.cutouts import Outlines, round_outline
 from siamedge.training.loader import batches
+from siamedge.training.pair_source import PairSource
 from siamedge.training.pairs import Mixture, Pair, PairMaker
+from siamedge.training.recipes import RECIPES, Calm
 from siamedge.training.synthetic import write_synthetic
 
 PLAIN = Mixture(tracks=1, negative=0, distractor=0, occluder=0, grey=0, flat=1)
@@ -81,6 +83,18 @@ def test_worker_processes_change_nothing(root: Path) -> None:
     starts = range(0, 12, 4)
     here, elsewhere = (list(batches(make(root), starts, 4, workers)) for workers in (0, 2))
     assert all((a.searches == b.searches).all() for a, b in zip(here, elsewhere, strict=True))
+
+
+def test_calm_batches_have_their_share_and_change_less(root: Path, tmp_path: Path) -> None:
+    still = Geometry(shift_px=0, far=0, scale=0, aspect=0, rotation_deg=0, wild=0, shear=0, flip=0, bend=0)
+    calm = Calm(0.25, Mixture(tracks=0, negative=0, paste=0, distractor=0, occluder=0), still, Appearance())
+    mixture = Mixture(tracks=0, negative=1)
+    recipe = replace(RECIPES["smoke"], mixture=mixture, calm=calm, drawn_tracks=0)
+    maker = PairSource(recipe, CropStore([root]), tmp_path).maker()
+    # The usual pairs have no target here; the calm ones have it where it was, in the middle of the search crop.
+    middles = [maker.batch(start, 4).boxes[:, :2] for start in range(0, 32, 4)]
+    assert [bool(np.isnan(middle).all()) for middle in middles] == [True, True, True, False] * 2
+    assert np.allclose(middles[3], recipe.network.search_px / 2, atol=1.0)
 
 
 def test_the_box_is_where_the_object_was_moved(root: Path) -> None:

@@ -10,10 +10,18 @@ from shared import shared_path
 
 from siamedge.export.families.dart import Dart, DartConfig
 from siamedge.runtime.errors import ExportError
-from siamedge.training.distillation import Distiller, score_loss, standardized
-from siamedge.training.teacher import Teacher, View, at_student_cells, check_teacher, is_on_target
+from siamedge.training.distillation import Distiller, is_as_large, reach_loss, score_loss, standardized
+from siamedge.training.teacher import (
+    Teacher,
+    View,
+    at_student_cells,
+    check_teacher,
+    is_on_target,
+    reach_at_student_cells,
+)
 
 NAN_BOX = np.full(4, np.nan, np.float32)
+NO_REACH = np.empty((0, 4, 0, 0), np.float32)
 
 
 def test_a_linear_map_keeps_its_values_at_the_cells_half_a_stride_away() -> None:
@@ -46,6 +54,36 @@ def test_the_teacher_is_believed_where_its_best_box_overlaps_the_truth_by_half()
     assert not is_on_target(probability, log_ltrb, NAN_BOX)
 
 
+def test_boxes_read_between_the_teachers_cells_have_the_sides_that_its_cells_mean() -> None:
+    # Every cell of the teacher means the box from (40, 60) to (200, 180) px of 256, so must every cell of the student.
+    theirs = 16.0 * (np.arange(15) + 1)
+    sides = (theirs[None, :] - 40, theirs[:, None] - 60, 200 - theirs[None, :], 180 - theirs[:, None])
+    log_ltrb = np.stack([np.log(np.broadcast_to(side, (15, 15)).clip(1e-3)) for side in sides]).astype(np.float32)
+    left, top, right, bottom = reach_at_student_cells(log_ltrb, 14)
+    mine = (np.arange(14) + 0.5) * 256 / 14
+    within = np.ix_((mine > 76) & (mine < 164), (mine > 56) & (mine < 184))  # and a teacher's cell on each side
+    row, column = np.meshgrid(mine, mine, indexing="ij")
+    assert left[within].size == 5 * 7
+    for reach, exact in ((left, column - 40), (top, row - 60), (right, 200 - column), (bottom, 180 - row)):
+        assert np.allclose(reach[within], exact[within], atol=1e-3)
+
+
+def test_boxes_as_the_teachers_cost_nothing_and_those_it_does_not_know_are_left_out() -> None:
+    mine = torch.tensor([[10.0, 10, 10, 10], [10, 10, 10, 10]])
+    theirs = torch.tensor([[10.0, 10, 10, 10], [torch.nan] * 4])
+    assert reach_loss(mine, theirs).item() == pytest.approx(0.0)
+    # Half as wide, at the same centre: IoU .5, and the hull is the larger box.
+    assert reach_loss(mine[:1], torch.tensor([[5.0, 10, 5, 10]])).item() == pytest.approx(0.5)
+    assert reach_loss(mine, torch.full((2, 4), torch.nan)) == 0
+
+
+def test_a_targets_size_is_compared_with_its_context_as_a_template_has_it() -> None:
+    # 56 x 56 px with a context of 56 is a square of 112 px, a template's side; e^.14 and e^.16 times that; absent.
+    sides = [56.0, 56 * np.exp(0.14), 56 * np.exp(0.16), np.nan]
+    boxes = torch.tensor([(100.0, 90.0, side, side) for side in sides])
+    assert is_as_large(boxes, 112).tolist() == [True, True, False, False]
+
+
 def test_scores_without_an_opinion_count_nothing_and_agreement_costs_nothing() -> None:
     logits = torch.zeros(2, 4, 4)
     score = torch.full((2, 4, 4), torch.nan)
@@ -62,7 +100,7 @@ def test_features_of_which_the_teachers_are_a_linear_map_fit_from_the_start() ->
     network = Dart(config)
     distiller = Distiller(network)
     theirs = torch.randn(4, 96, 8, 8), torch.randn(4, 96, 16, 16)
-    view = View(theirs[0].numpy(), theirs[1].numpy(), np.zeros((4, 16, 16), np.float32))
+    view = View(theirs[0].numpy(), theirs[1].numpy(), np.zeros((4, 16, 16), np.float32), NO_REACH)
     mixing = torch.linalg.qr(torch.randn(96, 96))[0]
     # The network is made to show a rotation of the teacher's features, which a 1x1 convolution can undo.
     shown = [torch.einsum("ij,njhw->nihw", mixing, standardized(features)) for features in theirs]
@@ -81,7 +119,7 @@ def test_features_of_another_grid_are_read_between_the_cells() -> None:
     distiller = Distiller(network)
     # A ramp over the picture, 16 cells of 4 px, and the same ramp in 14 cells: differences of it stay the same.
     ramps = [torch.arange(cells).add(0.5).div(cells).expand(2, 96, cells, cells) for cells in (8, 16)]
-    view = View(ramps[0].numpy(), ramps[1].numpy(), np.zeros((2, 14, 14), np.float32))
+    view = View(ramps[0].numpy(), ramps[1].numpy(), np.zeros((2, 14, 14), np.float32), NO_REACH)
     with torch.no_grad():
         for cells, size in ((7, 8), (14, 16)):
             mean, deviation = 0.5, ramps[0 if size == 8 else 1].std(unbiased=False)
@@ -109,7 +147,10 @@ def test_the_real_teacher_says_what_its_publication_says() -> None:
     probability = odds[:, 1] / odds.sum(1)
     for index in range(5):
         assert np.allclose(view.score[index], at_student_cells(probability[index], 16), atol=1e-3)
+        reach = reach_at_student_cells(np.log(golden["loc"][index]), 16)
+        assert np.allclose(view.ltrb[index], reach, rtol=1e-3, atol=0.02)
     assert np.isnan(view.score[5]).all()
+    assert np.isnan(view.ltrb[5]).all()
 
 
 def published_boxes(golden: Mapping[str, np.ndarray]) -> np.ndarray:

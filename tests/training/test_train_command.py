@@ -203,7 +203,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
         (
             ("--out", "new", "--recipe", "quick"),
             "invalid value for '--recipe': 'quick' is unknown; "
-            "choose one of default, default-int8, smoke, finetune, siamfc-narrow",
+            "choose one of default, default-int8, default-boxes, smoke, finetune, siamfc-narrow",
             "siamedge train --help",
             2,
         ),
