@@ -12,7 +12,7 @@ _COLORS = {
     "quality": "#b7950b",
     "features": "#1e8449",
     "score": "#7d3c98",
-    "reach": "#d35400",
+    "teacher_box": "#d35400",
 }
 _WINDOW = 15
 """Rows in the running mean."""

@@ -8,8 +8,6 @@ from siamedge.export.families.dart import Dart
 from siamedge.training.losses import overlap
 from siamedge.training.teacher import TEACHER_CHANNELS, View
 
-_NEAR_SIZE = 0.15
-"""Log of a target's size in the search crop over that in the template up to which a teacher's box is believed."""
 _LEAST_PX = 0.5
 """A teacher's box that does not contain a cell is taken to begin so near to it."""
 
@@ -100,29 +98,12 @@ def score_loss(logits: Tensor, score: Tensor) -> Tensor:
     return weighted.sum() / (truth * known).sum().clamp(min=1)
 
 
-def is_as_large(boxes: Tensor, template_px: int) -> Tensor:
-    """Whether a target is about as large in its search crop as in its template, (N,) bool; not where it is absent.
-
-    Where it is not, the teacher's box is wrong towards what it is in the template, as the crop of a tracker whose size
-    is wrong would be, and there a network should learn the truth.
-
-    Args:
-        boxes: (N, 4) centre x, centre y, width, height, search-crop px.
-        template_px: Side of the template crop, which is the target's size with its context.
-    """
-    w, h = boxes[:, 2], boxes[:, 3]
-    context = (w + h) / 2
-    side = ((w + context) * (h + context)).sqrt()
-    return (side / template_px).log().abs() < _NEAR_SIZE
-
-
-def reach_loss(ltrb: Tensor, theirs: Tensor) -> Tensor:
-    """1 less the mean generalised IoU between a network's boxes and the teacher's, over the cells that it knows.
+def box_loss(ltrb: Tensor, theirs: Tensor) -> Tensor:
+    """1 less the mean generalised IoU between a network's boxes and the teacher's; 0 for none.
 
     Args:
         ltrb: (K, 4) distances from a cell's centre to the sides of its box, px.
-        theirs: (K, 4) the teacher's; nan where it has no opinion.
+        theirs: (K, 4) to the sides of the teacher's.
     """
-    known = ~theirs.isnan().any(1)
-    _, giou = overlap(ltrb[known], theirs[known].clamp(min=_LEAST_PX))
+    _, giou = overlap(ltrb, theirs.clamp(min=_LEAST_PX))
     return (1 - giou).mean() if len(giou) else ltrb.new_zeros(())

@@ -146,6 +146,8 @@ def _fit(recipe: AnyRecipe, init: Path | None, teacher: Path | None) -> AnyRecip
             hint="--recipe siamfc-narrow goes on from them",
         )
     fitted = recipe if init is None else replace(recipe, network=load_dart(init).config)
+    if teacher is None and recipe.losses.teacher_box:
+        raise SourceError(f"recipe {recipe.name!r} learns a teacher's boxes", hint="--teacher nanotrackv3.pth")
     if teacher is not None:
         check_teacher(teacher, fitted.network)
     return fitted

@@ -20,7 +20,7 @@ class LossWeights:
     quality: float = 0.5
     features: float = 1.0
     score: float = 1.0
-    reach: float = 0.0
+    teacher_box: float = 0.0
 
 
 class Losses(NamedTuple):
@@ -32,7 +32,7 @@ class Losses(NamedTuple):
     quality: Tensor
     features: Tensor
     score: Tensor
-    reach: Tensor
+    teacher_box: Tensor
 
 
 def focal_bce(logits: Tensor, label: Tensor) -> Tensor:

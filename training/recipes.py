@@ -191,7 +191,7 @@ RECIPES: Mapping[str, Recipe] = {
         branches=False,
         frozen_layers=4,
         calm=_CALM,
-        losses=LossWeights(box=1.4, features=0.0, reach=2.0),
+        losses=LossWeights(box=1.0, features=0.0, teacher_box=2.0),
     ),
     "smoke": Recipe(
         "smoke",

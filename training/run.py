@@ -18,7 +18,7 @@ from siamedge.training.average import decay_after, follow
 from siamedge.training.branches import folded, settle
 from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from siamedge.training.csv_log import append_row
-from siamedge.training.distillation import Distiller, is_as_large, reach_loss, score_loss
+from siamedge.training.distillation import Distiller, box_loss, score_loss
 from siamedge.training.losses import Losses, dart_losses, reach_at
 from siamedge.training.meter import Meter
 from siamedge.training.pairs import Batch
@@ -40,7 +40,7 @@ class Progress(NamedTuple):
     quality: float
     features: float
     score: float
-    reach: float
+    teacher_box: float
     learning_rate: float
     pairs_per_s: float
 
@@ -115,12 +115,12 @@ class TrainingRun:
         if batch.view is None or features is None:
             return losses
         score = score_loss(outputs[0].float()[:, 0], torch.from_numpy(batch.view.score))
-        as_large = is_as_large(torch.from_numpy(batch.boxes), config.template_px)
-        positive = (targets.label > 0) & as_large[:, None, None]
-        theirs = torch.from_numpy(batch.view.ltrb).permute(0, 2, 3, 1)[positive]
-        reach = reach_loss(reach_at(outputs[1], positive, config), theirs)
-        total = losses.total + weights.features * features + weights.score * score + weights.reach * reach
-        return losses._replace(total=total, features=features, score=score, reach=reach)
+        boxes = torch.from_numpy(batch.view.box)
+        known = (targets.label > 0) & ~boxes.isnan().any(1)[:, None, None]
+        theirs = make_targets(boxes, config.cells, config.stride).ltrb.permute(0, 2, 3, 1)[known]
+        teacher_box = box_loss(reach_at(outputs[1], known, config), theirs)
+        total = losses.total + weights.features * features + weights.score * score + weights.teacher_box * teacher_box
+        return losses._replace(total=total, features=features, score=score, teacher_box=teacher_box)
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights, branches folded."""
@@ -132,8 +132,8 @@ class TrainingRun:
         self._saved = time.monotonic()
 
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
-        (loss, cls, box, quality, features, score, reach), speed = self._meter.read(self.recipe.batch)
-        losses = (loss, cls, box, quality, features, score, reach)
+        (loss, cls, box, quality, features, score, teacher_box), speed = self._meter.read(self.recipe.batch)
+        losses = (loss, cls, box, quality, features, score, teacher_box)
         progress = Progress(self.pairs, self.recipe.pairs, *losses, rate, speed)
         append_row(self.files.log, progress._asdict())
         self.last_loss = progress.loss

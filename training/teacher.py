@@ -19,7 +19,9 @@ from siamedge.export.families.dart import DartConfig
 from siamedge.export.families.nanotrack import V3, NanoTrack
 from siamedge.export.families.source import load_weights
 from siamedge.runtime.errors import ExportError
-from siamedge.runtime.geometry import Box, Image, intersection_over_union
+from siamedge.runtime.geometry import Box, Image, Point, intersection_over_union
+from siamedge.runtime.tracking.crops import context_side
+from siamedge.training.augmentation import in_pixels
 
 TEACHER_CHANNELS = 96
 TEMPLATE_PX, SEARCH_PX = 127, 255
@@ -36,14 +38,30 @@ class View(NamedTuple):
         search: (N, 96, 16, 16) float16, its features of the search crop.
         score: (N, S, S) float32, its probability of the target at the student's S x S cells; nan where the target is
             absent or the teacher's best box is not on it.
-        ltrb: (N, 4, S, S) float32, how far its boxes reach left, up, right and down from the centres of the student's
-            cells, search-crop px; nan like score.
+        box: (N, 4) float32 centre x, centre y, width, height, search-crop px, of its best box where it is shown the
+            target in the middle and as large as its template; nan where that is not on the target, or it is absent.
     """
 
     template: NDArray[np.float16]
     search: NDArray[np.float16]
     score: NDArray[np.float32]
-    ltrb: NDArray[np.float32]
+    box: NDArray[np.float32]
+
+
+class Seen(NamedTuple):
+    """What the teacher makes of one pair.
+
+    Attributes:
+        template: (96, 8, 8) float32, features of the template crop.
+        search: (96, 16, 16) float32, features of the search crop.
+        probability: (15, 15) float32, of the target.
+        log_ltrb: (4, 15, 15) float32, natural log of the distances left, top, right, bottom, px of 256.
+    """
+
+    template: NDArray[np.float32]
+    search: NDArray[np.float32]
+    probability: NDArray[np.float32]
+    log_ltrb: NDArray[np.float32]
 
 
 def check_teacher(checkpoint: Path, config: DartConfig) -> None:
@@ -107,8 +125,7 @@ class Teacher:
         """
         self._request = self._request or self._compiled()
         rows = [self._one(*pair) for pair in zip(templates, searches, boxes, strict=True)]
-        template, search, score, ltrb = (np.stack(values) for values in zip(*rows, strict=True))
-        return View(template, search, score, ltrb)
+        return View(*(np.stack(values) for values in zip(*rows, strict=True)))
 
     def _compiled(self) -> Any:
         import openvino  # type: ignore[import-untyped]
@@ -123,13 +140,73 @@ class Teacher:
     def _one(
         self, template: Image, search: Image, box: NDArray[np.float32]
     ) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float32], NDArray[np.float32]]:
-        self._request.infer([_planes(template, TEMPLATE_PX), _planes(search, SEARCH_PX)])
-        outputs = [self._request.get_output_tensor(number).data[0] for number in range(4)]
-        score, ltrb = at_student_cells(outputs[2], self._cells), reach_at_student_cells(outputs[3], self._cells)
-        ratio = np.float32((SEARCH_PX + 1) / search.shape[0])
-        if not is_on_target(outputs[2], outputs[3], box * ratio):
-            score, ltrb = np.full_like(score, np.nan), np.full_like(ltrb, np.nan)
-        return outputs[0].astype(np.float16), outputs[1].astype(np.float16), score, ltrb / ratio
+        shown = _planes(template, TEMPLATE_PX)
+        seen = self._see(shown, search)
+        features = seen.template.astype(np.float16), seen.search.astype(np.float16)
+        score = at_student_cells(seen.probability, self._cells)
+        if not is_on_target(seen, box * np.float32((SEARCH_PX + 1) / search.shape[0])):
+            score = np.full_like(score, np.nan)
+        return *features, score, self._framed_box(shown, search, box)
+
+    def _framed_box(
+        self, template: NDArray[np.float32], search: Image, box: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Its box in a crop that is cut as for a tracker whose last box was the true one; see View.
+
+        In one that was cut elsewhere or in another size its box errs towards where and how large it expects the target.
+        """
+        if np.isnan(box).any():
+            return np.full(4, np.nan, np.float32)
+        frame = Frame.around(box)
+        seen = self._see(template, frame.cut(search))
+        return (
+            frame.outside(best_box(seen)) if is_on_target(seen, frame.inside(box)) else np.full(4, np.nan, np.float32)
+        )
+
+    def _see(self, template: NDArray[np.float32], search: Image) -> Seen:
+        """Look at a pair; what it gives is overwritten by the next look."""
+        self._request.infer([template, _planes(search, SEARCH_PX)])
+        return Seen(*(self._request.get_output_tensor(number).data[0] for number in range(4)))
+
+
+class Frame(NamedTuple):
+    """A square of a search crop that becomes a crop of its own, of 256 px.
+
+    Attributes:
+        zoom: Its pixels a pixel of the search crop.
+        x: Its centre in the search crop.
+        y: See x.
+    """
+
+    zoom: float
+    x: float
+    y: float
+
+    @classmethod
+    def around(cls, box: NDArray[np.float32]) -> "Frame":
+        """Cut around a box, (4,) centre x, centre y, width, height, as a tracker does: twice the template's square."""
+        x, y, w, h = box.tolist()
+        return cls((SEARCH_PX + 1) / (2 * context_side(w, h, 0.5)), x, y)
+
+    def inside(self, box: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A box (4,) of the search crop, as it is in this one."""
+        middle = np.float32((SEARCH_PX + 1) / 2)
+        x, y, w, h = box
+        placed = self.zoom * (x - self.x) + middle, self.zoom * (y - self.y) + middle, self.zoom * w, self.zoom * h
+        return np.array(placed, np.float32)
+
+    def outside(self, box: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A box (4,) of this crop, as it is in the search crop."""
+        middle = np.float32((SEARCH_PX + 1) / 2)
+        x, y, w, h = box / np.float32(self.zoom)
+        return np.array((x - middle / self.zoom + self.x, y - middle / self.zoom + self.y, w, h), np.float32)
+
+    def cut(self, search: Image) -> Image:
+        """Make the crop, (256, 256, 3); what lies beyond the search crop gets its mean colour."""
+        shift = (SEARCH_PX + 1) / 2 - self.zoom * np.array((self.x, self.y))
+        affine = in_pixels(np.column_stack([self.zoom * np.eye(2), shift]))
+        size, color = (SEARCH_PX + 1, SEARCH_PX + 1), search.mean((0, 1)).tolist()
+        return cv2.warpAffine(search, affine, size, borderValue=color).astype(np.uint8, copy=False)
 
 
 def at_student_cells(probability: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
@@ -145,44 +222,29 @@ def at_student_cells(probability: NDArray[np.float32], cells: int) -> NDArray[np
     return between
 
 
-def reach_at_student_cells(log_ltrb: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """Read the teacher's boxes at the student's cells.
-
-    What is read between the teacher's cells is where a box's sides are, since neighbouring cells mean the same ones.
-
-    Args:
-        log_ltrb: (4, 15, 15) natural log of the distances left, top, right, bottom, px of 256.
-        cells: S, of the student.
-
-    Returns:
-        (4, S, S) distances from the student's cells, px of 256; below 0 where a cell is outside the box.
-    """
-    theirs = STRIDE * (np.arange(log_ltrb.shape[-1], dtype=np.float32) + 1)
-    mine = ((np.arange(cells) + 0.5) * (SEARCH_PX + 1) / cells).astype(np.float32)
-    reach = []
-    for log_distance, (axis, sign) in zip(log_ltrb, ((0, -1), (1, -1), (0, 1), (1, 1)), strict=True):
-        lines, own = (np.expand_dims(places, axis) for places in (theirs, mine))
-        side = lines + sign * np.exp(np.minimum(log_distance, 6.0))
-        reach.append(sign * (at_student_cells(side, cells) - own))
-    return np.stack(reach)
+def best_box(seen: Seen) -> NDArray[np.float32]:
+    """The teacher's most probable box, (4,) centre x, centre y, width, height, px of 256."""
+    row, column = np.unravel_index(int(seen.probability.argmax()), seen.probability.shape)
+    left, top, right, bottom = np.exp(np.minimum(seen.log_ltrb[:, row, column], 6.0)).tolist()
+    x, y = STRIDE * (column + 1), STRIDE * (row + 1)
+    return np.array((x + (right - left) / 2, y + (bottom - top) / 2, left + right, top + bottom), np.float32)
 
 
-def is_on_target(probability: NDArray[np.float32], log_ltrb: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
+def is_on_target(seen: Seen, box: NDArray[np.float32]) -> bool:
     """Whether the teacher's most probable box overlaps the true one by half.
 
     Args:
-        probability: (15, 15).
-        log_ltrb: (4, 15, 15) natural log of the distances left, top, right, bottom, search-crop px.
-        box: Centre x, centre y, width, height, nan where the target is absent.
+        seen: What the teacher makes of a pair.
+        box: Centre x, centre y, width, height, px of 256; nan where the target is absent.
     """
     if np.isnan(box).any():
         return False
-    row, column = np.unravel_index(int(probability.argmax()), probability.shape)
-    x, y = STRIDE * (column + 1), STRIDE * (row + 1)
-    left, top, right, bottom = np.exp(np.minimum(log_ltrb[:, row, column], 6.0)).tolist()
-    found = Box(x - left, y - top, left + right, top + bottom)
-    cx, cy, w, h = box.tolist()
-    return intersection_over_union(found, Box(cx - w / 2, cy - h / 2, w, h)) >= _AGREES
+    return intersection_over_union(_box(best_box(seen)), _box(box)) >= _AGREES
+
+
+def _box(values: NDArray[np.float32]) -> Box:
+    x, y, w, h = values.tolist()
+    return Box.around(Point(x, y), w, h)
 
 
 def _planes(crop: Image, size: int) -> NDArray[np.float32]:

@@ -232,6 +232,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
             1,
         ),
         (
+            ("a", "--out", "new", "--recipe", "default-boxes", "--init", "default"),
+            "recipe 'default-boxes' learns a teacher's boxes",
+            "--teacher nanotrackv3.pth",
+            1,
+        ),
+        (
             ("--out", "new", "--resume"),
             "new: no run to resume",
             "leave --resume away to start one",
