@@ -69,7 +69,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     roots = [dataset_root] if isinstance(dataset_root, Path) else list(dataset_root)
-    taught = None if teacher is None else Teacher(teacher, recipe.network.cells)
+    gives_boxes = recipe.losses.teacher_box > 0
+    taught = None if teacher is None else Teacher(teacher, recipe.network.cells, gives_boxes=gives_boxes)
     source = PairSource(recipe, open_store(recipe, roots, out), out, taught)
     run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out, notes=_tracker_notes(init))
     if not (resume and run.restore()):

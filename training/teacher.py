@@ -99,19 +99,20 @@ class Teacher:
     Args:
         checkpoint: The published nanotrackv3.pth.
         cells: S, of the student.
+        gives_boxes: Whether its boxes are wanted, which take a second look; without it View.box is nan.
 
     Raises:
         ExportError: The checkpoint is another.
     """
 
-    def __init__(self, checkpoint: Path, cells: int = 16) -> None:
+    def __init__(self, checkpoint: Path, cells: int = 16, *, gives_boxes: bool = False) -> None:
         network = NanoTrack(V3)
         try:
             load_weights(network, read_checkpoint(checkpoint).state, V3.arch, ignored=("neck.",))
         except ExportError as error:
             raise ExportError(f"{checkpoint}: {error}", hint="the teacher is nanotrackv3.pth as published") from error
         self._graph = _Graph(network).eval()
-        self._cells = cells
+        self._cells, self._gives_boxes = cells, gives_boxes
         self._request: Any = None
 
     def view(self, templates: NDArray[np.uint8], searches: NDArray[np.uint8], boxes: NDArray[np.float32]) -> View:
@@ -155,13 +156,12 @@ class Teacher:
 
         In one that was cut elsewhere or in another size its box errs towards where and how large it expects the target.
         """
-        if np.isnan(box).any():
-            return np.full(4, np.nan, np.float32)
+        nothing = np.full(4, np.nan, np.float32)
+        if not self._gives_boxes or np.isnan(box).any():
+            return nothing
         frame = Frame.around(box)
         seen = self._see(template, frame.cut(search))
-        return (
-            frame.outside(best_box(seen)) if is_on_target(seen, frame.inside(box)) else np.full(4, np.nan, np.float32)
-        )
+        return frame.outside(best_box(seen)) if is_on_target(seen, frame.inside(box)) else nothing
 
     def _see(self, template: NDArray[np.float32], search: Image) -> Seen:
         """Look at a pair; what it gives is overwritten by the next look."""
