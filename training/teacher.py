@@ -21,7 +21,7 @@ from siamedge.export.families.source import load_weights
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import Box, Image, Point, intersection_over_union
 from siamedge.runtime.tracking.crops import context_side
-from siamedge.training.augmentation import in_pixels
+from siamedge.training.augmentation import affine_about, in_pixels
 
 TEACHER_CHANNELS = 96
 TEMPLATE_PX, SEARCH_PX = 127, 255
@@ -203,10 +203,9 @@ class Frame(NamedTuple):
 
     def cut(self, search: Image) -> Image:
         """Make the crop, (256, 256, 3); what lies beyond the search crop gets its mean colour."""
-        shift = (SEARCH_PX + 1) / 2 - self.zoom * np.array((self.x, self.y))
-        affine = in_pixels(np.column_stack([self.zoom * np.eye(2), shift]))
-        size, color = (SEARCH_PX + 1, SEARCH_PX + 1), search.mean((0, 1)).tolist()
-        return cv2.warpAffine(search, affine, size, borderValue=color).astype(np.uint8, copy=False)
+        size, color = SEARCH_PX + 1, search.mean((0, 1)).tolist()
+        affine = affine_about(self.zoom * np.eye(2), np.array((self.x, self.y)), np.full(2, size / 2))
+        return cv2.warpAffine(search, in_pixels(affine), (size, size), borderValue=color).astype(np.uint8, copy=False)
 
 
 def at_student_cells(probability: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
