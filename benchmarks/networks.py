@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
+from siamedge.export.int8.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
 from siamedge.export.pipeline import ExportRequest, ExportResult, export_bundle
 
 CHECKPOINTS = {

@@ -16,19 +16,25 @@ from pathlib import Path
 
 import numpy as np
 
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.census import take_census
-from siamedge.export.checkpoints import default_weights, load_network
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.calibration.rollout import (
+    FRAMES_PER_CLIP,
+    FRAMES_PER_TARGET,
+    CropRecorder,
+    choose_evenly,
+    collect_crops,
+)
+from siamedge.export.checkpoints.reading import default_weights, load_network
 from siamedge.export.evaluation.datasets import open_dataset
 from siamedge.export.evaluation.sequences import Sequence, read_frames
 from siamedge.export.families.source import SourceNetwork
-from siamedge.export.formats import ConvertedPair, make_converter
-from siamedge.export.opened import opened
-from siamedge.export.recipes import recipe_for
-from siamedge.export.rollout import FRAMES_PER_CLIP, FRAMES_PER_TARGET, CropRecorder, choose_evenly, collect_crops
-from siamedge.export.score_threshold import moved_threshold, threshold_crops
-from siamedge.export.torch_session import one_torch_thread
-from siamedge.export.verification import Reference, compute, reference_of, verify_pair
+from siamedge.export.families.torch_session import one_torch_thread
+from siamedge.export.formats.census import take_census
+from siamedge.export.formats.converters import ConvertedPair, make_converter
+from siamedge.export.formats.opened import opened
+from siamedge.export.quantization.recipes import recipe_for
+from siamedge.export.verification.score_threshold import moved_threshold, threshold_crops
+from siamedge.export.verification.tensors import Reference, compute, reference_of, verify_pair
 from siamedge.runtime.backends.backend import FORMATS, Format
 from siamedge.runtime.speed.tuning_record import processor_name
 from siamedge.runtime.tracking.responses import score_map

@@ -26,9 +26,9 @@ def calibrate(
 ) -> None:
     """Roll a tracker out on videos and keep the crops that it really sees, for int8."""
     with export_libraries("calibrate"):
-        from siamedge.export.checkpoints import default_weights, load_network
-        from siamedge.export.rollout import collect_crops
-        from siamedge.export.torch_session import one_torch_thread
+        from siamedge.export.calibration.rollout import collect_crops
+        from siamedge.export.checkpoints.reading import default_weights, load_network
+        from siamedge.export.families.torch_session import one_torch_thread
 
     has_checkpoint = sources[0].endswith(WEIGHTS)
     videos = sources[1:] if has_checkpoint else sources

@@ -80,7 +80,7 @@ def export(
 ) -> None:
     """Convert a tracker to ONNX, TFLite and OpenVINO, prove that each still computes the same, and pack a bundle."""
     with export_libraries("export"):
-        from siamedge.export.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
+        from siamedge.export.int8.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
         from siamedge.export.pipeline import ExportRequest
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
@@ -130,7 +130,7 @@ def from_zoo(checkpoint: Path) -> Path:
     """
     from rich.console import Console
 
-    from siamedge.export.zoo import ZOO, get_checkpoint
+    from siamedge.export.checkpoints.zoo import ZOO, get_checkpoint
 
     name = str(checkpoint)
     if name not in ZOO or checkpoint.is_file():

@@ -10,7 +10,7 @@ import typer
 
 def zoo(as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False) -> None:
     """List the published checkpoints that can be exported by name, and which of them are here."""
-    from siamedge.export.zoo import ZOO
+    from siamedge.export.checkpoints.zoo import ZOO
 
     if as_json:
         rows = [{"name": name, **asdict(item), "is_here": item.path.is_file()} for name, item in ZOO.items()]

@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.checkpoints import default_weights, load_network
-from siamedge.export.crops import Crops, choose_crops, set_beside
-from siamedge.export.description import LIBRARIES, Origin, describe_export, is_installed
+from siamedge.export.bundles.description import LIBRARIES, Origin, describe_export, is_installed
+from siamedge.export.bundles.packing import check_replaceable, entry_of, write_bundle
+from siamedge.export.calibration.choosing import Crops, choose_crops, set_beside
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.calibration.rollout import render_crops
+from siamedge.export.checkpoints.reading import default_weights, load_network
 from siamedge.export.families.source import SourceNetwork
-from siamedge.export.formats import ConvertedPair, Converter, make_converter
-from siamedge.export.gate import Effort
-from siamedge.export.int8_search import Bench, records, search_int8
-from siamedge.export.opened import opened
-from siamedge.export.packing import check_replaceable, entry_of, write_bundle
-from siamedge.export.preparation import Preparation
-from siamedge.export.rollout import render_crops
-from siamedge.export.score_threshold import moved_threshold, threshold_crops
-from siamedge.export.torch_session import one_torch_thread
-from siamedge.export.tracking_check import TrackingCheck, make_check
-from siamedge.export.verification import Measured, Reference, compute, reference_of, verify_pair
+from siamedge.export.families.torch_session import one_torch_thread
+from siamedge.export.formats.converters import ConvertedPair, Converter, make_converter
+from siamedge.export.formats.opened import opened
+from siamedge.export.int8.gate import Effort
+from siamedge.export.int8.search import Bench, records, search_int8
+from siamedge.export.int8.tracking_check import TrackingCheck, make_check
+from siamedge.export.quantization.preparation import Preparation
+from siamedge.export.verification.score_threshold import moved_threshold, threshold_crops
+from siamedge.export.verification.tensors import Measured, Reference, compute, reference_of, verify_pair
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, FORMATS, PRECISIONS, Format, Precision, reason_against
 from siamedge.runtime.bundles.answers import ANSWERS, Answers, as_given
 from siamedge.runtime.bundles.manifest import Manifest, QuantizationTrial

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 
 from siamedge.export.evaluation.page import PAGE, STYLE, table
-from siamedge.export.verification import BUDGETS, Measured
+from siamedge.export.verification.tensors import BUDGETS, Measured
 from siamedge.runtime.backends.backend import FORMATS, Format, Precision
 from siamedge.runtime.bundles.manifest import Manifest, QuantizationTrial, Verification
 

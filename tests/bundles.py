@@ -1,6 +1,6 @@
 """A small bundle made by hand, for tests that need a whole one but no model that runs."""
 
-from siamedge.export.packing import entry_of
+from siamedge.export.bundles.packing import entry_of
 from siamedge.runtime.bundles.manifest import (
     SCHEMA,
     AnchorFreeTrackerEntry,

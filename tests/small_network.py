@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.correlation import (
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.families.correlation import (
     CrossCorrelation,
     depthwise_correlation,
     pixelwise_correlation,

@@ -29,6 +29,31 @@ RUNTIME_MAY_IMPORT = {
     "web": {"sources", "tracking", "loop", "outputs"},
 }
 """Of the runtime's packages and of the modules beside them that use these; other modules (errors ...) use none."""
+EXPORT_MAY_IMPORT = {
+    "families": set[str](),
+    "checkpoints": {"families"},
+    "graphs": {"families"},
+    "calibration": {"families", "checkpoints"},
+    "verification": {"families", "calibration"},
+    "quantization": {"families", "graphs", "calibration", "verification"},
+    "formats": {"families", "graphs", "calibration", "quantization"},
+    "evaluation": {"families", "checkpoints"},
+    "int8": {"families", "calibration", "verification", "quantization", "formats", "evaluation"},
+    "bundles": {"families", "checkpoints", "calibration", "verification", "formats"},
+    "quantization_page": {"verification", "evaluation"},
+    "pipeline": {
+        "families",
+        "checkpoints",
+        "calibration",
+        "verification",
+        "quantization",
+        "formats",
+        "int8",
+        "bundles",
+    },
+}
+"""The same of the export's."""
+PARTS = {"runtime": RUNTIME_MAY_IMPORT, "export": EXPORT_MAY_IMPORT}
 WORKSTATION = {"torch", "torchvision", "onnx", "onnxscript", "nncf", "litert_torch", "ai_edge_quantizer", "safetensors"}
 INFERENCE = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorflow"}
 DEVICE_CORE = {"numpy", "cv2", "rich", "typer", "siamedge"}
@@ -84,14 +109,16 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
         assert imported_of("siamedge", tree) <= MAY_IMPORT[package], path
 
 
-def test_a_part_of_the_runtime_imports_only_what_lies_below_it() -> None:
-    folders = {path.parent.name for path in (ROOT / "runtime").glob("*/__init__.py")}
-    beside = {path.stem for path in (ROOT / "runtime").glob("*.py")}
-    assert folders <= set(RUNTIME_MAY_IMPORT) <= folders | beside
-    for path, tree in all_trees("runtime"):
-        part = path.relative_to(ROOT / "runtime").with_suffix("").parts[0]
-        allowed = RUNTIME_MAY_IMPORT.get(part, set()) | {part}
-        assert imported_of("siamedge.runtime", tree) & set(RUNTIME_MAY_IMPORT) <= allowed, path
+@pytest.mark.parametrize("package", PARTS)
+def test_a_part_of_a_package_imports_only_what_lies_below_it(package: str) -> None:
+    may_import = PARTS[package]
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    beside = {path.stem for path in (ROOT / package).glob("*.py")}
+    assert folders <= set(may_import) <= folders | beside
+    for path, tree in all_trees(package):
+        part = path.relative_to(ROOT / package).with_suffix("").parts[0]
+        allowed = may_import.get(part, set()) | {part}
+        assert imported_of(f"siamedge.{package}", tree) & set(may_import) <= allowed, path
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)

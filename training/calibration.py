@@ -20,7 +20,7 @@ def write_calibration(path: Path, config: DartConfig, *, pairs: int = 24, seed: 
     """Draw template and search crops of the same objects and save them compressed.
 
     Args:
-        path: The .npz file, in the form of siamedge.export.calibration: search i belongs to template i.
+        path: The .npz file, in the form of siamedge.export.calibration.crop_sets: search i belongs to template i.
         config: Of the network that will be calibrated; gives Z and X.
         pairs: N.
         seed: Of the drawings.

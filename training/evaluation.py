@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamedge.export.checkpoints import load_network
+from siamedge.export.checkpoints.reading import load_network
 from siamedge.export.evaluation.onepass import SUCCESS_BINS
 from siamedge.export.evaluation.overlap import continuous_iou
 from siamedge.export.evaluation.runner import track
-from siamedge.export.torch_session import TorchSession
+from siamedge.export.families.torch_session import TorchSession
 from siamedge.runtime.tracking.tracker_table import make_tracker
 from siamedge.runtime.tracking.trackers import Tracker
 from siamedge.training.annotated import Recording

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.checkpoints import default_weights, read_checkpoint
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.checkpoints.reading import default_weights, read_checkpoint
 from siamedge.export.families.dart import load_dart
 from siamedge.export.families.siamfc import METADATA_KEY
 from siamedge.runtime.errors import ExportError, SourceError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from siamedge.export.checkpoints import read_checkpoint
+from siamedge.export.checkpoints.reading import read_checkpoint
 from siamedge.export.families.dart import Dart, load_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.training.branches import with_branches

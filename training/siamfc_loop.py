@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from siamedge.export.checkpoints import read_checkpoint
+from siamedge.export.checkpoints.reading import read_checkpoint
 from siamedge.export.families.siamfc import SiamFC, read_siamfc
 from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.training.classification import ClassBatch, ClassMaker

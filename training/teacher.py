@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from siamedge.export.checkpoints import read_checkpoint
+from siamedge.export.checkpoints.reading import read_checkpoint
 from siamedge.export.families.dart import DartConfig
 from siamedge.export.families.nanotrack import V3, NanoTrack
 from siamedge.export.families.source import load_weights

@@ -75,8 +75,8 @@ def _open_checkpoint(spec: TrackerSpec) -> Tracker:
     try:
         import torch
 
-        from siamedge.export.checkpoints import load_network
-        from siamedge.export.torch_session import TorchSession
+        from siamedge.export.checkpoints.reading import load_network
+        from siamedge.export.families.torch_session import TorchSession
     except ImportError as error:
         raise BackendError(f"a checkpoint needs {error.name}", hint="pip install 'siamedge[export]'") from error
     torch.set_num_threads(1)

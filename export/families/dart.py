@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from siamedge.export.correlation import pixelwise_correlation, pixelwise_kernel
+from siamedge.export.families.correlation import pixelwise_correlation, pixelwise_kernel
 from siamedge.runtime.errors import ExportError
 
 METADATA_KEY = "dart_config"

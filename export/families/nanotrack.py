@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from siamedge.export.correlation import depthwise_correlation, pixelwise_correlation, pixelwise_kernel
+from siamedge.export.families.correlation import depthwise_correlation, pixelwise_correlation, pixelwise_kernel
 from siamedge.export.families.mobilenet import SMALL_TO_STRIDE_16, WIDE_LAST_STAGE, MobileNetV3Small, Stage
 from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.tracking.params import AnchorFreeParams

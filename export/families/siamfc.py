@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from siamedge.export.correlation import CrossCorrelation, pixelwise_kernel
+from siamedge.export.families.correlation import CrossCorrelation, pixelwise_kernel
 from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.tracking.params import SiamFCParams

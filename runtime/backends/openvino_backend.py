@@ -21,7 +21,7 @@ INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "i
 """Type in which float operators compute, by the precision of the file. Without it a CPU with bf16 or f16 uses that."""
 ARM_CPU: Mapping[str, str | int] = {"LP_TRANSFORMS_MODE": False}
 """On ARM an int8 graph computes in float what it quantizes; its weights stay int8 in the file. The default model's
-scales are such that it gives the same as with integers (siamedge.export.exact_scales).
+scales are such that it gives the same as with integers (siamedge.export.quantization.exact_scales).
 
 OpenVINO 2026 has int8 kernels there for two of the default model's convolutions. Of the others it computes four in
 float16 by its reference code, with outputs further from x86-64's, and on a core without the dot product it refuses the

@@ -68,7 +68,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
 ) -> None:
     import torch
 
-    from siamedge.export.checkpoints import default_weights
+    from siamedge.export.checkpoints.reading import default_weights
 
     Path("text.pth").write_text("hello")
     Path("folder").mkdir()
@@ -115,7 +115,7 @@ def test_a_place_without_room_for_the_record_is_told_before_it_tunes(
 
 
 def test_export_of_a_user_s_checkpoint_ends_with_a_bundle_that_tracks(siamedge: Run) -> None:
-    from siamedge.export.checkpoints import default_weights
+    from siamedge.export.checkpoints.reading import default_weights
 
     shutil.copy(default_weights(), "mine.safetensors")
     found = siamedge("export", "mine.safetensors", *TINY_EXPORT, "-o", "mine.siamedge.zip")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from tiny import make_network
 
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.crops import choose_crops, read_crops, split
-from siamedge.export.gate import Effort
+from siamedge.export.calibration.choosing import choose_crops, read_crops, split
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.calibration.rollout import collect_crops
+from siamedge.export.families.torch_session import one_torch_thread
+from siamedge.export.int8.gate import Effort
 from siamedge.export.pipeline import ExportRequest, check_request
-from siamedge.export.rollout import collect_crops
-from siamedge.export.torch_session import one_torch_thread
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.sources.synthetic import SyntheticSource
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_network import make_calibration
 
-from siamedge.export.calibration import CalibrationSet
+from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.runtime.errors import ExportError
 
 CROPS = np.zeros((2, 8, 8, 3), np.uint8)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from siamedge.export.checkpoints import default_weights, load_network, read_checkpoint
+from siamedge.export.checkpoints.reading import default_weights, load_network, read_checkpoint
 from siamedge.export.families.dart import DartConfig
 from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.export.families.table import ARCHITECTURES

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siamedge.export.correlation import (
+from siamedge.export.families.correlation import (
     CrossCorrelation,
     depthwise_correlation,
     pixelwise_correlation,

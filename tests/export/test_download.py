@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from file_server import File, serving
 
-from siamedge.export import download
-from siamedge.export.download import Download, fetch
+from siamedge.export.checkpoints import download
+from siamedge.export.checkpoints.download import Download, fetch
 from siamedge.runtime.errors import ExportError
 
 CONTENT = bytes(range(256)) * 1200

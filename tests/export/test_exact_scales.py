@@ -9,12 +9,19 @@ import pytest
 import torch
 from small_network import make_calibration
 
-from siamedge.export.exact_scales import ACTIVATION_DIGITS, WEIGHT_DIGITS, constant, int8_weights, round_digits, step_of
 from siamedge.export.families.dart import METADATA_KEY, Dart, DartConfig
 from siamedge.export.families.dart_source import build
 from siamedge.export.families.source import Checkpoint, SourceNetwork
-from siamedge.export.formats import Converted, make_converter
-from siamedge.export.recipes import recipe_for
+from siamedge.export.formats.converters import Converted, make_converter
+from siamedge.export.quantization.exact_scales import (
+    ACTIVATION_DIGITS,
+    WEIGHT_DIGITS,
+    constant,
+    int8_weights,
+    round_digits,
+    step_of,
+)
+from siamedge.export.quantization.recipes import recipe_for
 
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from shared import shared_path
 from torch.nn import functional
 
-from siamedge.export.checkpoints import load_network, read_checkpoint
+from siamedge.export.checkpoints.reading import load_network, read_checkpoint
 from siamedge.export.families.siamfc import METADATA_KEY, SiamFC, SiamFCConfig, save_siamfc
 from siamedge.export.families.source import SourceNetwork
 from siamedge.runtime.errors import ExportError

@@ -8,12 +8,12 @@ import pytest
 from bundles import make_manifest
 
 from siamedge.cli.export import exit_code
-from siamedge.export.census import Census
-from siamedge.export.formats import Converted, ConvertedPair
-from siamedge.export.gate import Effort, Found, Purpose, Trial, find_int8, split_by_products
-from siamedge.export.int8_search import records
-from siamedge.export.recipes import EQUALISATION, HALF_TEMPLATE, ROUNDING, Operator, Recipe, ranges
-from siamedge.export.verification import BUDGETS, Measured
+from siamedge.export.formats.census import Census
+from siamedge.export.formats.converters import Converted, ConvertedPair
+from siamedge.export.int8.gate import Effort, Found, Purpose, Trial, find_int8, split_by_products
+from siamedge.export.int8.search import records
+from siamedge.export.quantization.recipes import EQUALISATION, HALF_TEMPLATE, ROUNDING, Operator, Recipe, ranges
+from siamedge.export.verification.tensors import BUDGETS, Measured
 from siamedge.runtime.bundles.manifest import Verification
 
 EMPTY = ConvertedPair(Converted(b"", b"", (), ()), Converted(b"1234", b"", (), ()))

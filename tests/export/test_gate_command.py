@@ -10,7 +10,7 @@ import torch
 from command_line import Run
 from html_cells import Cells
 
-from siamedge.export.calibration import CalibrationSet
+from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.families.dart import Dart, DartConfig, save_dart
 from siamedge.runtime.sources.synthetic import SyntheticSource
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from shared import shared_path
 
-from siamedge.export.checkpoints import load_network
-from siamedge.export.formats import make_converter
+from siamedge.export.checkpoints.reading import load_network
+from siamedge.export.formats.converters import make_converter
 from siamedge.runtime.backends.backend import FORMATS, Format, Session, get_backend
 from siamedge.runtime.tensors import encode_crop
 

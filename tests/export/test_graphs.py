@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_network import make_calibration, make_network, run_source
 
-from siamedge.export.graphs import TensorStyle, make_graphs
+from siamedge.export.graphs.branches import TensorStyle, make_graphs
 from siamedge.runtime.tensors import TensorSpec
 
 NCHW_STYLE = TensorStyle("uint8", "NHWC", "NCHW")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_network import make_calibration, make_network
 
-from siamedge.export.onnx_border import find_stem, fit_border
-from siamedge.export.onnx_crop import only_reader
+from siamedge.export.graphs.onnx_border import find_stem, fit_border
+from siamedge.export.graphs.onnx_crop import only_reader
 from siamedge.runtime.tensors import TensorSpec
 
 onnx = pytest.importorskip("onnx")
@@ -79,7 +79,7 @@ def test_a_crop_that_groups_do_not_fit_stays(side: int, pad: int) -> None:
 
 def test_a_float_network_is_fed_planes_and_gives_the_same() -> None:
     pytest.importorskip("onnxscript")
-    from siamedge.export.onnx_format import OnnxConverter
+    from siamedge.export.formats.to_onnx import OnnxConverter
 
     converter = OnnxConverter(make_network())
     plain, graph = converter.float_models[0], converter.graphs[0]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from small_network import make_calibration, make_network
 
-from siamedge.export.formats import make_converter
+from siamedge.export.formats.converters import make_converter
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -27,7 +27,7 @@ def of_activations(graph: Any) -> list[Any]:
 
 
 def test_the_chain_is_the_standardisation(models: tuple[object, object]) -> None:
-    from siamedge.export.onnx_crop import find_crop_chain
+    from siamedge.export.graphs.onnx_crop import find_crop_chain
 
     chain = find_crop_chain(models[0], "search")
     assert chain is not None

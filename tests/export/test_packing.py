@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bundles import FILES, make_manifest
 
-from siamedge.export.packing import check_replaceable, replace_at_once, write_bundle
+from siamedge.export.bundles.packing import check_replaceable, replace_at_once, write_bundle
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import SiamedgeError
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from siamedge.export.pixel_groups import group_weights
+from siamedge.export.graphs.pixel_groups import group_weights
 
 
 @pytest.mark.parametrize("pixels", [2, 4, 8])

@@ -6,9 +6,9 @@ import pytest
 from bundles import make_manifest
 from html_cells import Cells
 
-from siamedge.export.description import recommend
+from siamedge.export.bundles.description import recommend
 from siamedge.export.quantization_page import NO_SENSITIVITY, to_html
-from siamedge.export.verification import Measured
+from siamedge.export.verification.tensors import Measured
 from siamedge.runtime.bundles.manifest import Manifest, QuantizationTrial, Verification
 
 EXCLUDED = (("conv0", "conv1"), ("conv<2>", "conv3"))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny import CONFIG, make_network
 
-from siamedge.export.crops import split
-from siamedge.export.rollout import collect_crops, read_boxes
-from siamedge.export.torch_session import one_torch_thread
+from siamedge.export.calibration.choosing import split
+from siamedge.export.calibration.rollout import collect_crops, read_boxes
+from siamedge.export.families.torch_session import one_torch_thread
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import Box
 

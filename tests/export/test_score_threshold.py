@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.score_threshold import best_score, moved_threshold, threshold_crops
-from siamedge.export.verification import Reference
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.verification.score_threshold import best_score, moved_threshold, threshold_crops
+from siamedge.export.verification.tensors import Reference
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, params_of
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from siamedge.export.targets import find_target
+from siamedge.export.calibration.targets import find_target
 from siamedge.runtime.geometry import Box, intersection_over_union
 
 HEIGHT, WIDTH = 240, 320

@@ -9,12 +9,12 @@ import pytest
 import torch
 from tiny import CONFIG, make_network
 
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.description import recommend
+from siamedge.export.bundles.description import recommend
+from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.families.dart import Dart
 from siamedge.export.families.source import SourceNetwork
-from siamedge.export.torch_session import TorchSession, one_torch_thread
-from siamedge.export.verification import (
+from siamedge.export.families.torch_session import TorchSession, one_torch_thread
+from siamedge.export.verification.tensors import (
     BUDGETS,
     Budget,
     Measured,
@@ -262,6 +262,6 @@ def test_a_graphs_time_is_neither_that_of_a_spinning_thread_nor_of_another_proce
         return run(feeds)
 
     monkeypatch.setattr(search, "run", running)
-    monkeypatch.setattr("siamedge.export.verification.time.process_time", lambda: now["cpu"])
-    monkeypatch.setattr("siamedge.export.verification.time.perf_counter", lambda: now["passed"])
+    monkeypatch.setattr("siamedge.export.verification.tensors.time.process_time", lambda: now["cpu"])
+    monkeypatch.setattr("siamedge.export.verification.tensors.time.perf_counter", lambda: now["passed"])
     assert search_latency_ms(template, search, make_crops()) == pytest.approx(expected_ms)

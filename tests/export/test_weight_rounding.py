@@ -9,13 +9,13 @@ import torch
 from small_network import make_calibration, make_network
 from torch import nn
 
-from siamedge.export.channel_steps import NARROW_STEPS, channel_steps
-from siamedge.export.equalisation import equalise_network, find_pairs, input_range, output_range
-from siamedge.export.graphs import fuse_norms, random_feeds
-from siamedge.export.preparation import Preparation
-from siamedge.export.recipes import ORT
-from siamedge.export.verification import reference_of
-from siamedge.export.weight_rounding import as_columns, layers_of, round_layers, round_network, watched
+from siamedge.export.graphs.branches import fuse_norms, random_feeds
+from siamedge.export.quantization.channel_steps import NARROW_STEPS, channel_steps
+from siamedge.export.quantization.equalisation import equalise_network, find_pairs, input_range, output_range
+from siamedge.export.quantization.preparation import Preparation
+from siamedge.export.quantization.recipes import ORT
+from siamedge.export.quantization.weight_rounding import as_columns, layers_of, round_layers, round_network, watched
+from siamedge.export.verification.tensors import reference_of
 
 LAYERS = [
     nn.Conv2d(12, 8, 1),

@@ -13,10 +13,10 @@ from command_line import Run
 from file_server import File, serving
 from shared import shared_path
 
-from siamedge.export import zoo
+from siamedge.export.checkpoints import zoo
+from siamedge.export.checkpoints.zoo import ZOO, get_checkpoint, license_of
 from siamedge.export.families.dart import Dart, DartConfig, save_dart
 from siamedge.export.families.table import ARCHITECTURES
-from siamedge.export.zoo import ZOO, get_checkpoint, license_of
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import ExportError
 

@@ -10,7 +10,7 @@ import pytest
 from command_line import Run
 
 from siamedge.devices import check
-from siamedge.export.packing import entry_of, write_bundle
+from siamedge.export.bundles.packing import entry_of, write_bundle
 from siamedge.runtime.backends.backend import Format, Precision
 from siamedge.runtime.bundles.answers import ANSWERS, Answers, check_answers, read_answers
 from siamedge.runtime.bundles.bundle import Bundle

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_network import make_network
 
-from siamedge.export.formats import make_converter
+from siamedge.export.formats.converters import make_converter
 from siamedge.runtime.backends.backend import FORMATS, Backend, LendingSession, Model, get_backend
 from siamedge.runtime.backends.fake_backend import FakeBackend
 from siamedge.runtime.errors import BackendError

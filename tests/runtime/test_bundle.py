@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bundles import FILES, entries, make_manifest
 
-from siamedge.export.packing import write_bundle, write_folder, write_zip
+from siamedge.export.bundles.packing import write_bundle, write_folder, write_zip
 from siamedge.runtime.bundles.bundle import Bundle, check_path
 from siamedge.runtime.bundles.manifest import FileEntry
 from siamedge.runtime.bundles.records import to_json

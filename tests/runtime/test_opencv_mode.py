@@ -45,8 +45,8 @@ def onnx_pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if not hasattr(cv2, "TrackerNano"):
         pytest.skip("this OpenCV has no TrackerNano")
     weights = shared_path(f"models/nanotrack/nanotrack{request.param}.pth")
-    from siamedge.export.checkpoints import load_network
-    from siamedge.export.graphs import fuse_norms
+    from siamedge.export.checkpoints.reading import load_network
+    from siamedge.export.graphs.branches import fuse_norms
 
     network = load_network(weights, None).search.network
     fuse_norms(network.eval())

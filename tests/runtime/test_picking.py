@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bundles import FILES, make_manifest
 
-from siamedge.export.packing import write_bundle
+from siamedge.export.bundles.packing import write_bundle
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, TrackerMaker, load_sessions, open_tracker, pick
 from siamedge.runtime.errors import BackendError

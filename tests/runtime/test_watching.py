@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamedge.export.presence_fits import FITS, fit_of, known_fits
+from siamedge.export.bundles.presence_fits import FITS, fit_of, known_fits
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, open_tracker, pick
 from siamedge.runtime.bundles.records import RecordError, parse

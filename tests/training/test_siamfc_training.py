@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from siamedge.export.checkpoints import read_checkpoint
+from siamedge.export.checkpoints.reading import read_checkpoint
 from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, read_siamfc
 from siamedge.export.pipeline import ExportRequest, export_bundle
 from siamedge.runtime.errors import ExportError, SourceError

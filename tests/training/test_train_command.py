@@ -20,8 +20,8 @@ import torch
 from command_line import Outcome, Run, refused
 
 from siamedge.cli.main import main
-from siamedge.export.calibration import CalibrationSet
-from siamedge.export.checkpoints import read_checkpoint
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.checkpoints.reading import read_checkpoint
 from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, read_siamfc, save_siamfc

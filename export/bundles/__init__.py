@@ -1,0 +1,1 @@
+"""Writing a bundle: what its manifest says, and its files."""

@@ -1,0 +1,186 @@
+"""Crops that a tracker really sees: its own search crops while it follows targets through videos."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.calibration.targets import find_target
+from siamedge.export.families.source import SourceNetwork
+from siamedge.export.families.torch_session import TorchSession
+from siamedge.runtime.errors import ExportError, SourceError
+from siamedge.runtime.geometry import Box, Image, intersection_over_union
+from siamedge.runtime.sources.source import open_source
+from siamedge.runtime.sources.synthetic import SyntheticSource
+from siamedge.runtime.tensors import Array
+from siamedge.runtime.tracking.tracker_table import make_tracker
+
+FRAMES_PER_TARGET = 30
+"""After so many frames a new target is taken, so that there are several templates."""
+FRAMES_PER_CLIP = 240
+Clip = Iterator[tuple[Image, Box | None]]
+SYNTHETIC_SEEDS = (11, 12, 13, 14)
+
+
+@dataclass(slots=True)
+class CropRecorder:
+    """Keeps the crops with which two sessions are run."""
+
+    network: SourceNetwork
+    templates: list[Array] = field(default_factory=list)
+    searches: list[Array] = field(default_factory=list)
+    pairs: list[int] = field(default_factory=list)
+
+    def sessions(self) -> tuple["RecordingSession", "RecordingSession"]:
+        """Template and search session that report to this recorder."""
+        template, search = TorchSession(self.network, "template"), TorchSession(self.network, "search")
+        return RecordingSession(template, self.note_template), RecordingSession(search, self.note_search)
+
+    def note_template(self, feeds: Mapping[str, Array]) -> None:
+        """Keep a template crop."""
+        self.templates.append(feeds["template"][0].copy())
+
+    def note_search(self, feeds: Mapping[str, Array]) -> None:
+        """Keep a search crop and which template it belongs to."""
+        self.searches.append(feeds["search"][0].copy())
+        self.pairs.append(len(self.templates) - 1)
+
+
+class RecordingSession:
+    """A TorchSession that shows its feeds to somebody before it runs."""
+
+    def __init__(self, session: TorchSession, note: Callable[[Mapping[str, Array]], None]) -> None:
+        self._session, self._note = session, note
+        self.inputs, self.outputs = session.inputs, session.outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Note the feeds, then compute."""
+        self._note(feeds)
+        return self._session.run(feeds)
+
+    def close(self) -> None:
+        """Nothing to free."""
+        self._session.close()
+
+
+def collect_crops(
+    network: SourceNetwork, addresses: Sequence[str], count: int, seed: int | None = None
+) -> CalibrationSet:
+    """Roll a source network's tracker out on videos and keep an even choice of what it saw.
+
+    Args:
+        network: Trained.
+        addresses: Videos or folders of images. Boxes are read from groundtruth.txt in a folder or NAME.txt beside a
+            video (x,y,w,h a row, pixels); without them what moves is followed, or where nothing moves what has the
+            strongest texture.
+        count: Search crops to keep, > 0; fewer if there are fewer different ones.
+        seed: Of a random choice among all; None: an even choice.
+
+    Raises:
+        ExportError: A source cannot be read or has fewer than two frames.
+    """
+    recorder = CropRecorder(network)
+    tracker = make_tracker(network.family, *recorder.sessions(), network.params)
+    for address in addresses:
+        before = len(recorder.searches)
+        has_target = False
+        for image, box in read_clip(address):
+            if box is not None:
+                tracker.init(image, box)
+                has_target = True
+            elif has_target:
+                tracker.update(image)
+        if len(recorder.searches) == before:
+            raise ExportError(
+                f"calibration: {address}: fewer than 2 frames with a target", hint="calibrate with a longer video"
+            )
+    return choose_evenly(recorder, count, seed)
+
+
+def read_clip(address: str) -> Clip:
+    """Give the first frames of a source, each that begins a target with its box.
+
+    Raises:
+        ExportError: The source cannot be read.
+    """
+    try:
+        boxes = read_boxes(address)
+        with open_source(address) as source:
+            images = (frame.image for frame in islice(source, FRAMES_PER_CLIP))
+            yield from _with_annotation(images, boxes) if boxes else _with_found_targets(images)
+    except SourceError as error:
+        raise ExportError(f"calibration: {error}", hint=error.hint) from error
+
+
+def _with_annotation(images: Iterator[Image], boxes: list[Box | None]) -> Clip:
+    for index, image in enumerate(images):
+        height, width = image.shape[:2]
+        box = boxes[index] if index < len(boxes) and index % FRAMES_PER_TARGET == 0 else None
+        yield image, box if box and intersection_over_union(box, Box(0, 0, width, height)) > 0 else None
+
+
+def _with_found_targets(images: Iterator[Image]) -> Clip:
+    """Begin at every second picture after FRAMES_PER_TARGET: what moves shows only between two."""
+    before: Image | None = None
+    taken: list[Box] = []
+    for index, image in enumerate(images):
+        is_start = before is not None and index % FRAMES_PER_TARGET == 1
+        if before is not None and is_start:
+            taken.append(find_target(before, image, taken))
+        yield image, taken[-1] if is_start else None
+        before = image
+
+
+def read_boxes(address: str) -> list[Box | None]:
+    """Read x,y,w,h rows that belong to a folder or video; nan and empty ones give None.
+
+    Raises:
+        ExportError: A row has not four numbers.
+    """
+    path = Path(address)
+    file = path / "groundtruth.txt" if path.is_dir() else path.with_suffix(".txt")
+    if not file.is_file():
+        return []
+    boxes: list[Box | None] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            x, y, w, h = (float(value) for value in line.replace(",", " ").split())
+        except ValueError as error:
+            raise ExportError(f"{file}:{number}: {line!r} is not x,y,w,h", hint="four numbers a row") from error
+        boxes.append(Box(x, y, w, h) if np.isfinite([x, y, w, h]).all() and w > 0 and h > 0 else None)
+    return boxes
+
+
+def choose_evenly(recorder: CropRecorder, count: int, seed: int | None = None) -> CalibrationSet:
+    """Keep an even choice of different search crops, or by a seed a random one, and the templates that they need."""
+    seen: dict[bytes, int] = {}
+    for i, crop in enumerate(recorder.searches):
+        seen.setdefault(crop.tobytes(), i)
+    distinct = list(seen.values())
+    kept = min(count, len(distinct))
+    even = np.linspace(0, len(distinct) - 1, kept).round().astype(int)
+    chosen = even if seed is None else np.sort(np.random.default_rng(seed).permutation(len(distinct))[:kept])
+    picked = [distinct[i] for i in chosen]
+    used = sorted({recorder.pairs[i] for i in picked})
+    return CalibrationSet(
+        templates=np.stack([recorder.templates[i] for i in used]),
+        searches=np.stack([recorder.searches[i] for i in picked]),
+        pairs=np.array([used.index(recorder.pairs[i]) for i in picked], np.int64),
+    )
+
+
+def render_crops(network: SourceNetwork, count: int, seeds: Sequence[int] = SYNTHETIC_SEEDS) -> CalibrationSet:
+    """Collect crops from synthetic scenes of our own: for verification where no video was given."""
+    recorder = CropRecorder(network)
+    tracker = make_tracker(network.family, *recorder.sessions(), network.params)
+    for seed in seeds:
+        scene = SyntheticSource(seed=seed, frames=2 * FRAMES_PER_TARGET)
+        for frame in scene:
+            if frame.index % FRAMES_PER_TARGET == 0:
+                tracker.init(frame.image, scene.box_at(frame.index))
+            else:
+                tracker.update(frame.image)
+    return choose_evenly(recorder, count)

@@ -1,0 +1,1 @@
+"""Trained weights: fetching published ones, and finding out what a file holds."""

@@ -1,0 +1,112 @@
+"""Lets an int8 TFLite model compute on the crop itself: standardisation is the scale and zero point of its bytes.
+
+The quantizer leaves (crop - mean) * factor in the graph, two passes over the whole crop and two roundings.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from siamedge.export.graphs.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
+
+INTEGER_WITHIN = 1e-3
+"""A mean was rounded when it was stored as a constant; its zero point is an integer to so much."""
+STANDARDISATION = ("SUB", "MUL")
+
+
+class Chain(NamedTuple):
+    """What a graph does with its crop before the first convolution.
+
+    Attributes:
+        operators: Subtractions of and products with a constant.
+        readers: The padding, if there is one, and the convolution.
+        scale: What the convolution reads is scale * (stored - zero_point).
+        zero_point: -128..127.
+    """
+
+    operators: list[Any]
+    readers: list[Any]
+    scale: float
+    zero_point: int
+
+
+def fold_standardisation(content: bytes, crop: str) -> bytes:
+    """Give the model with the standardisation of its int8 crop folded into the crop's quantization.
+
+    Args:
+        content: A model whose crop is int8, a step a grey level.
+        crop: Name of the input in the signature.
+
+    Returns:
+        The edited model; as it was where its crop is not standardised by constants in front of a convolution.
+    """
+    model = read_flatbuffer(content)
+    graph = model.subgraphs[0]
+    index = next(item.tensorIndex for item in model.signatureDefs[0].inputs if item.name.decode() == crop)
+    chain = find_chain(model, index)
+    if chain is None:
+        return content
+    for operator in chain.operators:
+        graph.operators.remove(operator)
+    chain.readers[0].inputs[0] = index
+    before = float(graph.tensors[chain.operators[-1].outputs[0]].quantization.scale[0])
+    for tensor in (index, *(int(reader.outputs[0]) for reader in chain.readers[:-1])):
+        set_quantization(graph.tensors[tensor], chain)
+    rescale_bias(model, chain.readers[-1], before / chain.scale)
+    return write_flatbuffer(model)
+
+
+def find_chain(model: Any, tensor: int) -> Chain | None:
+    """Follow an int8 crop through its standardisation to the first convolution."""
+    operators: list[Any] = []
+    scale, zero_point = 1.0, -128.0
+    while (reader := only_reader(model, tensor)) is not None and operator_name(model, reader) in STANDARDISATION:
+        constant = scalar(model, int(reader.inputs[1]))
+        if constant is None or int(reader.inputs[0]) != tensor:
+            return None
+        if operator_name(model, reader) == "SUB":
+            zero_point += constant / scale
+        else:
+            scale *= constant
+        operators.append(reader)
+        tensor = int(reader.outputs[0])
+    readers = [reader] if reader is not None else []
+    if readers and operator_name(model, readers[0]) == "PAD":
+        readers.append(only_reader(model, int(readers[0].outputs[0])))
+    is_known = bool(readers) and readers[-1] is not None and operator_name(model, readers[-1]) == "CONV_2D"
+    is_integer = abs(zero_point - round(zero_point)) < INTEGER_WITHIN and -128 <= round(zero_point) <= 127
+    if not operators or not is_known or not is_integer or scale <= 0:
+        return None
+    return Chain(operators, readers, scale, round(zero_point))
+
+
+def only_reader(model: Any, tensor: int) -> Any:
+    """The operator that reads a tensor; None if it is not exactly one."""
+    readers = [operator for operator in model.subgraphs[0].operators if tensor in operator.inputs]
+    return readers[0] if len(readers) == 1 else None
+
+
+def scalar(model: Any, index: int) -> float | None:
+    """The value of a quantized constant with one element; None for anything else."""
+    tensor = model.subgraphs[0].tensors[index]
+    stored = model.buffers[tensor.buffer].data
+    if stored is None or len(stored) != 1 or tensor.quantization is None or tensor.quantization.scale is None:
+        return None
+    step = int(np.frombuffer(bytes(stored), np.int8)[0]) - int(tensor.quantization.zeroPoint[0])
+    return float(step) * float(tensor.quantization.scale[0])
+
+
+def set_quantization(tensor: Any, chain: Chain) -> None:
+    """Give a tensor the quantization behind a chain."""
+    tensor.quantization.scale = np.array([chain.scale], np.float32)
+    tensor.quantization.zeroPoint = np.array([chain.zero_point], np.int64)
+    tensor.quantization.min = tensor.quantization.max = None
+
+
+def rescale_bias(model: Any, convolution: Any, ratio: float) -> None:
+    """Express a convolution's bias in steps of another input scale: ratio = old scale / new scale."""
+    tensor = model.subgraphs[0].tensors[int(convolution.inputs[2])]
+    buffer = model.buffers[tensor.buffer]
+    steps = np.frombuffer(bytes(buffer.data), np.int32).astype(np.float64) * ratio
+    buffer.data = np.frombuffer(np.rint(steps).astype(np.int32).tobytes(), np.uint8)
+    tensor.quantization.scale = (np.asarray(tensor.quantization.scale, np.float64) / ratio).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Making a network's numbers int8: recipes, preparation in PyTorch, and each library's quantizer."""

@@ -1,0 +1,1 @@
+"""Proof that an exported pair computes what its source network computes."""
