@@ -206,6 +206,7 @@ def _train(job: Job, roots: list[Path], judges: tuple[FixedPairs, ...], watch: W
         teacher=job.teacher,
         resume=resume,
         on_progress=show,
+        on_drawn=lambda drawn, count: watch.say(f"drawing pairs: {drawn} of {count}"),
         on_epoch=judge_dart,
         should_stop=should_stop,
     )

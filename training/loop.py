@@ -11,6 +11,7 @@ from siamedge.export.families.dart import Dart, load_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
 from siamedge.training.branches import with_branches
 from siamedge.training.growing import grown
+from siamedge.training.kept import KeptPairs
 from siamedge.training.loader import Maker
 from siamedge.training.pair_source import PairSource, open_store
 from siamedge.training.pairs import Batch
@@ -18,6 +19,9 @@ from siamedge.training.recipes import Recipe
 from siamedge.training.rounding import with_rounding
 from siamedge.training.run import ProgressHandler, TrainingRun, as_input
 from siamedge.training.teacher import Teacher
+
+KEPT = "kept"
+"""Folder of pairs in that of a run, gone with its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ def train(
     teacher: Path | None = None,
     resume: bool = False,
     on_progress: ProgressHandler | None = None,
+    on_drawn: Callable[[int, int], None] = lambda drawn, count: None,
     on_epoch: Callable[[TrainingRun], None] = lambda run: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
@@ -59,11 +64,12 @@ def train(
         teacher: The published nanotrackv3.pth, to learn from its features, scores and boxes too.
         resume: Go on from out/checkpoint.pt if it is there.
         on_progress: Called every `log_every` steps.
+        on_drawn: With recipe.looks, called after each batch that is drawn: how many pairs there are, and will be.
         on_epoch: Called before the first pair of a new run and after each epoch.
-        should_stop: Asked after each step; the run is saved and ends early if it says so.
+        should_stop: Asked after each batch that is drawn and each step; the run is saved and ends early if it says so.
 
     Raises:
-        SourceError: There are no crops, or one is damaged.
+        SourceError: There are no crops, one is damaged, or there is no room for the pairs that are kept.
         ExportError: `init` or the checkpoint is damaged or does not fit the recipe's network.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -76,15 +82,21 @@ def train(
     if not (resume and run.restore()):
         run.files.log.unlink(missing_ok=True)
         on_epoch(run)
+    kept = KeptPairs(recipe, out / KEPT) if recipe.looks > 1 else None
+    if kept is not None:
+        for drawn in kept.draw(source.taught_maker(), run.network, should_stop):
+            on_drawn(drawn, kept.count)
     while run.pairs < recipe.pairs and not should_stop():
         source.refresh()
-        for batch in source.epoch(run.pairs):
+        for batch in (kept or source).epoch(run.pairs):
             run.step(batch, on_progress)
             if should_stop():
                 break
         else:
             on_epoch(run)
     run.save()
+    if kept is not None and run.pairs >= recipe.pairs:
+        kept.remove()
     return TrainResult(run.files.weights, run.files.log, run.pairs, run.last_loss)
 
 

@@ -63,6 +63,10 @@ class PairSource:
             seed=recipe.seed,
         )
 
+    def taught_maker(self) -> Maker[Batch]:
+        """The same, with the teacher's view if there is one."""
+        return self.maker() if self._teacher is None else _Taught(self.maker(), self._teacher)
+
     def refresh(self) -> None:
         """Take in crops and outlines that are new."""
         self._store.refresh()
@@ -70,10 +74,9 @@ class PairSource:
 
     def epoch(self, start: int) -> Iterator[Batch]:
         """Make the batches of the epoch that begins with a pair."""
-        recipe, maker = self._recipe, self.maker()
+        recipe = self._recipe
         starts = range(start, min(start + recipe.epoch_pairs, recipe.pairs), recipe.batch)
-        source = maker if self._teacher is None else _Taught(maker, self._teacher)
-        return batches(source, starts, recipe.batch, recipe.workers)
+        return batches(self.taught_maker(), starts, recipe.batch, recipe.workers)
 
 
 class _Calmed:

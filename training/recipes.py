@@ -92,6 +92,8 @@ class Recipe(RunRecipe):
         branches: Train with side branches and batch norm, which are folded into the convolutions in what is saved.
         settle_from: Share of the run after which the norms' statistics stay as they are.
         weight_bits: Round the weights in training to so many bits, without branches; None: train them as they are.
+        looks: Each pair is drawn once and learnt from so often. More than one is for plain weights with frozen layers
+            and no loss of features (kept.py).
         losses: Weights of the losses.
     """
 
@@ -99,6 +101,7 @@ class Recipe(RunRecipe):
     branches: bool = True
     settle_from: float = 0.5
     weight_bits: int | None = None
+    looks: int = 1
     losses: LossWeights = field(default_factory=LossWeights)
 
 
@@ -190,8 +193,11 @@ RECIPES: Mapping[str, Recipe] = {
         decay_from=0.3,
         branches=False,
         frozen_layers=4,
+        looks=3,
         calm=_CALM,
         losses=LossWeights(box=1.0, features=0.0, teacher_box=2.0),
+        workers=2,
+        threads=2,
     ),
     "smoke": Recipe(
         "smoke",

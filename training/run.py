@@ -19,6 +19,7 @@ from siamedge.training.branches import folded, settle
 from siamedge.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from siamedge.training.csv_log import append_row
 from siamedge.training.distillation import Distiller, box_loss, score_loss
+from siamedge.training.kept import later_part
 from siamedge.training.losses import Losses, dart_losses, reach_at
 from siamedge.training.meter import Meter
 from siamedge.training.pairs import Batch
@@ -27,6 +28,7 @@ from siamedge.training.rounding import plain
 from siamedge.training.run_files import RunFiles
 from siamedge.training.schedule import learning_rate
 from siamedge.training.targets import make_targets
+from siamedge.training.teacher import View
 
 
 class Progress(NamedTuple):
@@ -65,6 +67,8 @@ class TrainingRun:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         for layer in self.network.backbone[: recipe.frozen_layers]:
             layer.requires_grad_(False)
+        is_later = recipe.looks > 1
+        self._learning = later_part(self.network, recipe.frozen_layers) if is_later else self.network
         self.distiller = Distiller(self.network)
         both = (*self.network.parameters(), *self.distiller.parameters())
         trained = [parameter for parameter in both if parameter.requires_grad]
@@ -104,16 +108,16 @@ class TrainingRun:
             self.save()
 
     def losses(self, batch: Batch) -> Losses:
-        """Compare what the network says now with the truth."""
+        """Compare what the network says now with the truth; with recipe.looks the batch is one of KeptPairs."""
         config, weights = self.recipe.network, self.recipe.losses
         self.distiller.forget()
         with autocast():
-            outputs = self.network(as_input(batch.templates), as_input(batch.searches))
-            features = None if batch.view is None else self.distiller.features(batch.view)
+            outputs = self._learning(as_input(batch.templates), as_input(batch.searches))
         targets = make_targets(torch.from_numpy(batch.boxes), config.cells, config.stride)
         losses = dart_losses(outputs, targets, config, weights)
-        if batch.view is None or features is None:
+        if batch.view is None:
             return losses
+        features = self._feature_distance(batch.view) if weights.features else torch.zeros(())
         score = score_loss(outputs[0].float()[:, 0], torch.from_numpy(batch.view.score))
         boxes = torch.from_numpy(batch.view.box)
         known = (targets.label > 0) & ~boxes.isnan().any(1)[:, None, None]
@@ -121,6 +125,10 @@ class TrainingRun:
         teacher_box = box_loss(reach_at(outputs[1], known, config), theirs)
         total = losses.total + weights.features * features + weights.score * score + weights.teacher_box * teacher_box
         return losses._replace(total=total, features=features, score=score, teacher_box=teacher_box)
+
+    def _feature_distance(self, view: View) -> Tensor:
+        with autocast():
+            return self.distiller.features(view)
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights, branches folded."""
