@@ -19,8 +19,8 @@ import numpy as np
 from presence_scenes import Clip, load
 
 from siamedge.runtime.geometry import Box, Image
-from siamedge.training.crops import Crop
-from siamedge.training.cutouts import object_outline
+from siamedge.training.crops.cutouts import object_outline
+from siamedge.training.crops.store import Crop
 
 FRAMES = (50, 90)
 """Fewest and most of a scene."""

@@ -96,9 +96,9 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
         SourceError: There is no run to resume.
     """
     from siamedge.cli.choices import parse_choice
-    from siamedge.training.run_files import RunFiles
+    from siamedge.training.recipes.siamfc import ALL_RECIPES
+    from siamedge.training.running.files import RunFiles
     from siamedge.training.settings import DEFAULT, Settings, load_settings
-    from siamedge.training.siamfc_recipe import ALL_RECIPES
 
     chosen = parse_choice(wishes.recipe or "finetune", list(ALL_RECIPES), "--recipe")
     usual, init = DEFAULT if chosen == "finetune" else None, wishes.init
@@ -171,7 +171,7 @@ def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
     Raises:
         KeyboardInterrupt: Always, for the exit code.
     """
-    from siamedge.training.run_files import RunFiles
+    from siamedge.training.running.files import RunFiles
 
     say(
         f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {RunFiles(job.out).checkpoint}; "

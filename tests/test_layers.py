@@ -53,7 +53,22 @@ EXPORT_MAY_IMPORT = {
     },
 }
 """The same of the export's."""
-PARTS = {"runtime": RUNTIME_MAY_IMPORT, "export": EXPORT_MAY_IMPORT}
+TRAINING_MAY_IMPORT = {
+    "crops": set[str](),
+    "networks": set[str](),
+    "teaching": {"crops", "networks"},
+    "pairs": {"crops", "teaching"},
+    "recipes": {"crops", "networks", "pairs"},
+    "feeding": {"crops", "networks", "teaching", "pairs", "recipes"},
+    "running": {"networks", "teaching", "pairs", "recipes", "feeding"},
+    "siamfc": {"crops", "networks", "pairs", "recipes", "feeding", "running"},
+    "calibration": {"crops", "pairs"},
+    "evaluation": {"crops"},
+    "job": {"crops", "teaching", "recipes", "feeding", "running", "siamfc", "evaluation"},
+    "tensorboard_log": {"job"},
+}
+"""The same of the training's."""
+PARTS = {"runtime": RUNTIME_MAY_IMPORT, "export": EXPORT_MAY_IMPORT, "training": TRAINING_MAY_IMPORT}
 WORKSTATION = {"torch", "torchvision", "onnx", "onnxscript", "nncf", "litert_torch", "ai_edge_quantizer", "safetensors"}
 INFERENCE = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorflow"}
 DEVICE_CORE = {"numpy", "cv2", "rich", "typer", "siamedge"}

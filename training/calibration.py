@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from siamedge.export.families.dart import DartConfig
-from siamedge.training.augmentation import Appearance, Geometry
-from siamedge.training.crops import CropStore
-from siamedge.training.cutouts import Outlines
-from siamedge.training.pairs import Mixture, PairMaker
-from siamedge.training.synthetic import write_synthetic
+from siamedge.training.crops.augmentation import Appearance, Geometry
+from siamedge.training.crops.cutouts import Outlines
+from siamedge.training.crops.store import CropStore
+from siamedge.training.crops.synthetic import write_synthetic
+from siamedge.training.pairs.pairs import Mixture, PairMaker
 
 _STEP = 12
 """Colours are rounded to so many values, which makes the file six times smaller."""

@@ -13,7 +13,7 @@ from siamedge.export.evaluation.runner import track
 from siamedge.export.families.torch_session import TorchSession
 from siamedge.runtime.tracking.tracker_table import make_tracker
 from siamedge.runtime.tracking.trackers import Tracker
-from siamedge.training.annotated import Recording
+from siamedge.training.crops.annotated import Recording
 
 
 class Score(NamedTuple):

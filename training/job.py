@@ -12,10 +12,11 @@ from siamedge.export.checkpoints.reading import default_weights, read_checkpoint
 from siamedge.export.families.dart import load_dart
 from siamedge.export.families.siamfc import METADATA_KEY
 from siamedge.runtime.errors import ExportError, SourceError
-from siamedge.training.annotated import cut_recordings
-from siamedge.training.crops import CropStore, read_rows
+from siamedge.training.crops.annotated import cut_recordings
+from siamedge.training.crops.material import Material, gather, held_out_crops
+from siamedge.training.crops.store import CropStore, read_rows
 from siamedge.training.evaluation import Score, evaluate
-from siamedge.training.fixed_pairs import (
+from siamedge.training.feeding.fixed import (
     FixedPairs,
     Judgement,
     append_judgements,
@@ -23,15 +24,14 @@ from siamedge.training.fixed_pairs import (
     fixed_pairs,
     read_judgements,
 )
-from siamedge.training.loop import TrainResult, train
-from siamedge.training.material import Material, gather, held_out_crops
-from siamedge.training.run import Progress, TrainingRun
+from siamedge.training.recipes.siamfc import ALL_RECIPES, AnyRecipe, SiamFCRecipe
+from siamedge.training.running.loop import TrainResult, train
+from siamedge.training.running.run import Progress, TrainingRun
 from siamedge.training.settings import DEFAULT, Settings
-from siamedge.training.siamfc_judge import judge_siamfc
-from siamedge.training.siamfc_loop import fit_siamfc, train_siamfc
-from siamedge.training.siamfc_recipe import ALL_RECIPES, AnyRecipe, SiamFCRecipe
-from siamedge.training.siamfc_run import SiamFCProgress, SiamFCRun
-from siamedge.training.teacher import check_teacher
+from siamedge.training.siamfc.judge import judge_siamfc
+from siamedge.training.siamfc.loop import fit_siamfc, train_siamfc
+from siamedge.training.siamfc.run import SiamFCProgress, SiamFCRun
+from siamedge.training.teaching.teacher import check_teacher
 
 DRAWN_SHARE = 0.25
 """Of the pairs from tracks, where a recipe mixes drawn objects with the user's: what keeps the network general."""

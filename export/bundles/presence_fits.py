@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from siamedge.export.families import WEIGHTS
+from siamedge.export.families.embedded import WEIGHTS
 from siamedge.runtime.backends.backend import Precision
 from siamedge.runtime.bundles.records import parse
 from siamedge.runtime.tracking.evidence import PresenceFit

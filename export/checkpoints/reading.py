@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from siamedge.export.families import WEIGHTS
+from siamedge.export.families.embedded import WEIGHTS
 from siamedge.export.families.source import Checkpoint, SourceNetwork
 from siamedge.export.families.table import build_arch, recognise
 from siamedge.runtime.errors import ExportError

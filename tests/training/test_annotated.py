@@ -10,8 +10,8 @@ from siamedge.export.families.dart import Dart, DartConfig, save_dart
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.sources.source import quiet_opencv
-from siamedge.training.annotated import cut_crop, cut_recordings, find_recordings
-from siamedge.training.crops import CropStore
+from siamedge.training.crops.annotated import cut_crop, cut_recordings, find_recordings
+from siamedge.training.crops.store import CropStore
 from siamedge.training.evaluation import evaluate
 
 

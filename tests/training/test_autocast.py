@@ -3,7 +3,7 @@
 import torch
 from processor import has_bf16
 
-from siamedge.training import autocast
+from siamedge.training.networks import autocast
 
 
 def test_a_processor_has_it_or_not_as_linux_says() -> None:

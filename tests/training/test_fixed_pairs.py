@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from siamedge.export.families.dart import Dart, DartConfig
-from siamedge.training.fixed_pairs import Judgement, append_judgements, best_overlap, drawn_pairs, read_judgements
-from siamedge.training.recipes import RECIPES
-from siamedge.training.targets import make_targets
+from siamedge.training.feeding.fixed import Judgement, append_judgements, best_overlap, drawn_pairs, read_judgements
+from siamedge.training.networks.targets import make_targets
+from siamedge.training.recipes.dart import RECIPES
 
 CONFIG = DartConfig(
     layers=((4, 2), (8, 2), (8, 2), (8, 2)),

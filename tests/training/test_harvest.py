@@ -11,8 +11,7 @@ from siamedge.runtime.geometry import Box, Image, intersection_over_union
 from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tracking.crops import context_side
 from siamedge.runtime.tracking.trackers import Tracker, TrackResult
-from siamedge.training.crops import CONTEXT_PX, CropStore
-from siamedge.training.harvest import (
+from siamedge.training.crops.harvest import (
     HarvestParams,
     find_tracks,
     follow_both_ways,
@@ -20,8 +19,9 @@ from siamedge.training.harvest import (
     is_lively,
     without_jumps,
 )
-from siamedge.training.harvested_crops import Sighting, crop_target
-from siamedge.training.motion import moving_boxes, split_shots
+from siamedge.training.crops.harvested import Sighting, crop_target
+from siamedge.training.crops.motion import moving_boxes, split_shots
+from siamedge.training.crops.store import CONTEXT_PX, CropStore
 
 SCENE = SyntheticSource(seed=1, frames=60, size=(320, 240))
 FRAMES = [SCENE.image_at(k) for k in range(40)]

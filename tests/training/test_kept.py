@@ -12,12 +12,12 @@ import torch
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
 from siamedge.runtime.errors import SourceError
-from siamedge.training import kept
-from siamedge.training.kept import KeptPairs, early_maps, later_part
-from siamedge.training.loop import train
-from siamedge.training.pairs import Batch
-from siamedge.training.recipes import RECIPES
-from siamedge.training.teacher import View
+from siamedge.training.feeding import kept
+from siamedge.training.feeding.kept import KeptPairs, early_maps, later_part
+from siamedge.training.pairs.pairs import Batch
+from siamedge.training.recipes.dart import RECIPES
+from siamedge.training.running.loop import train
+from siamedge.training.teaching.teacher import View
 
 NETWORK = DartConfig(
     layers=((8, 2), (16, 2), (24, 2), (24, 2)), channels=16, head=16, tower=1, template_px=64, search_px=128

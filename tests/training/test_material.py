@@ -8,10 +8,10 @@ import pytest
 
 from siamedge.export.evaluation.sequences import Sequence
 from siamedge.runtime.errors import SourceError
-from siamedge.training.annotated import Recording
-from siamedge.training.crops import matches, read_rows
-from siamedge.training.material import Material, divide, gather
-from siamedge.training.synthetic import write_synthetic
+from siamedge.training.crops.annotated import Recording
+from siamedge.training.crops.material import Material, divide, gather
+from siamedge.training.crops.store import matches, read_rows
+from siamedge.training.crops.synthetic import write_synthetic
 
 
 def recording(name: str, frames: int) -> Recording:

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
-from siamedge.training import augmentation as change
-from siamedge.training.augmentation import Appearance, Geometry
-from siamedge.training.crops import CropStore
-from siamedge.training.cutouts import Outlines, round_outline
-from siamedge.training.loader import batches
-from siamedge.training.pair_source import PairSource
-from siamedge.training.pairs import Mixture, Pair, PairMaker
-from siamedge.training.recipes import RECIPES, Calm
-from siamedge.training.synthetic import write_synthetic
+from siamedge.training.crops import augmentation as change
+from siamedge.training.crops.augmentation import Appearance, Geometry
+from siamedge.training.crops.cutouts import Outlines, round_outline
+from siamedge.training.crops.store import CropStore
+from siamedge.training.crops.synthetic import write_synthetic
+from siamedge.training.feeding.source import PairSource
+from siamedge.training.pairs.loader import batches
+from siamedge.training.pairs.pairs import Mixture, Pair, PairMaker
+from siamedge.training.recipes.dart import RECIPES, Calm
 
 PLAIN = Mixture(tracks=1, negative=0, distractor=0, occluder=0, grey=0, flat=1)
 STILL_LIFE = Geometry(far=0, scale=0, aspect=0, rotation_deg=0, wild=0, shear=0, flip=0, bend=0)

@@ -18,19 +18,19 @@ from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
 from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tracking.params import SiamFCParams
-from siamedge.training.classification import ClassBatch, ClassMaker
-from siamedge.training.crops import CropStore
+from siamedge.training.crops.store import CropStore
+from siamedge.training.crops.synthetic import write_synthetic
 from siamedge.training.curve import read_log
-from siamedge.training.fixed_pairs import drawn_pairs
+from siamedge.training.feeding.fixed import drawn_pairs
 from siamedge.training.job import write_calibration
-from siamedge.training.loop import TrainResult
-from siamedge.training.pairs import Batch
-from siamedge.training.siamfc_judge import judge_siamfc, overlap_at_peak
-from siamedge.training.siamfc_loop import fit_siamfc, train_siamfc
-from siamedge.training.siamfc_loss import balanced_logistic, make_labels, share_found
-from siamedge.training.siamfc_recipe import ALL_RECIPES, SiamFCRecipe
-from siamedge.training.siamfc_run import SiamFCRun
-from siamedge.training.synthetic import write_synthetic
+from siamedge.training.pairs.pairs import Batch
+from siamedge.training.recipes.siamfc import ALL_RECIPES, SiamFCRecipe
+from siamedge.training.running.loop import TrainResult
+from siamedge.training.siamfc.classification import ClassBatch, ClassMaker
+from siamedge.training.siamfc.judge import judge_siamfc, overlap_at_peak
+from siamedge.training.siamfc.loop import fit_siamfc, train_siamfc
+from siamedge.training.siamfc.loss import balanced_logistic, make_labels, share_found
+from siamedge.training.siamfc.run import SiamFCRun
 
 PARAMS = SiamFCParams()
 NARROW = ALL_RECIPES["siamfc-narrow"]

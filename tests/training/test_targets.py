@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from siamedge.export.families.dart import DartConfig
-from siamedge.training.losses import LossWeights, dart_losses, overlap
-from siamedge.training.targets import make_targets
+from siamedge.training.networks.losses import LossWeights, dart_losses, overlap
+from siamedge.training.networks.targets import make_targets
 
 CONFIG = DartConfig(has_quality=True)
 

@@ -13,8 +13,8 @@ from siamedge.export.families.dart import Dart, DartConfig
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import Box, Image, Point
 from siamedge.runtime.tracking.crops import context_side
-from siamedge.training.distillation import Distiller, box_loss, score_loss, standardized
-from siamedge.training.teacher import (
+from siamedge.training.teaching.distillation import Distiller, box_loss, score_loss, standardized
+from siamedge.training.teaching.teacher import (
     Frame,
     Seen,
     Teacher,

@@ -29,7 +29,7 @@ from siamedge.runtime.errors import SourceError
 from siamedge.runtime.following import follow
 from siamedge.runtime.geometry import intersection_over_union
 from siamedge.runtime.sources.synthetic import SyntheticSource
-from siamedge.training.fixed_pairs import read_judgements
+from siamedge.training.feeding.fixed import read_judgements
 from siamedge.training.job import prepare
 from siamedge.training.settings import Settings
 

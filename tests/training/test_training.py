@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
-from siamedge.training.branches import Branches, folded, settle, with_branches
-from siamedge.training.growing import LIMIT, grown
-from siamedge.training.loop import train
-from siamedge.training.pairs import Batch
-from siamedge.training.recipes import RECIPES, Recipe
-from siamedge.training.rounding import plain, rounded, with_rounding
-from siamedge.training.run import Progress, TrainingRun
-from siamedge.training.schedule import learning_rate
+from siamedge.training.networks.branches import Branches, folded, settle, with_branches
+from siamedge.training.networks.growing import LIMIT, grown
+from siamedge.training.networks.rounding import plain, rounded, with_rounding
+from siamedge.training.pairs.pairs import Batch
+from siamedge.training.recipes.dart import RECIPES, Recipe
+from siamedge.training.running.loop import train
+from siamedge.training.running.run import Progress, TrainingRun
+from siamedge.training.running.schedule import learning_rate
 from siamedge.training.tensorboard_log import open_log
 
 TINY_NETWORK = DartConfig(

@@ -1,0 +1,1 @@
+"""What training adds to a network: branches, rounding, growth, and the losses against the truth."""

@@ -1,0 +1,1 @@
+"""A run: its steps, schedule, weight average, files and log."""

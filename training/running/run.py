@@ -1,0 +1,148 @@
+"""A network in training: steps, weight average, log and checkpoint."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from siamedge.export.families.dart import Dart, save_dart
+from siamedge.training.feeding.kept import later_part
+from siamedge.training.networks.autocast import autocast
+from siamedge.training.networks.branches import folded, settle
+from siamedge.training.networks.inputs import as_input
+from siamedge.training.networks.losses import Losses, dart_losses, reach_at
+from siamedge.training.networks.rounding import plain
+from siamedge.training.networks.targets import make_targets
+from siamedge.training.pairs.pairs import Batch
+from siamedge.training.recipes.dart import Recipe
+from siamedge.training.running.average import decay_after, follow
+from siamedge.training.running.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from siamedge.training.running.csv_log import append_row
+from siamedge.training.running.files import RunFiles
+from siamedge.training.running.meter import Meter
+from siamedge.training.running.schedule import learning_rate
+from siamedge.training.teaching.distillation import Distiller, box_loss, score_loss
+from siamedge.training.teaching.teacher import View
+
+
+class Progress(NamedTuple):
+    """Where a run stands; losses are means since the last report."""
+
+    pairs: int
+    total_pairs: int
+    loss: float
+    cls: float
+    box: float
+    quality: float
+    features: float
+    score: float
+    teacher_box: float
+    learning_rate: float
+    pairs_per_s: float
+
+
+ProgressHandler = Callable[[Progress], None]
+
+
+class TrainingRun:
+    """The network, its optimizer, its weight average and the files that they are saved in.
+
+    Args:
+        recipe: What to do.
+        network: To train: plain, with branches or with rounded weights; changed in place.
+        out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
+        notes: More metadata of the weights.
+    """
+
+    def __init__(self, recipe: Recipe, network: Dart, out: Path, *, notes: Mapping[str, str] | None = None) -> None:
+        self._notes = dict(notes or {})
+        self.recipe, self.files, self.pairs, self.last_loss = recipe, RunFiles(out), 0, float("nan")
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        for layer in self.network.backbone[: recipe.frozen_layers]:
+            layer.requires_grad_(False)
+        is_later = recipe.looks > 1
+        self._learning = later_part(self.network, recipe.frozen_layers) if is_later else self.network
+        self.distiller = Distiller(self.network)
+        both = (*self.network.parameters(), *self.distiller.parameters())
+        trained = [parameter for parameter in both if parameter.requires_grad]
+        self.optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self._meter, self._saved = Meter(len(Losses._fields)), time.monotonic()
+
+    def restore(self) -> bool:
+        """Go on from the checkpoint; False if there is none."""
+        checkpoint = load_checkpoint(self.files.checkpoint)
+        if checkpoint is None:
+            return False
+        self.network.load_state_dict(checkpoint.network)
+        self.average.load_state_dict(checkpoint.average)
+        self.distiller.load_state_dict(checkpoint.distiller)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.pairs = checkpoint.pairs
+        return True
+
+    def step(self, batch: Batch, on_progress: ProgressHandler | None = None) -> None:
+        """Learn from a batch; saves when the last checkpoint is old enough."""
+        rate = learning_rate(self.recipe, self.pairs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.pairs >= self.recipe.settle_from * self.recipe.pairs:
+            settle(self.network)
+        losses = self.losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.pairs += len(batch.boxes)
+        follow(self.average, self.network, decay_after(self.pairs / self.recipe.batch, self.recipe.average))
+        self._meter.add(torch.stack([loss.detach() for loss in losses]))
+        if self._meter.steps == self.recipe.log_every:
+            self._report(rate, on_progress)
+        if time.monotonic() - self._saved > self.recipe.checkpoint_s:
+            self.save()
+
+    def losses(self, batch: Batch) -> Losses:
+        """Compare what the network says now with the truth; with recipe.looks the batch is one of KeptPairs."""
+        config, weights = self.recipe.network, self.recipe.losses
+        self.distiller.forget()
+        with autocast():
+            outputs = self._learning(as_input(batch.templates), as_input(batch.searches))
+        targets = make_targets(torch.from_numpy(batch.boxes), config.cells, config.stride)
+        losses = dart_losses(outputs, targets, config, weights)
+        if batch.view is None:
+            return losses
+        features = self._feature_distance(batch.view) if weights.features else torch.zeros(())
+        score = score_loss(outputs[0].float()[:, 0], torch.from_numpy(batch.view.score))
+        boxes = torch.from_numpy(batch.view.box)
+        known = (targets.label > 0) & ~boxes.isnan().any(1)[:, None, None]
+        theirs = make_targets(boxes, config.cells, config.stride).ltrb.permute(0, 2, 3, 1)[known]
+        teacher_box = box_loss(reach_at(outputs[1], known, config), theirs)
+        total = losses.total + weights.features * features + weights.score * score + weights.teacher_box * teacher_box
+        return losses._replace(total=total, features=features, score=score, teacher_box=teacher_box)
+
+    def _feature_distance(self, view: View) -> Tensor:
+        with autocast():
+            return self.distiller.features(view)
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged weights, branches folded."""
+        parts = self.network, self.average, self.optimizer, self.distiller
+        network, average, optimizer, distiller = (part.state_dict() for part in parts)
+        save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.files.checkpoint)
+        notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
+        save_dart(plain(folded(self.average)), self.files.weights, notes={**self._notes, **notes})
+        self._saved = time.monotonic()
+
+    def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
+        (loss, cls, box, quality, features, score, teacher_box), speed = self._meter.read(self.recipe.batch)
+        losses = (loss, cls, box, quality, features, score, teacher_box)
+        progress = Progress(self.pairs, self.recipe.pairs, *losses, rate, speed)
+        append_row(self.files.log, progress._asdict())
+        self.last_loss = progress.loss
+        if on_progress is not None:
+            on_progress(progress)

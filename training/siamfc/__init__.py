@@ -1,0 +1,1 @@
+"""Training of SiamFC: classification first, then matching."""
