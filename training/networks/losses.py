@@ -13,7 +13,7 @@ from siamedge.training.networks.targets import Targets
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """How much each part counts; the last three are against a teacher (distillation.py), if there is one."""
+    """How much each part counts; the last three are against a teacher (teaching/distillation.py), if there is one."""
 
     cls: float = 1.0
     box: float = 2.0

@@ -49,7 +49,7 @@ class RunRecipe:
         appearance: Changes of appearance.
         calm: Batches whose pairs are drawn in another way; None: none.
         holdout: Tracks or sources whose name starts with one of these are not trained on.
-        drawn_tracks: Draw so many objects (synthetic.py) in addition to the crops given.
+        drawn_tracks: Draw so many objects (crops/synthetic.py) in addition to the crops given.
         needs_crops: Whether crops must be given.
         workers: Processes that make pairs; 0 makes them in the training process.
         threads: Of torch.
@@ -93,7 +93,7 @@ class Recipe(RunRecipe):
         settle_from: Share of the run after which the norms' statistics stay as they are.
         weight_bits: Round the weights in training to so many bits, without branches; None: train them as they are.
         looks: Each pair is drawn once and learnt from so often. More than one is for plain weights with frozen layers
-            and no loss of features (kept.py).
+            and no loss of features (feeding/kept.py).
         losses: Weights of the losses.
     """
 

@@ -59,7 +59,7 @@ def train(
 
     Args:
         recipe: What to do.
-        dataset_root: One or more folders of crops (crops.py says in which form); none for a recipe that draws its own.
+        dataset_root: One or more folders of crops (crops/store.py says how); none for a recipe that draws its own.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
         init: Weights to start from; what they lack (a new head, more channels) is drawn at random.
         teacher: The published nanotrackv3.pth, to learn from its features, scores and boxes too.

@@ -51,7 +51,7 @@ def train_siamfc(
 
     Args:
         recipe: What to do.
-        roots: Folders of crops (crops.py says in which form); none for a recipe that draws its own.
+        roots: Folders of crops (crops/store.py says in which form); none for a recipe that draws its own.
         out: Folder for `weights.safetensors`, `log.csv` and `checkpoint.pt`.
         init: SiamFC weights to start from; their widths must be the recipe's.
         resume: Go on from out/checkpoint.pt if it is there.
