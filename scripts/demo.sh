@@ -8,7 +8,7 @@ python=${PYTHON:-python3}
 if [ ! -x .venv/bin/siamedge ]; then
     echo "== installing into .venv (about 2.6 GB, once)"
     "$python" -c 'import ensurepip' 2>/dev/null || bash scripts/packages.sh python3-venv
-    "$python" -m venv .venv
+    [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
     .venv/bin/pip install -qq --upgrade pip
     .venv/bin/pip install -qq '.[export-tflite]'
 fi

@@ -18,7 +18,7 @@ bash scripts/packages.sh "${packages[@]}"
 
 echo "== environment in .venv-test"
 "$python" -c 'import ensurepip' 2>/dev/null || bash scripts/packages.sh python3-venv
-[ -x .venv-test/bin/pip ] || "$python" -m venv .venv-test
+[ -x .venv-test/bin/pip ] || "$python" -m venv --clear .venv-test
 .venv-test/bin/pip install -qq --upgrade pip
 .venv-test/bin/pip install -qq '.[dev]'
 export PATH="$PWD/.venv-test/bin:$PATH"
