@@ -119,11 +119,15 @@ class Dart(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Turn a crop (N, 3, H, W), float32 0..255, BGR, into features (N, channels, H / stride, W / stride)."""
-        x = (image - self.config.mean) * (1.0 / self.config.scale)
-        for layer in self.backbone[:-1]:
-            x = functional.relu6(layer(x))
-        features: Tensor = self.backbone[-1](x)
+        features: Tensor = self.backbone[-1](self.hidden(image, len(self.backbone) - 1))
         return functional.hardtanh(features) if self.config.is_limited else features
+
+    def hidden(self, image: Tensor, layers: int) -> Tensor:
+        """What the first layers make of a crop, (N, channels, H / stride so far, W / stride so far), 0..6."""
+        x = (image - self.config.mean) * (1.0 / self.config.scale)
+        for layer in self.backbone[:layers]:
+            x = functional.relu6(layer(x))
+        return x
 
     def template(self, z: Tensor) -> Tensor:
         """Turn a template crop (N, 3, template_px, template_px) into the kernel (N, positions, channels)."""

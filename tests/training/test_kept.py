@@ -121,7 +121,7 @@ def test_what_is_kept_of_a_pair_stays_together(tmp_path: Path) -> None:
 def test_drawing_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     drawn(tmp_path / "two", Numbered(), stop_after=2)
     late = Numbered()
-    two = KeptPairs(RECIPE, tmp_path / "two")
+    two = KeptPairs(RECIPE, tmp_path / "two", resume=True)
     assert two.drawn == 16
     assert list(two.draw(late, network(), lambda: False)) == [24, 32]
     assert late.starts == [16, 24]
@@ -151,6 +151,23 @@ def test_a_run_that_is_stopped_in_drawing_or_learning_goes_on_to_the_same_end(tm
     late = train(RECIPE, dataset_root=[], out=tmp_path / "two", resume=True)
     one, two = load_dart(whole.weights).state_dict(), load_dart(late.weights).state_dict()
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_pairs_that_another_run_left_are_not_taken_for_this_one_s(tmp_path: Path) -> None:
+    train(RECIPE, dataset_root=[], out=tmp_path, should_stop=lambda: True)
+    assert KeptPairs(RECIPE, tmp_path / "kept", resume=True).drawn == 8
+    counts: list[int] = []
+    shorter = replace(RECIPE, pairs=16, seed=2)
+    train(shorter, dataset_root=[], out=tmp_path, on_drawn=lambda drawn, count: counts.append(drawn))
+    assert counts == [8]
+
+
+def test_a_run_that_has_ended_draws_nothing_when_it_is_resumed(tmp_path: Path) -> None:
+    train(RECIPE, dataset_root=[], out=tmp_path)
+    counts: list[int] = []
+    train(RECIPE, dataset_root=[], out=tmp_path, resume=True, on_drawn=lambda drawn, count: counts.append(drawn))
+    assert not counts
+    assert not (tmp_path / "kept").exists()
 
 
 def test_too_small_a_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

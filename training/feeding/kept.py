@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
 from siamedge.export.families.dart import Dart
 from siamedge.runtime.errors import SourceError
+from siamedge.training.feeding.source import epoch_batches
 from siamedge.training.networks.inputs import as_input
 from siamedge.training.pairs.loader import Maker, batches
 from siamedge.training.pairs.pairs import Batch
@@ -41,11 +41,8 @@ def early_maps(network: Dart, layers: int, crops: NDArray[np.uint8]) -> NDArray[
     Returns:
         (N, h, w, channels) uint8: 0..255 for 0..6.
     """
-    config = network.config
     with torch.no_grad():
-        x = (as_input(crops).contiguous(memory_format=torch.channels_last) - config.mean) * (1.0 / config.scale)
-        for layer in network.backbone[:layers]:
-            x = functional.relu6(layer(x))
+        x = network.hidden(as_input(crops).contiguous(memory_format=torch.channels_last), layers)
         return (x * (LEVELS / RELU6_TOP)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
@@ -64,8 +61,8 @@ class _Arrays(NamedTuple):
     templates: NDArray[np.uint8]
     searches: NDArray[np.uint8]
     boxes: NDArray[np.float32]
-    score: NDArray[np.float32]
-    box: NDArray[np.float32]
+    teacher_score: NDArray[np.float32]
+    teacher_box: NDArray[np.float32]
 
 
 class KeptPairs:
@@ -74,12 +71,13 @@ class KeptPairs:
     Args:
         recipe: recipe.pairs of them will be seen, each recipe.looks times.
         folder: For the files; made if it is not there.
+        resume: Go on with the pairs that are there; else they are those of another run, and deleted.
 
     Raises:
         ValueError: The recipe does not leave the first layers as they are, or learns a teacher's features.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, *, resume: bool = False) -> None:
         is_plain = not recipe.branches and recipe.weight_bits is None
         if not (recipe.frozen_layers and is_plain and not recipe.losses.features):
             raise ValueError(f"recipe {recipe.name!r}: pairs are kept only for frozen layers and without features")
@@ -87,6 +85,8 @@ class KeptPairs:
         steps = -(-recipe.pairs // (recipe.looks * recipe.batch))
         self.count = steps * recipe.batch
         self._arrays: _Arrays | None = None
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -130,14 +130,12 @@ class KeptPairs:
         order = np.random.default_rng((self._recipe.seed, number)).permutation(self.count)
         chosen = np.sort(order[place : place + size])
         kept, nothing = self._arrays, np.empty((size, 0), np.float16)
-        view = View(nothing, nothing, kept.score[chosen], kept.box[chosen])
+        view = View(nothing, nothing, kept.teacher_score[chosen], kept.teacher_box[chosen])
         return Batch(kept.templates[chosen], kept.searches[chosen], kept.boxes[chosen], view)
 
     def epoch(self, start: int) -> Iterator[Batch]:
         """Give the batches of the epoch that begins with a pair."""
-        recipe = self._recipe
-        starts = range(start, min(start + recipe.epoch_pairs, recipe.pairs), recipe.batch)
-        return batches(self, starts, recipe.batch, recipe.workers)
+        return epoch_batches(self._recipe, self, start)
 
     def remove(self) -> None:
         """Delete the files."""

@@ -74,9 +74,13 @@ class PairSource:
 
     def epoch(self, start: int) -> Iterator[Batch]:
         """Make the batches of the epoch that begins with a pair."""
-        recipe = self._recipe
-        starts = range(start, min(start + recipe.epoch_pairs, recipe.pairs), recipe.batch)
-        return batches(self.taught_maker(), starts, recipe.batch, recipe.workers)
+        return epoch_batches(self._recipe, self.taught_maker(), start)
+
+
+def epoch_batches(recipe: AnyRecipe, maker: Maker[Batch], start: int) -> Iterator[Batch]:
+    """Make the batches of a run's epoch that begins with a pair."""
+    starts = range(start, min(start + recipe.epoch_pairs, recipe.pairs), recipe.batch)
+    return batches(maker, starts, recipe.batch, recipe.workers)
 
 
 class _Calmed:

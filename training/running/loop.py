@@ -83,7 +83,8 @@ def train(
     if not (resume and run.restore()):
         run.files.log.unlink(missing_ok=True)
         on_epoch(run)
-    kept = KeptPairs(recipe, out / KEPT) if recipe.looks > 1 else None
+    is_kept = recipe.looks > 1 and run.pairs < recipe.pairs
+    kept = KeptPairs(recipe, out / KEPT, resume=resume) if is_kept else None
     if kept is not None:
         for drawn in kept.draw(source.taught_maker(), run.network, should_stop):
             on_drawn(drawn, kept.count)

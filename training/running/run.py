@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 
 from siamedge.export.families.dart import Dart, save_dart
@@ -27,7 +27,6 @@ from siamedge.training.running.files import RunFiles
 from siamedge.training.running.meter import Meter
 from siamedge.training.running.schedule import learning_rate
 from siamedge.training.teaching.distillation import Distiller, box_loss, score_loss
-from siamedge.training.teaching.teacher import View
 
 
 class Progress(NamedTuple):
@@ -112,11 +111,13 @@ class TrainingRun:
         self.distiller.forget()
         with autocast():
             outputs = self._learning(as_input(batch.templates), as_input(batch.searches))
+            features = torch.zeros(())
+            if batch.view is not None and weights.features:
+                features = self.distiller.features(batch.view)
         targets = make_targets(torch.from_numpy(batch.boxes), config.cells, config.stride)
         losses = dart_losses(outputs, targets, config, weights)
         if batch.view is None:
             return losses
-        features = self._feature_distance(batch.view) if weights.features else torch.zeros(())
         score = score_loss(outputs[0].float()[:, 0], torch.from_numpy(batch.view.score))
         boxes = torch.from_numpy(batch.view.box)
         known = (targets.label > 0) & ~boxes.isnan().any(1)[:, None, None]
@@ -124,10 +125,6 @@ class TrainingRun:
         teacher_box = box_loss(reach_at(outputs[1], known, config), theirs)
         total = losses.total + weights.features * features + weights.score * score + weights.teacher_box * teacher_box
         return losses._replace(total=total, features=features, score=score, teacher_box=teacher_box)
-
-    def _feature_distance(self, view: View) -> Tensor:
-        with autocast():
-            return self.distiller.features(view)
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights, branches folded."""
