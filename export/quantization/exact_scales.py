@@ -11,6 +11,7 @@ which other algorithms (Winograd's) and other processors compute differently.
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from siamedge.runtime.geometry import FloatArray
 
@@ -112,9 +113,10 @@ def constant(operator: Any, index: int) -> FloatArray:
     return np.array(operator.input_value(index).get_node().data, np.float64)
 
 
-def replace_constant(operator: Any, index: int, values: FloatArray) -> None:
-    """Put other values of the same shape, as float32, where a constant input is; its name stays."""
+def replace_constant(operator: Any, index: int, values: NDArray[Any]) -> None:
+    """Put other values of the same shape where a constant input is, float64 as float32; its name stays."""
     from openvino import opset13  # type: ignore[import-untyped]
 
     name = operator.input_value(index).get_node().get_friendly_name()
-    operator.input(index).replace_source_output(opset13.constant(values.astype(np.float32), name=name).output(0))
+    stored = values.astype(np.float32) if values.dtype == np.float64 else values
+    operator.input(index).replace_source_output(opset13.constant(stored, name=name).output(0))

@@ -23,10 +23,10 @@ class Preparation:
         equalised = self._equalised() if recipe.is_equalised else self.network
         if recipe.rounding == "nearest":
             return equalised
-        key = (recipe.is_equalised, recipe.rounds_template, recipe.steps, calibration.sha256)
+        key = (recipe.is_equalised, recipe.rounds_template, recipe.in_pairs, calibration.sha256)
         if key not in self._prepared:
             self._prepared[key] = round_network(
-                equalised, calibration, template=recipe.rounds_template, steps=recipe.steps
+                equalised, calibration, template=recipe.rounds_template, in_pairs=recipe.in_pairs
             )
         return self._prepared[key]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamedge.export.graphs.onnx_crop import CropChain, feed_integers, find_crop_chain
-from siamedge.export.quantization.channel_steps import NARROW_STEPS, WIDE_STEPS, channel_steps
+from siamedge.export.quantization.channel_steps import NARROW_STEPS, WIDE_STEPS, channel_steps, paired_steps
 from siamedge.export.quantization.feeds import FeedReader, Feeds
 from siamedge.export.quantization.recipes import CalibrationMethod, Recipe
 from siamedge.export.quiet import quiet
@@ -103,7 +103,7 @@ def quantize(
 ) -> "tuple[ModelProto, bytes]":
     """Quantize statically: QDQ, int8 weights a channel, also of what stays float, activations a tensor.
 
-    Weights that are multiplied with integers take NARROW_STEPS, those that are only stored all that int8 has.
+    Weights that are multiplied with integers take NARROW_STEPS or paired_steps, those that are only stored all of int8.
 
     Args:
         model: fp32; not changed.
@@ -159,14 +159,14 @@ def options(
         "calibration_cache_path": cache,
         "extra_options": {
             "CalibMovingAverage": recipe.calibration == "moving_average",
-            "TensorQuantOverrides": {**narrow_weights(model), **(chain.override(quantization) if chain else {})},
+            "TensorQuantOverrides": {**weight_ranges(model, recipe), **(chain.override(quantization) if chain else {})},
             **({"CalibStridedMinMax": 1} if recipe.calibration in HISTOGRAMS else {}),
         },
     }
 
 
-def narrow_weights(model: "ModelProto") -> dict[str, list[dict[str, Any]]]:
-    """Ranges that leave each channel's weights NARROW_STEPS, as ONNX Runtime's TensorQuantOverrides.
+def weight_ranges(model: "ModelProto", recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+    """Ranges that leave each channel's weights NARROW_STEPS or paired_steps, as ONNX Runtime's TensorQuantOverrides.
 
     It divides what it is given as the range by WIDE_STEPS; those of operators that stay float it never asks for.
     """
@@ -178,9 +178,10 @@ def narrow_weights(model: "ModelProto") -> dict[str, list[dict[str, Any]]]:
         tensor = initializers.get(node.input[1]) if node.op_type in PRODUCTS else None
         if tensor is None or len(tensor.dims) < 2:
             continue
-        axis = channel_axis(node)
-        others = tuple(i for i in range(len(tensor.dims)) if i != axis)
-        largest = np.abs(numpy_helper.to_array(tensor)).max(others) * (WIDE_STEPS / NARROW_STEPS)
+        values, axis = numpy_helper.to_array(tensor), channel_axis(node)
+        is_paired = recipe.in_pairs and node.op_type == "Conv"
+        steps = paired_steps(values) if is_paired else np.full(values.shape[axis], NARROW_STEPS)
+        largest = np.abs(values).max(tuple(i for i in range(values.ndim) if i != axis)) * (WIDE_STEPS / steps)
         overrides[tensor.name] = [{"axis": axis, "rmin": -value, "rmax": value} for value in largest]
     return overrides
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from siamedge.export.quantization.channel_steps import channel_steps
-from siamedge.export.quantization.exact_scales import round_scales
+from siamedge.export.quantization.channel_steps import NARROW_STEPS, channel_steps, paired_steps
+from siamedge.export.quantization.exact_scales import SMALLEST, int8_weights, replace_constant, round_scales
 from siamedge.export.quantization.feeds import Feeds
 from siamedge.export.quantization.recipes import CalibrationMethod, Recipe
 from siamedge.export.quiet import quiet
 from siamedge.runtime.backends.telemetry import telemetry_blocked
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.geometry import FloatArray
 
 METHODS: Mapping[CalibrationMethod, str | None] = {
     "default": None,
@@ -50,7 +51,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
     activations = (
         getattr(estimator.RangeEstimatorParametersSet, method) if method else estimator.RangeEstimatorParameters()
     )
-    aside = set_aside(model)
+    aside, overflow = set_aside(model), nncf.OverflowFix
     ignored = nncf.IgnoredScope(
         names=[*float_operators(model, recipe), *(end_operators(model) if recipe.float_ends else ())],
         types=list(recipe.float_ops),
@@ -67,10 +68,12 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             fast_bias_correction=True,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=activations,
-                overflow_fix=nncf.OverflowFix.ENABLE,  # NARROW_STEPS
+                overflow_fix=overflow.DISABLE if recipe.in_pairs else overflow.ENABLE,  # NARROW_STEPS
             ),
         )
     put_back(quantized, aside)
+    if recipe.in_pairs:
+        pair_weights(quantized, float_weights(model))
     return store_int8(round_scales(quantized) if recipe.has_exact_scales else quantized, MIN_ELEMENTS)
 
 
@@ -95,6 +98,36 @@ def put_back(model: Any, names: list[str]) -> None:
     model.add_results([opset13.result(operators[name].output(0)) for name in names])
 
 
+def float_weights(model: Any) -> dict[str, FloatArray]:
+    """Give the weights of the operators that multiply, by the operators' names."""
+    weights = {item: item.input_value(1).get_node() for item in model.get_ordered_ops() if is_product(item)}
+    return {
+        operator.get_friendly_name(): np.array(constant.data)
+        for operator, constant in weights.items()
+        if constant.get_type_name() == "Constant"
+    }
+
+
+def pair_weights(model: Any, weights: Mapping[str, FloatArray]) -> None:
+    """Give, in place, int8 weights the steps of paired_steps, or NARROW_STEPS where there are no pairs.
+
+    Args:
+        model: Quantized by NNCF, its weights with WIDE_STEPS.
+        weights: What they were before, by the names of the operators that multiply by them.
+    """
+    for operator in model.get_ordered_ops():
+        multiply = int8_weights(operator) if is_product(operator) else None
+        if multiply is None:
+            continue
+        values, axes = weights[operator.get_friendly_name()], channel_axes(operator)
+        is_paired = operator.get_type_name() == "Convolution"
+        steps = paired_steps(values).reshape(-1, *[1] * (values.ndim - 1)) if is_paired else NARROW_STEPS
+        largest = np.abs(values).max(tuple(i for i in range(values.ndim) if i not in axes), keepdims=True)
+        scale = np.maximum(largest / steps, SMALLEST)
+        replace_constant(multiply.input_value(0).get_node(), 0, np.rint(values / scale).astype(np.int8))
+        replace_constant(multiply, 1, scale.astype(np.float32))
+
+
 def store_int8(model: Any, at_least: int) -> Any:
     """Store, in place, float weights of convolutions and products in int8 a channel; the model computes in float.
 
@@ -107,7 +140,7 @@ def store_int8(model: Any, at_least: int) -> Any:
     from openvino import Type, opset13
 
     for operator in model.get_ordered_ops():
-        weights = operator.input_value(1).get_node() if operator.get_type_name() in PRODUCTS else None
+        weights = operator.input_value(1).get_node() if is_product(operator) else None
         if weights is None or weights.get_type_name() != "Constant" or weights.get_element_type() != Type.f32:
             continue
         values = np.array(weights.data)
@@ -119,6 +152,11 @@ def store_int8(model: Any, at_least: int) -> Any:
         scaled = opset13.multiply(widened, opset13.constant(scale, name=f"{name}_scale"), name=f"{name}_scaled")
         operator.input(1).replace_source_output(scaled.output(0))
     return model
+
+
+def is_product(operator: Any) -> bool:
+    """Whether an operator multiplies: a convolution, a dense layer or a matrix product."""
+    return operator.get_type_name() in PRODUCTS
 
 
 def channel_axes(operator: Any) -> tuple[int, ...]:

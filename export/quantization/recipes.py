@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from siamedge.export.quantization.channel_steps import NARROW_STEPS, WIDE_STEPS
 from siamedge.runtime.backends.backend import Format, Precision
 
 CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax", "default"]
@@ -27,10 +26,11 @@ class Recipe:
             neighbouring cells often get the same score, and chance decides which of them wins.
         exclude: Regular expressions; an operator whose name matches one from its start stays float.
         rounding: How weights become int8: each to the nearest step, or so that the errors of a layer make up for each
-            other on the calibration crops (weight_rounding.py), on the grid of 8 bits or on that of 7.
+            other on the calibration crops (weight_rounding.py), on the grid of 8 bits or with as many steps as leave
+            the sum of two products in 16 bits (channel_steps.py).
         is_equalised: Neighbouring layers share their scale out before anything else (equalisation.py).
         weights: Type of the weights. In ONNX and OpenVINO those that are multiplied with integers take 7 of the 8 bits
-            (channel_steps.py says why).
+            (channel_steps.py says why), or nearly all of them where they are rounded in pairs.
         has_exact_scales: OpenVINO's scales have few binary digits, so that processors without int8 kernels compute the
             same as those with them (exact_scales.py).
         activations: Type of the activations; NNCF's are symmetric in int8 and may begin anywhere in uint8. float: only
@@ -43,7 +43,7 @@ class Recipe:
     float_ops: tuple[str, ...] = ()
     float_ends: bool = True
     exclude: tuple[str, ...] = ()
-    rounding: Literal["nearest", "compensated", "compensated to 7 bits"] = "nearest"
+    rounding: Literal["nearest", "compensated", "compensated in pairs"] = "nearest"
     is_equalised: bool = False
     weights: Literal["int8"] = "int8"
     has_exact_scales: bool = False
@@ -56,9 +56,9 @@ class Recipe:
         return f"{self.name}{rounded}{'+equalised' if self.is_equalised else ''}"
 
     @property
-    def steps(self) -> int:
-        """Of the weights on each side of 0, where errors are made up for."""
-        return NARROW_STEPS if self.rounding == "compensated to 7 bits" else WIDE_STEPS
+    def in_pairs(self) -> bool:
+        """Whether weights take the steps of paired_steps."""
+        return self.rounding == "compensated in pairs"
 
     @property
     def rounds_template(self) -> bool:
@@ -168,13 +168,13 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
         rounding="compensated",
         exclude=V3_FLOAT_SCORES,
     ),
-    ("onnx", "dart"): replace(ORT, rounding="compensated to 7 bits"),
+    ("onnx", "dart"): replace(ORT, rounding="compensated in pairs"),
     ("tflite", "dart"): replace(AEQ, rounding="compensated"),
     ("openvino", "dart"): replace(
         NNCF,
         name="nncf_static_i8_minmax_exact_scales",
         calibration="minmax",
-        rounding="compensated to 7 bits",
+        rounding="compensated in pairs",
         has_exact_scales=True,
     ),
     ("openvino", "siamfc"): replace(NNCF, name="nncf_static_i8_minmax", calibration="minmax"),
@@ -184,9 +184,9 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
 NanoTrack's backbone (depth-wise convolutions, hard-swish, squeeze-excite) has channels of very different ranges: it
 computes in float, its weights stored in int8, and the head in int8. So do the sums and products between the head's
 convolutions: each would be rounded once more. Of v3 only the branch that gives boxes computes in int8: an error of
-the scores moves the target to another place, one of the boxes makes it a little too wide. Dart was trained with its
-weights on a grid of 7 bits, which OpenVINO takes over; on TFLite's grid of 8 compensated rounding halves the error of
-the boxes. SiamFC's features have long tails that averaged ranges clip.
+the scores moves the target to another place, one of the boxes makes it a little too wide. Dart's dense convolutions
+lose least with their errors made up for, on all of TFLite's grid and on what pairs of weights leave of it elsewhere.
+SiamFC's features have long tails that averaged ranges clip.
 """
 
 

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from siamedge.export.calibration.choosing import evenly
 from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.graphs.branches import fuse_norms
-from siamedge.export.quantization.channel_steps import WIDE_STEPS
+from siamedge.export.quantization.channel_steps import PAIR_STEPS, WIDE_STEPS, paired_steps, partner_of
 from siamedge.export.verification.tensors import reference_of
 
 CROPS = 75
@@ -52,6 +53,10 @@ class InputMoments:
         self.total = self.total + inputs.sum(1, dtype=torch.float64)
         self.squares = self.squares + (inputs.transpose(1, 2) @ inputs).double()
 
+    def is_zero(self) -> Tensor:
+        """(groups, K): whether an input was 0 wherever it was seen."""
+        return torch.as_tensor(self.squares).diagonal(dim1=1, dim2=2) == 0
+
     def mean_and_covariance(self) -> tuple[Tensor, Tensor]:
         """(groups, K) and (groups, K, K), float64."""
         mean = torch.as_tensor(self.total) / self.count
@@ -59,7 +64,7 @@ class InputMoments:
 
 
 def round_network(
-    network: SourceNetwork, calibration: CalibrationSet, *, template: bool, steps: int = WIDE_STEPS
+    network: SourceNetwork, calibration: CalibrationSet, *, template: bool, in_pairs: bool = False
 ) -> SourceNetwork:
     """Give a copy of a network whose weights lie on the int8 grid of their channels.
 
@@ -67,7 +72,7 @@ def round_network(
         network: Stays as it is.
         calibration: Crops on which the inputs of the layers are observed.
         template: Whether the template graph is rounded too, or the search graph alone.
-        steps: On each side of 0.
+        in_pairs: On the grid of paired_steps instead of WIDE_STEPS.
     """
     own = replace(
         network,
@@ -76,9 +81,9 @@ def round_network(
     )
     with watched(own.template) as kernels, watched(own.search) as maps:
         reference_of(own, evenly(calibration, CROPS))
-    round_layers(own.search, maps, steps)
+    round_layers(own.search, maps, in_pairs=in_pairs)
     if template:
-        round_layers(own.template, kernels, steps)
+        round_layers(own.template, kernels, in_pairs=in_pairs)
     return own
 
 
@@ -121,21 +126,63 @@ def as_columns(layer: Layer, inputs: Tensor) -> Tensor:
     return grouped.permute(1, 0, 3, 2).reshape(layer.groups, count * positions, -1)
 
 
-def round_layers(module: nn.Module, moments: Mapping[str, InputMoments], steps: int = WIDE_STEPS) -> None:
+def round_layers(module: nn.Module, moments: Mapping[str, InputMoments], *, in_pairs: bool = False) -> None:
     """Round, in place, the weights of the layers that were used, and move their biases by what the mean lost."""
     for name, layer in layers_of(module).items():
         if moments[name].count == 0:
             continue
         mean, covariance = moments[name].mean_and_covariance()
         weights = layer.weight.detach().double().reshape(len(mean), -1, mean.shape[1])
-        rounded = round_weights(weights, covariance, steps)
+        weights = without_idle_giants(weights, moments[name].is_zero())
+        rounded = round_weights(weights, covariance, grid_of(layer, weights, in_pairs=in_pairs))
         lost = ((weights - rounded) @ mean[:, :, None]).reshape(-1).to(layer.weight.dtype)
         layer.weight = nn.Parameter(rounded.reshape(layer.weight.shape).to(layer.weight.dtype))
         layer.bias = nn.Parameter(lost if layer.bias is None else layer.bias.detach() + lost)
 
 
-def round_weights(weights: Tensor, covariance: Tensor, steps: int) -> Tensor:
-    """Round to so many steps on each side of 0 that the variance of what the products change by is small.
+class Grid(NamedTuple):
+    """What weights may become.
+
+    Attributes:
+        steps: (groups, outputs, 1) of the largest weight of each output.
+        partner: (K,) index of the weight with which one may have PAIR_STEPS together, if they are of one sign; None: no
+            weight has one.
+    """
+
+    steps: Tensor
+    partner: Tensor | None
+
+
+def without_idle_giants(weights: Tensor, is_zero: Tensor) -> Tensor:
+    """Limit weights of inputs that were always 0 to the largest of the others, for each output.
+
+    A ReLU that never opens has no say, but the weight behind it can be any size, as where a branch with a norm of its
+    own was folded in: a channel that never varied is divided by nearly nothing. It would set the scale of all others.
+
+    Args:
+        weights: (groups, outputs, K).
+        is_zero: (groups, K).
+    """
+    largest = weights.abs().masked_fill(is_zero[:, None, :], 0).amax(2, keepdim=True)
+    limited = torch.minimum(torch.maximum(weights, -largest), largest)
+    return torch.where(is_zero[:, None, :], limited, weights)
+
+
+def grid_of(layer: Layer, weights: Tensor, *, in_pairs: bool) -> Grid:
+    """Give the grid on which a layer's (groups, outputs, K) weights are put."""
+    groups, outputs, _ = weights.shape
+    if not in_pairs or isinstance(layer, nn.Linear):
+        return Grid(torch.full((groups, outputs, 1), WIDE_STEPS), None)
+    values = weights.reshape(layer.weight.shape).numpy()
+    partner = partner_of(*values.shape[1:])
+    return Grid(
+        torch.from_numpy(paired_steps(values)).reshape(groups, outputs, 1),
+        None if partner is None else torch.from_numpy(partner),
+    )
+
+
+def round_weights(weights: Tensor, covariance: Tensor, grid: Grid) -> Tensor:
+    """Round to a grid so that the variance of what the products change by is small.
 
     Inputs that vary most come first: more weights are left to make up for their errors.
 
@@ -144,7 +191,7 @@ def round_weights(weights: Tensor, covariance: Tensor, steps: int) -> Tensor:
     Args:
         weights: (groups, outputs, K) float64.
         covariance: (groups, K, K) float64, of the inputs.
-        steps: On each side of 0.
+        grid: Of the weights.
 
     Returns:
         As weights, multiples of max |weight| / steps for each output.
@@ -153,7 +200,9 @@ def round_weights(weights: Tensor, covariance: Tensor, steps: int) -> Tensor:
     by_row, by_column = (order[:, None, :].expand_as(item) for item in (weights, covariance))
     weights = weights.gather(2, by_row)
     ordered = covariance.gather(2, by_column).gather(1, by_column.transpose(1, 2))
-    rounded = _round_in_order(weights, torch.linalg.cholesky(torch.linalg.inv(damped(ordered)), upper=True), steps)
+    partner = None if grid.partner is None else order.argsort(1).gather(1, grid.partner[order])
+    ahead = torch.linalg.cholesky(torch.linalg.inv(damped(ordered)), upper=True)
+    rounded = _round_in_order(weights, ahead, grid.steps, partner)
     return torch.empty_like(rounded).scatter(2, by_row, rounded)
 
 
@@ -163,15 +212,27 @@ def damped(covariance: Tensor) -> Tensor:
     return covariance + DAMPING * variance[:, None, None] * torch.eye(covariance.shape[1], dtype=covariance.dtype)
 
 
-def _round_in_order(weights: Tensor, ahead: Tensor, steps: int) -> Tensor:
-    """Round one input after the other; row i of `ahead` says what an error of input i is for those that follow."""
-    largest = weights.abs().amax(2, keepdim=True)
-    scale = (largest[:, :, 0] / steps).clamp_min(torch.finfo(torch.float32).tiny)
-    left, result = weights.clone(), torch.empty_like(weights)
+def _round_in_order(weights: Tensor, ahead: Tensor, steps: Tensor, partner: Tensor | None) -> Tensor:
+    """Round one input after the other; row i of `ahead` says what an error of input i is for those that follow.
+
+    Args:
+        weights: (groups, outputs, K), in order.
+        ahead: (groups, K, K).
+        steps: (groups, outputs, 1).
+        partner: (groups, K) as in Grid, in order.
+    """
+    place = weights.abs().argmax(2, keepdim=True)
+    largest = weights.gather(2, place)
+    scale = (largest.abs() / steps).clamp_min(torch.finfo(torch.float32).tiny)
+    left, result = weights / scale, torch.zeros_like(weights).scatter(2, place, largest.sign() * steps)
     for i in range(weights.shape[2]):
-        nearest = (left[:, :, i] / scale).round().clamp(-steps, steps) * scale
-        is_largest = weights[:, :, i].abs() == largest[:, :, 0]
-        result[:, :, i] = torch.where(is_largest, weights[:, :, i], nearest)
+        high, low = steps[:, :, 0], -steps[:, :, 0]
+        if partner is not None:
+            beside = result.gather(2, partner[:, i, None, None].expand(*weights.shape[:2], 1))[:, :, 0]
+            high = torch.minimum(high, PAIR_STEPS - beside.clamp_min(0))
+            low = torch.maximum(low, -PAIR_STEPS - beside.clamp_max(0))
+        nearest = left[:, :, i].round().maximum(low).minimum(high)
+        result[:, :, i] = torch.where(place[:, :, 0] == i, result[:, :, i], nearest)
         error = (left[:, :, i] - result[:, :, i]) / ahead[:, None, i, i]
         left[:, :, i:] -= error[:, :, None] * ahead[:, None, i, i:]
-    return result
+    return result * scale

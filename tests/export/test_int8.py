@@ -134,9 +134,18 @@ WEIGHTS: dict[Format, Callable[[Converted], Iterator[np.ndarray]]] = {
 }
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "compensated"])
+ROUNDINGS: list[Literal["nearest", "compensated", "compensated in pairs"]] = [
+    "nearest",
+    "compensated",
+    "compensated in pairs",
+]
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("format_name", list(WEIGHTS))
-def test_two_products_add_up_within_16_bits(format_name: Format, rounding: Literal["nearest", "compensated"]) -> None:
+def test_two_products_add_up_within_16_bits(
+    format_name: Format, rounding: Literal["nearest", "compensated", "compensated in pairs"]
+) -> None:
     """As x86-64 without VNNI adds products of uint8 activations and int8 weights, in pairs that saturate."""
     recipe = replace(recipe_for(format_name, NETWORK.arch), rounding=rounding)
     search = converter(format_name).convert("int8", CALIBRATION, recipe).search
@@ -144,9 +153,18 @@ def test_two_products_add_up_within_16_bits(format_name: Format, rounding: Liter
     assert len(layers) >= 4
     for weights in layers:
         assert weights.dtype == np.int8
-        two_largest = np.sort(np.abs(weights.astype(int).reshape(len(weights), -1)))[:, -2:]
-        assert 255 * two_largest.sum(axis=1).max() < 2**15
+        steps = weights.astype(int).reshape(*weights.shape[:2], -1)
+        has_pairs = rounding == "compensated in pairs" and weights.shape[1] % 2 == 0
+        two = steps.reshape(len(steps), -1, 2, steps.shape[2]) if has_pairs else largest_two(steps)
+        for sign in (1, -1):
+            assert 255 * np.maximum(sign * two, 0).sum(axis=2).max() < 2**15
         assert np.abs(weights).max() >= 63
+    assert (max(np.abs(weights).max() for weights in layers) > 64) == (rounding == "compensated in pairs")
+
+
+def largest_two(steps: np.ndarray) -> np.ndarray:
+    """The two largest weights of each output, whatever their sign and place: (outputs, 1, 2, 1)."""
+    return np.sort(np.abs(steps.reshape(len(steps), -1)))[:, -2:].reshape(len(steps), 1, 2, 1)
 
 
 SPOIL: dict[Format, Callable[[Converted], Converted]] = {

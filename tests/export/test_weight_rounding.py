@@ -10,7 +10,7 @@ from small_network import make_calibration, make_network
 from torch import nn
 
 from siamedge.export.graphs.branches import fuse_norms, random_feeds
-from siamedge.export.quantization.channel_steps import NARROW_STEPS, channel_steps
+from siamedge.export.quantization.channel_steps import NARROW_STEPS, channel_steps, paired_steps, partner_of
 from siamedge.export.quantization.equalisation import equalise_network, find_pairs, input_range, output_range
 from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import ORT
@@ -80,7 +80,42 @@ def test_every_quantizer_finds_the_weights_on_its_grid() -> None:
             np.testing.assert_allclose(steps * scale, values, rtol=1e-5, atol=1e-9)
 
 
-def test_weights_that_are_rounded_to_7_bits_have_63_steps_a_side_and_less_error_than_the_nearest() -> None:
+def test_each_weight_is_added_to_that_of_the_neighbouring_input() -> None:
+    assert partner_of(4).tolist() == [1, 0, 3, 2]
+    assert partner_of(2, 1, 3).tolist() == [3, 4, 5, 0, 1, 2]
+    assert partner_of(3, 1, 1).tolist() == [1, 0, 2]
+    assert partner_of(3, 3, 3) is None
+
+
+def test_as_many_steps_as_two_products_leave_in_16_bits() -> None:
+    weights = np.array(
+        [
+            [1.0, 0.0, 0.51234, 0.4321],
+            [1.0, 1.0, 0.0, 0.0],
+            [1.0, -1.0, 1.0, -1.0],
+            [1.0, 0.2517, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0],
+        ],
+        np.float32,
+    )
+    assert paired_steps(weights).tolist() == [127, 64, 127, 102, 127]
+    assert paired_steps(np.ones((2, 3, 3, 3), np.float32)).tolist() == [NARROW_STEPS, NARROW_STEPS]
+
+
+def test_the_grid_of_weights_that_lie_on_one_is_found_again() -> None:
+    steps = np.array([[100.0, 20.0, -3.0, 7.0]], np.float32)
+    assert paired_steps(steps * np.float32(0.0123)).tolist() == [100]
+
+
+def in_pairs(layer: nn.Conv2d) -> torch.Tensor:
+    """Steps of (outputs, pairs of neighbouring inputs, 2, places)."""
+    values = layer.weight.detach()
+    steps = torch.from_numpy(paired_steps(values.numpy())).reshape(-1, 1, 1, 1)
+    scale = values.abs().amax((1, 2, 3), keepdim=True) / steps
+    return (values / scale).reshape(len(values), values.shape[1] // 2, 2, -1)
+
+
+def test_weights_that_are_rounded_in_pairs_never_saturate_and_lose_less_than_the_nearest_of_7_bits() -> None:
     torch.manual_seed(3)
     block = nn.Sequential(nn.Conv2d(12, 8, 3, padding=1))
     inputs = alike_inputs(block[0], 100)
@@ -93,12 +128,32 @@ def test_weights_that_are_rounded_to_7_bits_have_63_steps_a_side_and_less_error_
         block[0].weight.copy_((weight / scale).round() * scale)
         nearest = (block(inputs) - expected).square().mean()
         block[0].weight.copy_(weight)
-        round_layers(block, moments, NARROW_STEPS)
+        round_layers(block, moments, in_pairs=True)
         found = (block(inputs) - expected).square().mean()
-    steps = block[0].weight / scale
+    steps = in_pairs(block[0])
     assert torch.allclose(steps, steps.round(), atol=1e-3)
-    assert steps.abs().max() < NARROW_STEPS + 1e-3
-    assert found < 0.25 * nearest
+    for sign in (1, -1):
+        assert 255 * (sign * steps.round()).clamp_min(0).sum(2).max() < 2**15
+    assert steps.abs().amax((1, 2, 3)).min() > NARROW_STEPS
+    assert found < 0.1 * nearest
+
+
+def test_a_weight_behind_an_input_that_is_always_0_does_not_set_the_scale() -> None:
+    torch.manual_seed(4)
+    block = nn.Sequential(nn.Conv2d(12, 8, 3, padding=1))
+    inputs = alike_inputs(block[0], 100)
+    inputs[:, 5] = 0
+    errors = []
+    for giant in (0.0, 40.0):
+        own = copy.deepcopy(block)
+        with torch.no_grad():
+            own[0].weight[:, 5] = giant
+            expected = own(inputs)
+            with watched(own) as moments:
+                own(inputs)
+            round_layers(own, moments)
+            errors.append((own(inputs) - expected).square().mean())
+    assert errors[1] < 1.5 * errors[0]
 
 
 def test_a_layer_that_never_ran_and_the_source_network_stay_as_they_are() -> None:
