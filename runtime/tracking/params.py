@@ -36,6 +36,9 @@ class AnchorFreeParams:
             0: none, the published algorithm.
         size_pull: Share of the way back to the size of surer frames, in a frame of confidence 0, 0..1; 0: never, the
             published algorithm.
+        center_spread: The centre is the mean of those of all boxes whose four edges are off the best cell's by less
+            than this together, in widths and heights (response_grid.py); 0: it is the best cell's, the published
+            algorithm.
         online_share: Share in the confidence of a classifier that is learnt while tracking (online.py), 0..1; the rest
             is the score. It needs the output "features" of the search graph. 0: none, the published algorithm.
 
@@ -63,6 +66,7 @@ class AnchorFreeParams:
     has_true_squares: bool = False
     size_fit: float = 0.0
     size_pull: float = 0.0
+    center_spread: float = 0.0
     online_share: float = 0.0
 
 

@@ -18,6 +18,9 @@ LARGEST_LOGIT = np.float32(80.0)
 SMALLEST_LOG = -30.0
 """No log distance counts as smaller: a box of exactly 0 pixels has no aspect."""
 
+OUTWARDS = np.array([[-1], [-1], [1], [1]], np.float32)
+"""Signs of the distances left, top, right, bottom."""
+
 
 class Peak(NamedTuple):
     """The best cell of a response.
@@ -80,6 +83,11 @@ class ResponseGrid:
         self._online_share = np.float32(params.online_share)
         self._mixed = np.empty(shape, np.float32)
         self._confidence = self._scores
+        rows, columns = np.indices(shape, np.float32).reshape(2, -1) * params.stride + params.first_cell_px
+        self._cells = np.stack([columns, rows, columns, rows])
+        self._edges, self._apart = np.empty((2, *self._cells.shape), np.float32)
+        log_scale = math.log(params.distance_scale)
+        self._log_scale, self._largest_log = np.float32(log_scale), np.float32(params.max_log_distance + log_scale)
         self.size_factors = (1.0, 1.0)
 
     def best(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
@@ -99,7 +107,7 @@ class ResponseGrid:
         np.add(bounds, window, out=bounds)
         log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
         last_side, share = context_side(w, h, 0.5), float(self._share)
-        best, best_rank = NOWHERE, -1.0
+        best, best_rank, best_cell = NOWHERE, -1.0, 0
         for _ in range(bounds.size):
             cell = int(bounds.argmax())
             if bounds.item(cell) <= best_rank:
@@ -108,7 +116,9 @@ class ResponseGrid:
             peak = self._decode(cell, log_ltrb, last_side, w / h)
             rank = peak.penalty * peak.confidence * share + window.item(cell)
             if rank > best_rank:
-                best, best_rank = peak, rank
+                best, best_rank, best_cell = peak, rank, cell
+        if self._params.center_spread and best is not NOWHERE:
+            return self._centered(best, best_cell, log_ltrb)
         return best
 
     def strongest(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
@@ -118,6 +128,29 @@ class ResponseGrid:
         cell = int(self._confidence.argmax())
         log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
         return self._decode(cell, log_ltrb, context_side(w, h, 0.5), w / h)
+
+    def _centered(self, peak: Peak, cell: int, log_ltrb: FloatArray) -> Peak:
+        """The peak with the mean centre of all boxes like its own, weighted by the squares of their confidence.
+
+        A box is like it if its four edges are off by less than params.center_spread together, in widths and heights.
+        Neighbouring cells see the same target and err differently.
+        """
+        edges, apart = self._edges, self._apart
+        np.add(log_ltrb.reshape(edges.shape), self._log_scale, out=edges)
+        np.minimum(edges, self._largest_log, out=edges)
+        np.exp(edges, out=edges)
+        np.multiply(edges, OUTWARDS, out=edges)
+        np.add(edges, self._cells, out=edges)
+        own = edges[:, cell, None]
+        np.abs(np.subtract(edges, own, out=apart), out=apart)
+        left, top, right, bottom = own[:, 0].tolist()
+        across, down = 1 / max(right - left, 1e-9), 1 / max(bottom - top, 1e-9)
+        spread = np.array((across, down, across, down), np.float32) @ apart
+        weights = self._confidence.reshape(-1) * (spread < self._params.center_spread)
+        weights *= weights
+        left, top, right, bottom = (edges @ weights / weights.sum()).tolist()
+        x, y = (left + right) / 2, (top + bottom) / 2
+        return peak._replace(dx=x, dy=y) if math.isfinite(x + y) else peak
 
     def _confidences(self, online: FloatArray | None) -> FloatArray:
         if online is None:

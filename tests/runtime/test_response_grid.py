@@ -1,5 +1,6 @@
 """The ranking of a response against its formulas in float64."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -110,3 +111,54 @@ def test_a_response_without_numbers_keeps_the_box_and_scores_zero() -> None:
 def test_windows_end_at_zero_or_inside() -> None:
     assert cosine_window(NANO)[0] == 0
     assert cosine_window(DART)[0] == pytest.approx(np.hanning(SIZE + 2)[1] ** 2)
+
+
+def maps_around(edges: tuple[float, float, float, float], seed: int, layout: str) -> dict[str, Array]:
+    """Maps of DART whose cells see one box each, about the given one, crop pixels around the centre."""
+    maps = random_maps(DART, layout, seed, 2.0)
+    y, x = np.indices((SIZE, SIZE)) * DART.stride + DART.first_cell_px
+    distances = np.stack([x - edges[0], y - edges[1], edges[2] - x, edges[3] - y])
+    noise = np.random.default_rng(seed + 1).normal(size=distances.shape) * 4
+    logs = np.log(np.maximum(distances + noise, 2) / DART.distance_scale)[None].astype(np.float32)
+    return {**maps, "log_ltrb": logs if layout == "NCHW" else np.moveaxis(logs, 1, -1)}
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("seed", range(5))
+def test_centres_are_the_mean_over_boxes_like_the_best(layout: str, seed: int) -> None:
+    spread, w, h = 0.35, 60.0, 80.0
+    maps = maps_around((-25.0, -45.0, 35.0, 35.0), seed, layout)
+    alone = ResponseGrid(specs(DART, layout), DART).best(maps, w, h)
+    peak = ResponseGrid(specs(DART, layout), replace(DART, center_spread=spread)).best(maps, w, h)
+    rank, x, y, width, height, _, _, confidence = plain_ranking(maps, DART, layout, w, h)
+    best = int(rank.argmax())
+    edges = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+    off = np.abs(edges - edges[:, best, None]) / np.array([[width[best]], [height[best]]] * 2)
+    weights = confidence**2 * (off.sum(0) < spread)
+    assert (weights > 0).sum() > 3
+    assert peak[2:] == alone[2:]
+    assert (peak.dx, peak.dy) == pytest.approx((weights @ x / weights.sum(), weights @ y / weights.sum()), abs=1e-2)
+    assert abs(peak.dx - alone.dx) > 1e-2
+
+
+def test_two_boxes_that_are_alike_share_their_centre_by_the_squares_of_their_confidence() -> None:
+    params = replace(DART, has_quality=False, window_influence=0.0, penalty_k=0.0, center_spread=0.35)
+    cls = np.full((1, 1, SIZE, SIZE), -80, np.float32)
+    logs = np.zeros((1, 4, SIZE, SIZE), np.float32)
+    cls[0, 0, 8, 8], cls[0, 0, 8, 9], cls[0, 0, 8, 10] = math.log(4), 0.0, math.log(3)
+    distances = {8: (40, 40, 40, 40), 9: (52, 40, 28, 40), 10: (20, 20, 20, 20)}
+    for column, values in distances.items():
+        logs[0, :, 8, column] = np.log(np.array(values) / params.distance_scale)
+    peak = ResponseGrid(specs(params, "NCHW"), params).best({"cls": cls, "log_ltrb": logs}, 80.0, 80.0)
+    # cell 8 at x = 8 with .8, cell 9 at x = 24 - 12 = 12 with .5; the third has half their size
+    assert peak.dx == pytest.approx((0.64 * 8 + 0.25 * 12) / 0.89, abs=1e-3)
+    assert (peak.dy, peak.w, peak.h, peak.score) == pytest.approx((8, 80, 80, 0.8), abs=1e-3)
+
+
+def test_a_box_without_numbers_beside_the_best_does_not_move_it() -> None:
+    params = replace(DART, center_spread=0.35)
+    maps = maps_around((-25.0, -45.0, 35.0, 35.0), 1, "NCHW")
+    alone = ResponseGrid(specs(DART, "NCHW"), DART).best(maps, 60.0, 80.0)
+    maps["log_ltrb"][0, :, 0, 0] = np.nan
+    peak = ResponseGrid(specs(params, "NCHW"), params).best(maps, 60.0, 80.0)
+    assert (peak.dx, peak.dy) == (alone.dx, alone.dy)
