@@ -1,6 +1,8 @@
 """What a person sees while `siamedge track` runs, all of it on standard error."""
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,6 +19,24 @@ def say(text: str) -> None:
     """Write to standard error, at once."""
     sys.stderr.write(text)
     sys.stderr.flush()
+
+
+class Pulse:
+    """Says now and then how far something is that takes long, where there is no terminal for a bar.
+
+    Args:
+        every_s: Seconds from one line to the next, and to the first.
+        clock: Seconds.
+    """
+
+    def __init__(self, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s, self._clock, self._last = every_s, clock, clock()
+
+    def add(self, text: str) -> None:
+        """Say a line if it is time for one."""
+        if self._clock() - self._last >= self._every_s:
+            self._last = self._clock()
+            say(f"{text}\n")
 
 
 class Status:

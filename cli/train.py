@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 
 from siamedge.cli.libraries import export_libraries
-from siamedge.cli.progress import say
+from siamedge.cli.progress import Pulse, say
 from siamedge.runtime.places import make_folder
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ FORGETTING = 0.02
 """Loss of overlap on drawn objects that is worth a warning."""
 DRAWN = "drawn"
 """The fixed pairs of objects that are none of the user's."""
+PULSE_S = 60.0
+"""From one line to the next where no bar is seen."""
 
 
 def train(
@@ -123,7 +125,10 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
 
 
 def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "Outcome":
-    """Train with a bar on a terminal; Ctrl-C ends the run after the step that it is in, a second one at once."""
+    """Train with a bar on a terminal, a line a minute elsewhere.
+
+    Ctrl-C ends the run after the step that it is in, a second one at once.
+    """
     from rich import progress as rich_progress
     from rich.console import Console
 
@@ -134,17 +139,20 @@ def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "Outcome"
     columns = text("{task.description}"), rich_progress.BarColumn(), text("{task.fields[figures]}")
     left = rich_progress.TimeRemainingColumn()
     bar = rich_progress.Progress(*columns, left, console=console, disable=not console.is_terminal, transient=True)
+    pulse = Pulse(float("inf") if console.is_terminal else PULSE_S)
     with open_log(job.out if is_logged else None) as log, until_interrupted() as stop, bar:
         task = bar.add_task("preparing", total=job.recipe.pairs, figures="")
 
         def show(progress: "AnyProgress") -> None:
             figures = f"{progress.pairs} pairs, loss {progress.loss:.3f}, {progress.pairs_per_s:.0f} pairs/s"
             bar.update(task, completed=progress.pairs, description="training", figures=figures)
+            pulse.add(f"training: {figures}, {progress.total_pairs} pairs in all")
             if log is not None:
                 log.add(progress)
 
         def tell(step: str) -> None:
             bar.update(task, description=step)
+            pulse.add(step)
 
         return run_job(job, Watch(tell, show, lambda: bool(stop)), resume=resume)
 

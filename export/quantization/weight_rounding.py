@@ -158,6 +158,7 @@ def without_idle_giants(weights: Tensor, is_zero: Tensor) -> Tensor:
 
     A ReLU that never opens has no say, but the weight behind it can be any size, as where a branch with a norm of its
     own was folded in: a channel that never varied is divided by nearly nothing. It would set the scale of all others.
+    An output all of whose inputs were 0 stays as it is.
 
     Args:
         weights: (groups, outputs, K).
@@ -165,7 +166,7 @@ def without_idle_giants(weights: Tensor, is_zero: Tensor) -> Tensor:
     """
     largest = weights.abs().masked_fill(is_zero[:, None, :], 0).amax(2, keepdim=True)
     limited = torch.minimum(torch.maximum(weights, -largest), largest)
-    return torch.where(is_zero[:, None, :], limited, weights)
+    return torch.where(is_zero[:, None, :] & (largest > 0), limited, weights)
 
 
 def grid_of(layer: Layer, weights: Tensor, *, in_pairs: bool) -> Grid:

@@ -148,7 +148,10 @@ class ResponseGrid:
         spread = np.array((across, down, across, down), np.float32) @ apart
         weights = self._confidence.reshape(-1) * (spread < self._params.center_spread)
         weights *= weights
-        left, top, right, bottom = (edges @ weights / weights.sum()).tolist()
+        total = float(weights.sum())
+        if total == 0:
+            return peak
+        left, top, right, bottom = (edges @ weights / total).tolist()
         x, y = (left + right) / 2, (top + bottom) / 2
         return peak._replace(dx=x, dy=y) if math.isfinite(x + y) else peak
 

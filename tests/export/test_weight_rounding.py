@@ -143,7 +143,7 @@ def test_a_weight_behind_an_input_that_is_always_0_does_not_set_the_scale() -> N
     block = nn.Sequential(nn.Conv2d(12, 8, 3, padding=1))
     inputs = alike_inputs(block[0], 100)
     inputs[:, 5] = 0
-    errors = []
+    errors: list[torch.Tensor] = []
     for giant in (0.0, 40.0):
         own = copy.deepcopy(block)
         with torch.no_grad():
@@ -154,6 +154,19 @@ def test_a_weight_behind_an_input_that_is_always_0_does_not_set_the_scale() -> N
             round_layers(own, moments)
             errors.append((own(inputs) - expected).square().mean())
     assert errors[1] < 1.5 * errors[0]
+
+
+def test_a_depthwise_channel_that_was_always_0_keeps_its_weights() -> None:
+    torch.manual_seed(5)
+    block = nn.Sequential(nn.Conv2d(12, 12, 3, padding=1, groups=12))
+    inputs = alike_inputs(block[0], 20)
+    inputs[:, 5] = 0
+    before = block[0].weight.detach().clone()
+    with torch.no_grad():
+        with watched(block) as moments:
+            block(inputs)
+        round_layers(block, moments)
+    assert (block[0].weight[5] - before[5]).abs().max() <= before[5].abs().max() / 127
 
 
 def test_a_layer_that_never_ran_and_the_source_network_stay_as_they_are() -> None:

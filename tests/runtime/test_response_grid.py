@@ -155,6 +155,14 @@ def test_two_boxes_that_are_alike_share_their_centre_by_the_squares_of_their_con
     assert (peak.dy, peak.w, peak.h, peak.score) == pytest.approx((8, 80, 80, 0.8), abs=1e-3)
 
 
+def test_a_confidence_whose_square_is_0_leaves_the_centre() -> None:
+    params = replace(DART, center_spread=0.35)
+    maps = maps_around((-25.0, -45.0, 35.0, 35.0), 2, "NCHW")
+    maps["cls"][:] = -80
+    peaks = [ResponseGrid(specs(item, "NCHW"), item).best(maps, 60.0, 80.0) for item in (DART, params)]
+    assert peaks[0] == peaks[1]
+
+
 def test_a_box_without_numbers_beside_the_best_does_not_move_it() -> None:
     params = replace(DART, center_spread=0.35)
     maps = maps_around((-25.0, -45.0, 35.0, 35.0), 1, "NCHW")
