@@ -13,7 +13,6 @@ from siamedge.training.feeding.kept import KeptPairs
 from siamedge.training.feeding.source import PairSource, open_store
 from siamedge.training.networks.branches import with_branches
 from siamedge.training.networks.growing import grown
-from siamedge.training.networks.idle import revive
 from siamedge.training.networks.inputs import as_input
 from siamedge.training.networks.rounding import with_rounding
 from siamedge.training.pairs.loader import Maker
@@ -24,9 +23,6 @@ from siamedge.training.teaching.teacher import Teacher
 
 KEPT = "kept"
 """Folder of pairs in that of a run, gone with its end."""
-BATCH = 32
-REVIVED_ON = 128
-"""So many pairs show which channels of the weights that a run starts from never open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +114,6 @@ def _start_network(recipe: Recipe, init: Path | None, maker: Maker[Batch]) -> Da
     if recipe.weight_bits is not None:
         return with_rounding(network, recipe.weight_bits)
     if not recipe.branches:
-        if init is not None:
-            batches = [maker.batch(start, BATCH) for start in range(0, REVIVED_ON, BATCH)]
-            crops = [(as_input(batch.templates), as_input(batch.searches)) for batch in batches]
-            revive(network, crops, recipe.frozen_layers)
         return network.train()
-    batch = maker.batch(0, BATCH)
+    batch = maker.batch(0, 32)
     return with_branches(network, as_input(batch.templates), as_input(batch.searches))
