@@ -19,6 +19,7 @@ import pytest
 import torch
 from command_line import Outcome, Run, refused
 
+from siamedge.cli import train as train_command
 from siamedge.cli.main import main
 from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.checkpoints.reading import read_checkpoint
@@ -59,6 +60,7 @@ def siamedge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("user"))
         patch.setenv("COLUMNS", "120")
+        patch.setattr(train_command, "PULSE_S", float("inf"))
 
         def run(*arguments: str | Path) -> Outcome:
             patch.setattr(sys, "argv", ["siamedge", *map(str, arguments)])
@@ -117,6 +119,16 @@ def test_the_smoke_recipe_learns_exports_and_tracks(siamedge: Run) -> None:
     overlaps = [intersection_over_union(step.result.box, clip.box_at(step.frame.index)) for step in steps]
     assert overlaps[0] == 1
     assert np.mean(overlaps[1:]) > 0.5
+
+
+def test_a_long_run_without_a_terminal_says_how_far_it_is(
+    siamedge: Run, recordings: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_command, "PULSE_S", 0.0)
+    told = siamedge("train", recordings, "--init", weights, "--out", "told", "--pairs", "320")
+    assert told.code == 0
+    assert "reading crops\n" in told.stderr
+    assert re.search(r"^training: 320 pairs, loss [\d.]+, \d+ pairs/s, 320 pairs in all$", told.stderr, re.MULTILINE)
 
 
 def test_fine_tuning_says_what_is_held_out_and_what_came_of_it(finetuned: Outcome) -> None:
