@@ -1,4 +1,4 @@
-"""What a person sees while `siamedge track` runs, all of it on standard error."""
+"""What a person sees while `siamedge track` or a long work runs, all of it on standard error."""
 
 import sys
 import time

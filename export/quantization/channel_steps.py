@@ -21,19 +21,22 @@ ON_GRID = 0.01
 """Of a step: weights as near as this to multiples of a step were rounded to it before."""
 
 
-def channel_steps(values: FloatArray, axes: tuple[int, ...]) -> tuple[NDArray[np.int8], FloatArray]:
-    """Round weights to WIDE_STEPS on each side of 0.
+def channel_steps(
+    values: FloatArray, axes: tuple[int, ...], steps: int | NDArray[np.int64] = WIDE_STEPS
+) -> tuple[NDArray[np.int8], FloatArray]:
+    """Round weights to so many steps on each side of 0.
 
     Args:
         values: Of any shape.
         axes: Of the output channels, each of which has its own scale.
+        steps: Of the largest weight, of all channels or of each: then of length 1 along all other axes.
 
     Returns:
         The steps, and what to multiply them by: float32, of length 1 along all other axes.
     """
     others = tuple(i for i in range(values.ndim) if i not in axes)
     largest = np.abs(values).max(others, keepdims=True)
-    scale = np.maximum(largest / WIDE_STEPS, np.finfo(np.float32).tiny).astype(np.float32)
+    scale = np.maximum(largest / steps, np.finfo(np.float32).tiny).astype(np.float32)
     return np.rint(values / scale).astype(np.int8), scale
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from siamedge.export.quantization.channel_steps import NARROW_STEPS, channel_steps, paired_steps
-from siamedge.export.quantization.exact_scales import SMALLEST, int8_weights, replace_constant, round_scales
+from siamedge.export.quantization.exact_scales import int8_weights, replace_constant, round_scales
 from siamedge.export.quantization.feeds import Feeds
 from siamedge.export.quantization.recipes import CalibrationMethod, Recipe
 from siamedge.export.quiet import quiet
@@ -51,12 +51,13 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
     activations = (
         getattr(estimator.RangeEstimatorParametersSet, method) if method else estimator.RangeEstimatorParameters()
     )
-    aside, overflow = set_aside(model), nncf.OverflowFix
+    aside = set_aside(model)
     ignored = nncf.IgnoredScope(
         names=[*float_operators(model, recipe), *(end_operators(model) if recipe.float_ends else ())],
         types=list(recipe.float_ops),
         validate=False,
     )
+    overflow_fix = nncf.OverflowFix.DISABLE if recipe.in_pairs else nncf.OverflowFix.ENABLE  # NARROW_STEPS
     preset = nncf.QuantizationPreset.MIXED if recipe.activations == "uint8" else nncf.QuantizationPreset.PERFORMANCE
     with quiet():
         quantized = nncf.quantize(
@@ -68,7 +69,7 @@ def quantize(model: Any, feeds: list[Feeds], recipe: Recipe) -> Any:
             fast_bias_correction=True,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=activations,
-                overflow_fix=overflow.DISABLE if recipe.in_pairs else overflow.ENABLE,  # NARROW_STEPS
+                overflow_fix=overflow_fix,
             ),
         )
     put_back(quantized, aside)
@@ -119,13 +120,11 @@ def pair_weights(model: Any, weights: Mapping[str, FloatArray]) -> None:
         multiply = int8_weights(operator) if is_product(operator) else None
         if multiply is None:
             continue
-        values, axes = weights[operator.get_friendly_name()], channel_axes(operator)
-        is_paired = operator.get_type_name() == "Convolution"
-        steps = paired_steps(values).reshape(-1, *[1] * (values.ndim - 1)) if is_paired else NARROW_STEPS
-        largest = np.abs(values).max(tuple(i for i in range(values.ndim) if i not in axes), keepdims=True)
-        scale = np.maximum(largest / steps, SMALLEST)
-        replace_constant(multiply.input_value(0).get_node(), 0, np.rint(values / scale).astype(np.int8))
-        replace_constant(multiply, 1, scale.astype(np.float32))
+        values, is_paired = weights[operator.get_friendly_name()], operator.get_type_name() == "Convolution"
+        most = paired_steps(values).reshape(-1, *[1] * (values.ndim - 1)) if is_paired else NARROW_STEPS
+        steps, scale = channel_steps(values, channel_axes(operator), most)
+        replace_constant(multiply.input_value(0).get_node(), 0, steps)
+        replace_constant(multiply, 1, scale)
 
 
 def store_int8(model: Any, at_least: int) -> Any:

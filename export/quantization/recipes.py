@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from siamedge.runtime.backends.backend import Format, Precision
 
 CalibrationMethod = Literal["minmax", "moving_average", "percentile", "entropy", "mean_minmax", "default"]
+Rounding = Literal["nearest", "compensated", "compensated in pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Recipe:
     float_ops: tuple[str, ...] = ()
     float_ends: bool = True
     exclude: tuple[str, ...] = ()
-    rounding: Literal["nearest", "compensated", "compensated in pairs"] = "nearest"
+    rounding: Rounding = "nearest"
     is_equalised: bool = False
     weights: Literal["int8"] = "int8"
     has_exact_scales: bool = False

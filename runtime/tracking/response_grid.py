@@ -18,6 +18,9 @@ LARGEST_LOGIT = np.float32(80.0)
 SMALLEST_LOG = -30.0
 """No log distance counts as smaller: a box of exactly 0 pixels has no aspect."""
 
+SMALLEST_SIDE = 1e-9
+"""Crop pixels; what is divided by a side is divided by this at least."""
+
 OUTWARDS = np.array([[-1], [-1], [1], [1]], np.float32)
 """Signs of the distances left, top, right, bottom."""
 
@@ -144,7 +147,7 @@ class ResponseGrid:
         own = edges[:, cell, None]
         np.abs(np.subtract(edges, own, out=apart), out=apart)
         left, top, right, bottom = own[:, 0].tolist()
-        across, down = 1 / max(right - left, 1e-9), 1 / max(bottom - top, 1e-9)
+        across, down = 1 / max(right - left, SMALLEST_SIDE), 1 / max(bottom - top, SMALLEST_SIDE)
         spread = np.array((across, down, across, down), np.float32) @ apart
         weights = self._confidence.reshape(-1) * (spread < self._params.center_spread)
         weights *= weights

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from siamedge.export.formats.converters import Converted, ConvertedPair, Convert
 from siamedge.export.formats.opened import opened
 from siamedge.export.graphs.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from siamedge.export.quantization.quantize_onnx import PRODUCTS, channel_axis
-from siamedge.export.quantization.recipes import recipe_for
+from siamedge.export.quantization.recipes import Rounding, recipe_for
 from siamedge.export.quantization.weight_rounding import round_network
 from siamedge.export.verification.tensors import Reference, compute, differences, reference_of, verify_pair
 from siamedge.runtime.backends.backend import FORMATS, Format
@@ -134,18 +134,9 @@ WEIGHTS: dict[Format, Callable[[Converted], Iterator[np.ndarray]]] = {
 }
 
 
-ROUNDINGS: list[Literal["nearest", "compensated", "compensated in pairs"]] = [
-    "nearest",
-    "compensated",
-    "compensated in pairs",
-]
-
-
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("rounding", get_args(Rounding))
 @pytest.mark.parametrize("format_name", list(WEIGHTS))
-def test_two_products_add_up_within_16_bits(
-    format_name: Format, rounding: Literal["nearest", "compensated", "compensated in pairs"]
-) -> None:
+def test_two_products_add_up_within_16_bits(format_name: Format, rounding: Rounding) -> None:
     """As x86-64 without VNNI adds products of uint8 activations and int8 weights, in pairs that saturate."""
     recipe = replace(recipe_for(format_name, NETWORK.arch), rounding=rounding)
     search = converter(format_name).convert("int8", CALIBRATION, recipe).search
