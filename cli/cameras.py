@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from siamedge.devices.v4l2 import CameraInfo, Mode
+    from siamedge.devices.boards.v4l2 import CameraInfo, Mode
 
 REPEATS = 5
 
@@ -17,7 +17,7 @@ def cameras(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List cameras and modes, with the share of one core that decoding takes at each mode's rate."""
-    from siamedge.devices.v4l2 import find_cameras
+    from siamedge.devices.boards.v4l2 import find_cameras
 
     found = find_cameras()
     costs: dict[tuple[str, int, int], float | None] = {}

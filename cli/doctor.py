@@ -16,8 +16,8 @@ def doctor(
 
     Exits with 0 when all is well, 3 with a warning, 4 with a failure.
     """
-    from siamedge.devices.diagnosis import diagnose
-    from siamedge.devices.transport import LocalTransport, SshTransport, parse_ssh_target
+    from siamedge.devices.connection.transport import LocalTransport, SshTransport, parse_ssh_target
+    from siamedge.devices.diagnosis.findings import diagnose
 
     if target:
         with SshTransport(parse_ssh_target(target)) as device:

@@ -12,8 +12,8 @@ import typer
 from siamedge.cli.choices import number, parse_choices
 
 if TYPE_CHECKING:
-    from siamedge.devices.flashing import FlashOptions, Prepared
-    from siamedge.devices.remote_client import Scope
+    from siamedge.devices.connection.client import Scope
+    from siamedge.devices.flashing.preparing import FlashOptions, Prepared
 
 
 def flash(
@@ -44,8 +44,8 @@ def flash(
 ) -> None:
     """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
     from siamedge.cli.fleet import Rollout, flash_inventory
-    from siamedge.devices.card import NO_RAW_DEVICES
-    from siamedge.devices.flashing import FlashOptions
+    from siamedge.devices.flashing.card import NO_RAW_DEVICES
+    from siamedge.devices.flashing.preparing import FlashOptions
     from siamedge.runtime.backends.backend import BACKENDS
     from siamedge.runtime.errors import DeviceError
 
@@ -82,10 +82,10 @@ def as_words(text: str) -> tuple[str, ...]:
 
 
 def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle_s: float, dry_run: bool) -> None:
-    from siamedge.devices.flash import apply, plan_flash
-    from siamedge.devices.flashing import cache_folder, prepare
-    from siamedge.devices.preflight import check_space
-    from siamedge.devices.targets import open_target
+    from siamedge.devices.flashing.flash import apply, plan_flash
+    from siamedge.devices.flashing.preflight import check_space
+    from siamedge.devices.flashing.preparing import cache_folder, prepare
+    from siamedge.devices.flashing.targets import open_target
 
     cache = cache_folder()
     with open_target(target) as transport, tempfile.TemporaryDirectory(prefix="siamedge-") as work:
@@ -101,10 +101,10 @@ def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle
 
 
 def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str, str], dry_run: bool) -> None:
-    from siamedge.devices.card import check_card, check_image, write_card, write_image
-    from siamedge.devices.carried import write_carried, write_tar
-    from siamedge.devices.flashing import Parts, bundle_formats, cache_folder, make_release
-    from siamedge.devices.systems import assume
+    from siamedge.devices.flashing.card import check_card, check_image, write_card, write_image
+    from siamedge.devices.flashing.carried import write_carried, write_tar
+    from siamedge.devices.flashing.preparing import Parts, bundle_formats, cache_folder, make_release
+    from siamedge.devices.flashing.systems import assume
     from siamedge.runtime.places import check_file
 
     if not all(device):
@@ -135,7 +135,7 @@ _CARRIED = {
 
 
 def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float) -> None:
-    from siamedge.devices.targets import connected, open_target
+    from siamedge.devices.flashing.targets import connected, open_target
 
     with open_target(target) as transport:
         remote = connected(transport, scope)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from siamedge.devices.flashing import FlashOptions
-    from siamedge.devices.fleet import Member, Outcome, Result
+    from siamedge.devices.flashing.fleet import Member, Outcome, Result
+    from siamedge.devices.flashing.preparing import FlashOptions
 
 
 class Rollout(NamedTuple):
@@ -30,7 +30,7 @@ class Rollout(NamedTuple):
 
 def flash_inventory(bundle: Path, inventory: Path, rollout: Rollout, dry_run: bool) -> None:
     """Flash every device of an inventory, or only list them; exit 1 unless all are done."""
-    from siamedge.devices.fleet import canaries, read_inventory, roll_out
+    from siamedge.devices.flashing.fleet import canaries, read_inventory, roll_out
 
     members = read_inventory(inventory)
     if dry_run:
@@ -48,10 +48,10 @@ def _flash_one(bundle: Path, member: "Member", rollout: Rollout) -> "tuple[Resul
     from dataclasses import replace
 
     from siamedge.cli.choices import parse_choices
-    from siamedge.devices.flash import apply, plan_flash
-    from siamedge.devices.flashing import cache_folder, prepare
-    from siamedge.devices.preflight import check_space
-    from siamedge.devices.targets import open_target
+    from siamedge.devices.flashing.flash import apply, plan_flash
+    from siamedge.devices.flashing.preflight import check_space
+    from siamedge.devices.flashing.preparing import cache_folder, prepare
+    from siamedge.devices.flashing.targets import open_target
     from siamedge.runtime.backends.backend import BACKENDS
 
     options = rollout.options

@@ -13,7 +13,7 @@ def sign(
     key: Annotated[Path, typer.Option(help="Ed25519 key; the .pub file when an agent holds the key.")],
 ) -> None:
     """Sign a bundle with Ed25519, by OpenSSH."""
-    from siamedge.devices.trust import sign as sign_bundle
+    from siamedge.devices.releases.trust import sign as sign_bundle
 
     typer.echo(f"{bundle.name} is signed by {sign_bundle(bundle, key)}")
 
@@ -21,7 +21,7 @@ def sign(
 @keys.command()
 def create(path: Annotated[Path, typer.Argument(help="Of the private key; the public one gets .pub.")]) -> None:
     """Make an Ed25519 key pair; ssh-keygen asks for a passphrase."""
-    from siamedge.devices.trust import create_key
+    from siamedge.devices.releases.trust import create_key
 
     typer.echo(f"{path} is {create_key(path)}; enroll {path}.pub on your devices")
 
@@ -32,8 +32,8 @@ def verify(
     public_keys: Annotated[list[Path], typer.Argument(help="Keys of whom you trust: KEY.pub ...")],
 ) -> None:
     """Check that a bundle is signed by one of some keys."""
-    from siamedge.devices.trust import allowed_signers
-    from siamedge.devices.trust import verify as verify_bundle
+    from siamedge.devices.releases.trust import allowed_signers
+    from siamedge.devices.releases.trust import verify as verify_bundle
 
     verify_bundle(bundle, allowed_signers(public_keys))
     typer.echo(f"{bundle.name} is signed by an allowed key and unchanged")
@@ -45,7 +45,7 @@ def enroll(
     public_keys: Annotated[list[Path], typer.Argument(help="All keys that it shall accept: KEY.pub ...")],
 ) -> None:
     """From now on the device takes only bundles signed by one of these keys."""
-    from siamedge.devices.trust import allowed_signers
+    from siamedge.devices.releases.trust import allowed_signers
 
     _set(target, allowed_signers(public_keys))
     typer.echo(f"{target} accepts bundles signed by {len(public_keys)} key(s) only")
@@ -59,7 +59,7 @@ def clear(target: Annotated[str, typer.Argument(help="ssh://user@host[:port] wit
 
 
 def _set(target: str, allowed: str) -> None:
-    from siamedge.devices.targets import connected, open_target
+    from siamedge.devices.flashing.targets import connected, open_target
 
     with open_target(target) as transport:
         remote = connected(transport)

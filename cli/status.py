@@ -11,8 +11,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say which release runs, since when, how fast, and how warm the device is."""
-    from siamedge.devices.diagnosis import record
-    from siamedge.devices.targets import connected, open_target
+    from siamedge.devices.diagnosis.findings import record
+    from siamedge.devices.flashing.targets import connected, open_target
 
     with open_target(target) as transport:
         device = record(transport)
@@ -41,7 +41,7 @@ def logs(
     lines: Annotated[int, typer.Option("-n", min=1, help="How many of the last lines.")] = 50,
 ) -> None:
     """Print the last lines of the service."""
-    from siamedge.devices.targets import connected, open_target
+    from siamedge.devices.flashing.targets import connected, open_target
 
     with open_target(target) as transport:
         remote = connected(transport)

@@ -1,4 +1,4 @@
-"""Write the tiny models of devices/probe.py: relu(x @ W), 4 values in, 4 out. Prints their base64 form."""
+"""Write the tiny models of devices/diagnosis/probe.py: relu(x @ W), 4 values in, 4 out. Prints their base64 form."""
 
 import base64
 

@@ -68,7 +68,22 @@ TRAINING_MAY_IMPORT = {
     "tensorboard_log": {"job"},
 }
 """The same of the training's."""
-PARTS = {"runtime": RUNTIME_MAY_IMPORT, "export": EXPORT_MAY_IMPORT, "training": TRAINING_MAY_IMPORT}
+DEVICES_MAY_IMPORT = {
+    "boards": set[str](),
+    "libraries": set[str](),
+    "on_device": {"boards"},
+    "connection": {"on_device"},
+    "diagnosis": {"boards", "libraries", "connection"},
+    "releases": {"boards", "libraries", "on_device"},
+    "flashing": {"boards", "libraries", "on_device", "connection", "diagnosis", "releases"},
+}
+"""The same of the devices'."""
+PARTS = {
+    "devices": DEVICES_MAY_IMPORT,
+    "runtime": RUNTIME_MAY_IMPORT,
+    "export": EXPORT_MAY_IMPORT,
+    "training": TRAINING_MAY_IMPORT,
+}
 WORKSTATION = {"torch", "torchvision", "onnx", "onnxscript", "nncf", "litert_torch", "ai_edge_quantizer", "safetensors"}
 INFERENCE = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorflow"}
 DEVICE_CORE = {"numpy", "cv2", "rich", "typer", "siamedge"}

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from siamedge.devices.remote_client import Remote
-from siamedge.devices.transport import SshTarget, SshTransport
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.connection.transport import SshTarget, SshTransport
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SMALL_DISK = 'mount -t tmpfs -o size=$1k tmpfs "$2" || exit 1; shift 2; exec "$@"'
@@ -207,7 +207,9 @@ class LoopbackDevice:
     def wait_for_commands(self) -> None:
         """Until no command of a flash runs here any more: one whose connection broke ends by itself."""
         for _ in range(600):
-            if not any(b"siamedge.devices.remote" in _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
+            if not any(
+                b"siamedge.devices.on_device.verbs" in _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")
+            ):
                 return
             time.sleep(0.1)
         raise RuntimeError("a command does not end")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loopback import free_port
 
-from siamedge.devices.transport import SshTarget, SshTransport
+from siamedge.devices.connection.transport import SshTarget, SshTransport
 from siamedge.runtime.errors import DeviceError
 
 BOOT_OFFSET = 8192 * 512

@@ -3,8 +3,8 @@
 import random
 from pathlib import Path
 
-from siamedge.devices.layers import seal
-from siamedge.devices.release import Release, tie
+from siamedge.devices.releases.layers import seal
+from siamedge.devices.releases.release import Release, tie
 
 SERVICE = """#!/bin/sh
 exec {python} -I -c 'import os, socket, time

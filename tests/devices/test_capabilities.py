@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
-from siamedge.devices.capabilities import Capabilities, capabilities
-from siamedge.devices.profiles import PROFILES
-from siamedge.devices.recording import Node, parse_recording, recorder_script
+from siamedge.devices.boards.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.profiles import PROFILES
+from siamedge.devices.boards.recording import Node, parse_recording, recorder_script
 from siamedge.runtime.backends.backend import BACKENDS
 from siamedge.runtime.errors import DeviceError
 

@@ -9,11 +9,11 @@ import pytest
 from releases import small_release
 from tiny_bundle import tiny_bundle
 
-from siamedge.devices.card import with_first_boot, write_card, write_image
-from siamedge.devices.carried import write_carried, write_tar
-from siamedge.devices.flashing import FlashOptions, Parts, make_release
-from siamedge.devices.systems import SYSTEMS, assume
-from siamedge.devices.wheelhouse import Platform
+from siamedge.devices.flashing.card import with_first_boot, write_card, write_image
+from siamedge.devices.flashing.carried import write_carried, write_tar
+from siamedge.devices.flashing.preparing import FlashOptions, Parts, make_release
+from siamedge.devices.flashing.systems import SYSTEMS, assume
+from siamedge.devices.releases.wheelhouse import Platform
 from siamedge.runtime.errors import DeviceError
 
 CMDLINE = "console=serial0,115200 root=PARTUUID=1234-02 rootfstype=ext4 rootwait\n"

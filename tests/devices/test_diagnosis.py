@@ -9,12 +9,12 @@ import typer
 from typer.testing import CliRunner
 
 from siamedge.cli.doctor import doctor
-from siamedge.devices.capabilities import Capabilities, capabilities
-from siamedge.devices.diagnosis import Finding, backend_findings, diagnose, system_findings
+from siamedge.devices.boards.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.recording import parse_recording
+from siamedge.devices.connection.transport import LocalTransport
+from siamedge.devices.diagnosis.findings import Finding, backend_findings, diagnose, system_findings
+from siamedge.devices.diagnosis.probing import Probe, Ran, probe
 from siamedge.devices.libraries import explain_import
-from siamedge.devices.probing import Probe, Ran, probe
-from siamedge.devices.recording import parse_recording
-from siamedge.devices.transport import LocalTransport
 
 BOARDS = Path(__file__).parent / "boards"
 RECORDED_AT_S = 1793000000

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.devices.flashing import FlashOptions, Parts, cache_folder, make_release
-from siamedge.devices.preflight import FORMAT_OF
-from siamedge.devices.recording import parse_recording
-from siamedge.devices.release import Release
-from siamedge.devices.systems import SYSTEMS, assume
+from siamedge.devices.boards.recording import parse_recording
+from siamedge.devices.flashing.preflight import FORMAT_OF
+from siamedge.devices.flashing.preparing import FlashOptions, Parts, cache_folder, make_release
+from siamedge.devices.flashing.systems import SYSTEMS, assume
+from siamedge.devices.releases.release import Release
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.geometry import Image, Point
 from siamedge.runtime.sources.source import open_source

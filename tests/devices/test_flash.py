@@ -9,12 +9,12 @@ import pytest
 from loopback import LoopbackDevice
 from releases import small_release
 
-from siamedge.devices import remote as device_side
-from siamedge.devices.flash import Plan, apply, plan_flash, send
-from siamedge.devices.layers import pack
-from siamedge.devices.release import Release
-from siamedge.devices.remote_client import Remote
-from siamedge.devices.remote_units import RefusedError
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.flashing.flash import Plan, apply, plan_flash, send
+from siamedge.devices.on_device import verbs as device_side
+from siamedge.devices.on_device.units import RefusedError
+from siamedge.devices.releases.layers import pack
+from siamedge.devices.releases.release import Release
 from siamedge.runtime.errors import DeviceError
 
 

@@ -9,10 +9,10 @@ import pytest
 from loopback import CuttingProxy, LoopbackDevice
 from releases import small_release
 
-from siamedge.devices import remote as device_side
-from siamedge.devices.flash import apply, plan_flash
-from siamedge.devices.remote_client import Remote
-from siamedge.devices.transport import Feed, SshTransport
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.connection.transport import Feed, SshTransport
+from siamedge.devices.flashing.flash import apply, plan_flash
+from siamedge.devices.on_device import verbs as device_side
 from siamedge.runtime.errors import DeviceError
 
 STEPS = ("state", "hold", "begin", "receive layer", "receive release", "verify", "activate", "collect")

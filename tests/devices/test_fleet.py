@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from siamedge.devices.ansible_inventory import read_hosts
-from siamedge.devices.fleet import Member, Result, read_inventory, roll_out
+from siamedge.devices.flashing.ansible_inventory import read_hosts
+from siamedge.devices.flashing.fleet import Member, Result, read_inventory, roll_out
 from siamedge.runtime.errors import DeviceError
 
 MEMBERS = tuple(Member(f"ssh://pi@d{index}", canary=index == 3) for index in range(8))

@@ -11,7 +11,7 @@ import pytest
 from commands import Shell
 from machine import BOOT_OFFSET, Machine, missing_programs, wait_for
 
-from siamedge.devices.transport import ConnectionLostError, SshTransport
+from siamedge.devices.connection.transport import ConnectionLostError, SshTransport
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.sources.synthetic import SyntheticSource
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from siamedge.devices.capabilities import Capabilities, capabilities
-from siamedge.devices.preflight import check_space, fit
-from siamedge.devices.recording import parse_recording
-from siamedge.devices.wheelhouse import Platform
+from siamedge.devices.boards.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.recording import parse_recording
+from siamedge.devices.flashing.preflight import check_space, fit
+from siamedge.devices.releases.wheelhouse import Platform
 from siamedge.runtime.errors import DeviceError
 
 BOARDS = Path(__file__).parent / "boards"

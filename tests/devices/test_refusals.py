@@ -12,8 +12,8 @@ from loopback import LoopbackDevice
 from releases import small_release
 from tiny_bundle import tiny_bundle
 
-from siamedge.devices.flash import apply, plan_flash
-from siamedge.devices.remote_files import check
+from siamedge.devices.flashing.flash import apply, plan_flash
+from siamedge.devices.on_device.files import check
 
 pytest.importorskip("onnxruntime")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from loopback import free_port
 
-from siamedge.devices.service import Heartbeat, Notifier, web_address
-from siamedge.devices.unit import ServiceOptions, unit_text
+from siamedge.devices.on_device.service import Heartbeat, Notifier, web_address
+from siamedge.devices.releases.unit import ServiceOptions, unit_text
 
 LINE = json.dumps({"frame": 0, "box": [10, 20.04, 30, 40], "state": "present", "latency_ms": 4.0})
 
@@ -79,7 +79,7 @@ def test_a_change_of_state_is_told_at_once(listener: Listener, notifier: Notifie
 
 
 def start(listener: Listener, program: str, *words: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "siamedge.devices.service", sys.executable, "-c", program, *words]
+    command = [sys.executable, "-m", "siamedge.devices.on_device.service", sys.executable, "-c", program, *words]
     environment = {**os.environ, "NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "400000"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

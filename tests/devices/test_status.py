@@ -7,7 +7,7 @@ from commands import Shell
 from loopback import LoopbackDevice
 from test_systemd import show, tracker_release, wait_for
 
-from siamedge.devices.flash import apply, plan_flash
+from siamedge.devices.flashing.flash import apply, plan_flash
 
 LOG = "one\ntwo\nthree\n"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from loopback import LoopbackDevice
 
-from siamedge.devices.flash import apply, plan_flash
-from siamedge.devices.flashing import FlashOptions, prepare
-from siamedge.devices.layers import seal
-from siamedge.devices.release import Release, launchers, tie
-from siamedge.devices.remote_client import Remote
-from siamedge.devices.unit import ServiceOptions, unit_text
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.flashing.flash import apply, plan_flash
+from siamedge.devices.flashing.preparing import FlashOptions, prepare
+from siamedge.devices.releases.layers import seal
+from siamedge.devices.releases.release import Release, launchers, tie
+from siamedge.devices.releases.unit import ServiceOptions, unit_text
 from siamedge.runtime.errors import DeviceError
 
 TRACKER = """#!/bin/sh

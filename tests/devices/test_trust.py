@@ -11,11 +11,11 @@ from loopback import LoopbackDevice
 from releases import small_release
 from tiny_bundle import tiny_bundle
 
-from siamedge.devices.flash import apply, plan_flash
-from siamedge.devices.layers import Layer, seal
-from siamedge.devices.release import Release, bundle_layer, tie
-from siamedge.devices.remote_client import Remote
-from siamedge.devices.trust import allowed_signers, sign, verify
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.flashing.flash import apply, plan_flash
+from siamedge.devices.releases.layers import Layer, seal
+from siamedge.devices.releases.release import Release, bundle_layer, tie
+from siamedge.devices.releases.trust import allowed_signers, sign, verify
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import BundleError, DeviceError
 

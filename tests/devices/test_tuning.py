@@ -9,10 +9,10 @@ import pytest
 from loopback import LoopbackDevice
 from releases import small_release
 
-from siamedge.devices.flash import apply, plan_flash, tuning_line
-from siamedge.devices.release import Release, tuning
-from siamedge.devices.remote_client import Remote
-from siamedge.devices.service import take_tuning
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.flashing.flash import apply, plan_flash, tuning_line
+from siamedge.devices.on_device.service import take_tuning
+from siamedge.devices.releases.release import Release, tuning
 
 TRIALS = [
     {"backend": "tflite", "precision": "fp32", "device": "CPU", "threads": 1, "verdict": "measured"},

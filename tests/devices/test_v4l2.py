@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from siamedge.devices.v4l2 import (
+from siamedge.devices.boards.v4l2 import (
     ENUM_FORMATS,
     ENUM_INTERVALS,
     ENUM_SIZES,

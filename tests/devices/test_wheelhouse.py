@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from siamedge.devices.layers import Layer, pack
-from siamedge.devices.wheelhouse import Platform, requirements, site_layer, unpack_wheel
+from siamedge.devices.releases.layers import Layer, pack
+from siamedge.devices.releases.wheelhouse import Platform, requirements, site_layer, unpack_wheel
 from siamedge.runtime.errors import DeviceError
 
 PI4 = Platform("3.11", "aarch64", (2, 36))

@@ -4,7 +4,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from siamedge.devices.probe import ONNX
+from siamedge.devices.diagnosis.probe import ONNX
 from siamedge.runtime.bundles.manifest import (
     AnchorFreeTrackerEntry,
     Artifact,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command_line import Run
 
-from siamedge.devices import check
+from siamedge.devices.on_device import check
 from siamedge.export.bundles.packing import entry_of, write_bundle
 from siamedge.runtime.backends.backend import Format, Precision
 from siamedge.runtime.bundles.answers import ANSWERS, Answers, check_answers, read_answers

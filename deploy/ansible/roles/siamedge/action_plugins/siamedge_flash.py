@@ -15,13 +15,13 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from siamedge.devices.flash import Plan, plan_flash, tuning_line
-from siamedge.devices.flashing import FlashOptions, Prepared, cache_folder, prepare
-from siamedge.devices.layers import pack
-from siamedge.devices.preflight import check_space
-from siamedge.devices.remote_client import Remote
-from siamedge.devices.targets import connected
-from siamedge.devices.transport import CommandError, ConnectionLostError, Feed
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.connection.transport import CommandError, ConnectionLostError, Feed
+from siamedge.devices.flashing.flash import Plan, plan_flash, tuning_line
+from siamedge.devices.flashing.preflight import check_space
+from siamedge.devices.flashing.preparing import FlashOptions, Prepared, cache_folder, prepare
+from siamedge.devices.flashing.targets import connected
+from siamedge.devices.releases.layers import pack
 from siamedge.runtime.errors import DeviceError, SiamedgeError
 
 OPTIONS = {"bundle", "state", "run", "backends", "user", "wheels", "settle_s", "keep"}
@@ -29,7 +29,7 @@ INSTALL_TIMEOUT_S = 1200
 
 
 class ActionTransport:
-    """siamedge's Transport over the connection of an Ansible task, with its become; see devices/transport.py."""
+    """The Transport (devices/connection/transport.py) over the connection of an Ansible task, with its become."""
 
     def __init__(self, action: ActionBase, name: str) -> None:
         self._action, self.name = action, name

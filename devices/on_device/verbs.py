@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from siamedge.devices.remote_files import check, unpack
-from siamedge.devices.remote_tune import TUNED, measure
-from siamedge.devices.remote_units import UNIT, RefusedError, journal, properties, start, stop
+from siamedge.devices.on_device.files import check, unpack
+from siamedge.devices.on_device.tuning import TUNED, measure
+from siamedge.devices.on_device.units import UNIT, RefusedError, journal, properties, start, stop
 
 NAMESPACE = "siamedge-bundle"
 CHECK_LIMIT_S = 600

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from siamedge.devices.recording import Recording
+from siamedge.devices.boards.recording import Recording
 from siamedge.runtime.backends.backend import Precision
 
 Family = Literal["jetson", "raspberry-pi", "intel-npu", "x86-64", "aarch64"]

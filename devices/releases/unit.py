@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from siamedge.devices.profiles import Family
+from siamedge.devices.boards.profiles import Family
 
 _WATCHDOG_S = 30
 _START_S = 120
@@ -104,7 +104,7 @@ def unit_text(base: str, options: ServiceOptions, scope: Literal["system", "user
     """
     current = f"{base}/current"
     tracker = [f"{current}/siamedge", "track", f"{current}/bundle", *options.track, "--json"]
-    command = [f"{current}/python", "-m", "siamedge.devices.service", *tracker]
+    command = [f"{current}/python", "-m", "siamedge.devices.on_device.service", *tracker]
     return _UNIT.format(
         network=_WAIT_FOR_NETWORK if options.network and scope == "system" else "",
         command=_quoted(command),

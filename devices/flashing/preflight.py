@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from siamedge.devices.capabilities import Capabilities, PythonFound
+from siamedge.devices.boards.capabilities import Capabilities, PythonFound
+from siamedge.devices.boards.profiles import Choice, DeviceProfile
+from siamedge.devices.connection.client import Scope
 from siamedge.devices.libraries import LIBRARIES, OLDEST_PYTHON
-from siamedge.devices.profiles import Choice, DeviceProfile
-from siamedge.devices.remote_client import Scope
 from siamedge.runtime.errors import DeviceError
 
 MACHINES = ("aarch64", "x86_64")

@@ -1,6 +1,6 @@
 """The process that systemd supervises: it runs the tracker, reads its JSON lines, and tells systemd that it lives.
 
-`python -m siamedge.devices.service COMMAND...`; one line a frame is the heartbeat, so the watchdog restarts a
+`python -m siamedge.devices.on_device.service COMMAND...`; one line a frame is the heartbeat, so the watchdog restarts a
 tracker that hangs. The standard library is all it needs.
 """
 

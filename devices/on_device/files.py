@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from siamedge.devices.remote_units import RefusedError
+from siamedge.devices.on_device.units import RefusedError
 
 SUMS = "SHA256SUMS"
 

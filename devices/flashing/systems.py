@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from siamedge.devices.capabilities import PythonFound
+from siamedge.devices.boards.capabilities import PythonFound
+from siamedge.devices.boards.profiles import profile_named
+from siamedge.devices.flashing.preflight import FORMAT_OF, Fit
 from siamedge.devices.libraries import LIBRARIES
-from siamedge.devices.preflight import FORMAT_OF, Fit
-from siamedge.devices.profiles import profile_named
-from siamedge.devices.wheelhouse import Platform
+from siamedge.devices.releases.wheelhouse import Platform
 from siamedge.runtime.errors import DeviceError
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from siamedge.devices.layers import Layer, pack
-from siamedge.devices.release import Release
-from siamedge.devices.remote_client import Remote
+from siamedge.devices.connection.client import Remote
+from siamedge.devices.releases.layers import Layer, pack
+from siamedge.devices.releases.release import Release
 
 _logger = logging.getLogger(__name__)
 _SEND_TIMEOUT_S = 3600.0

@@ -1,6 +1,6 @@
 """The health check of a release on its device: both graphs on the first backend that computes what was exported.
 
-`python -m siamedge.devices.check BUNDLE DEVICE_JSON`.
+`python -m siamedge.devices.on_device.check BUNDLE DEVICE_JSON`.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamedge.devices.profiles import Choice
+from siamedge.devices.boards.profiles import Choice
 from siamedge.runtime.backends.backend import get_backend
 from siamedge.runtime.bundles.answers import check_answers, read_answers
 from siamedge.runtime.bundles.bundle import Bundle

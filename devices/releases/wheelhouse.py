@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from siamedge.devices.layers import Layer, one_at_a_time, seal, sealed
 from siamedge.devices.libraries import LIBRARIES
+from siamedge.devices.releases.layers import Layer, one_at_a_time, seal, sealed
 from siamedge.runtime.errors import DeviceError
 
 _OLDEST_MANYLINUX_MINOR = 17

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-from siamedge.devices.layers import Layer, seal
-from siamedge.devices.profiles import Choice
-from siamedge.devices.remote_units import UNIT
+from siamedge.devices.boards.profiles import Choice
+from siamedge.devices.on_device.units import UNIT
+from siamedge.devices.releases.layers import Layer, seal
 from siamedge.runtime.bundles.bundle import Bundle
 
 _PACKAGES = ("runtime", "devices", "cli")
@@ -35,7 +35,7 @@ exec "$here/python" -c 'from siamedge.cli.main import main; main()' "$@"
 """
 _CHECK = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
-exec "$here/python" -m siamedge.devices.check "$here/bundle" "$here/device.json"
+exec "$here/python" -m siamedge.devices.on_device.check "$here/bundle" "$here/device.json"
 """
 _TUNE = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")

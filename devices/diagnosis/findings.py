@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from siamedge.devices.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.recording import parse_recording, recorder_script
+from siamedge.devices.connection.transport import Transport, run_script
+from siamedge.devices.diagnosis.probing import Probe, probe
 from siamedge.devices.libraries import LIBRARIES, OLDEST_PYTHON, explain_import
-from siamedge.devices.probing import Probe, probe
-from siamedge.devices.recording import parse_recording, recorder_script
-from siamedge.devices.transport import Transport, run_script
 from siamedge.runtime.backends.backend import BACKENDS
 
 Severity = Literal["ok", "note", "warning", "failure"]

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from siamedge.devices.profiles import DeviceProfile, pci_ids, recognise
-from siamedge.devices.recording import Node, Recording
+from siamedge.devices.boards.profiles import DeviceProfile, pci_ids, recognise
+from siamedge.devices.boards.recording import Node, Recording
 
 CameraKind = Literal["usb", "csi"]
 Libc = Literal["glibc", "musl", "unknown"]

@@ -60,7 +60,7 @@ class Recording:
 
 def recorder_script() -> str:
     """The shell script that prints a recording: `sh -c SCRIPT sh ROOT FOLDER`."""
-    return files("siamedge.devices").joinpath("record.sh").read_text(encoding="utf-8")
+    return files(__package__).joinpath("record.sh").read_text(encoding="utf-8")
 
 
 def parse_recording(text: str) -> Recording:

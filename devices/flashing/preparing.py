@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from siamedge.devices.capabilities import Capabilities
-from siamedge.devices.diagnosis import clock_findings, record
-from siamedge.devices.layers import Layer
-from siamedge.devices.preflight import Fit, fit
-from siamedge.devices.profiles import DeviceProfile
-from siamedge.devices.release import Release, bundle_layer, code_layer, device_settings, launchers, tie, tuning
-from siamedge.devices.remote_client import Remote, Scope
-from siamedge.devices.remote_units import UNIT
-from siamedge.devices.transport import Transport
-from siamedge.devices.unit import ServiceOptions, unit_text
-from siamedge.devices.wheelhouse import Platform, requirements, site_layer
+from siamedge.devices.boards.capabilities import Capabilities
+from siamedge.devices.boards.profiles import DeviceProfile
+from siamedge.devices.connection.client import Remote, Scope
+from siamedge.devices.connection.transport import Transport
+from siamedge.devices.diagnosis.findings import clock_findings, record
+from siamedge.devices.flashing.preflight import Fit, fit
+from siamedge.devices.on_device.units import UNIT
+from siamedge.devices.releases.layers import Layer
+from siamedge.devices.releases.release import Release, bundle_layer, code_layer, device_settings, launchers, tie, tuning
+from siamedge.devices.releases.unit import ServiceOptions, unit_text
+from siamedge.devices.releases.wheelhouse import Platform, requirements, site_layer
 from siamedge.runtime.bundles.bundle import Bundle
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
-from siamedge.devices.transport import CommandError, Transport
+from siamedge.devices.connection.transport import CommandError, Transport
 
 _logger = logging.getLogger(__name__)
 _MARK = "siamedge-probe "
@@ -69,7 +69,7 @@ def probe(target: Transport, python: Sequence[str], backend: str, nodes: Sequenc
     Raises:
         ConnectionLostError: The device went away.
     """
-    script = files("siamedge.devices").joinpath("probe.py").read_bytes()
+    script = files(__package__).joinpath("probe.py").read_bytes()
     argv = ["sh", "-c", _IN_A_HOME_OF_ITS_OWN, "siamedge", *python, "-", backend, *nodes]
     try:
         printed = target.run(argv, script, _PROBE_TIMEOUT_S)

@@ -1,9 +1,9 @@
 """From the words of the command line to a connection, and to a siamedge that is installed there."""
 
-from siamedge.devices.diagnosis import record
+from siamedge.devices.connection.client import Remote, Scope
+from siamedge.devices.connection.transport import LocalTransport, SshTransport, Transport, parse_ssh_target
+from siamedge.devices.diagnosis.findings import record
 from siamedge.devices.libraries import OLDEST_PYTHON
-from siamedge.devices.remote_client import Remote, Scope
-from siamedge.devices.transport import LocalTransport, SshTransport, Transport, parse_ssh_target
 from siamedge.runtime.errors import DeviceError
 
 

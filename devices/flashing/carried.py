@@ -6,10 +6,10 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from siamedge.devices.layers import pack
-from siamedge.devices.release import Release
-from siamedge.devices.remote_client import program
-from siamedge.devices.wheelhouse import Platform
+from siamedge.devices.connection.client import program
+from siamedge.devices.releases.layers import pack
+from siamedge.devices.releases.release import Release
+from siamedge.devices.releases.wheelhouse import Platform
 
 _INSTALL = """#!/bin/sh
 # Installs a siamedge release on this device: sh install.sh, as root. Needs no network.

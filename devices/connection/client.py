@@ -1,4 +1,4 @@
-"""Calling the device's side of a flash (remote.py) over a transport."""
+"""Calling the device's side of a flash (on_device/verbs.py) over a transport."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-from siamedge.devices.remote import BUSY
-from siamedge.devices.transport import CommandError, Feed, Transport
+from siamedge.devices.connection.transport import CommandError, Feed, Transport
+from siamedge.devices.on_device.verbs import BUSY
 from siamedge.runtime.errors import DeviceError
 
 Scope = Literal["system", "user", "none"]
-_MODULES = ("remote_units", "remote_files", "remote_tune", "remote")
+_ON_DEVICE = "siamedge.devices.on_device"
+_MODULES = ("units", "files", "tuning", "verbs")
+"""Each needs those before it at most; the last has main."""
 _LOADER = """import sys, types
-for name in ("siamedge", "siamedge.devices"):
+for name in ("siamedge", "siamedge.devices", "siamedge.devices.on_device"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = []
 for name, source in {sources}:
@@ -92,6 +94,6 @@ class Remote:
 
 def program() -> str:
     """The device's side as one Python program."""
-    folder = files("siamedge.devices")
-    sources = [(f"siamedge.devices.{name}", folder.joinpath(f"{name}.py").read_text("utf-8")) for name in _MODULES]
+    folder = files(_ON_DEVICE)
+    sources = [(f"{_ON_DEVICE}.{name}", folder.joinpath(f"{name}.py").read_text("utf-8")) for name in _MODULES]
     return _LOADER.replace("{sources}", repr(sources))

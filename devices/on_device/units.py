@@ -1,4 +1,4 @@
-"""The device's side of the service: systemd's tools, for the system or for one user; sent along with remote.py."""
+"""The device's side of the service: systemd's tools, for the system or for one user; sent along with verbs.py."""
 
 import os
 import shutil

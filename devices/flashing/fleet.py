@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from siamedge.devices.ansible_inventory import INI_SUFFIXES, YAML_SUFFIXES, Variables, read_hosts
+from siamedge.devices.flashing.ansible_inventory import INI_SUFFIXES, YAML_SUFFIXES, Variables, read_hosts
 from siamedge.runtime.errors import DeviceError, SiamedgeError
 
 Result = Literal["done", "unchanged", "failed", "not tried"]

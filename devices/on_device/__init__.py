@@ -1,0 +1,1 @@
+"""What runs on the device itself. All but check and service need nothing but Python there."""
