@@ -16,6 +16,7 @@ from siamedge.training.networks.autocast import autocast
 from siamedge.training.networks.branches import folded, settle
 from siamedge.training.networks.inputs import as_input
 from siamedge.training.networks.losses import Losses, dart_losses, reach_at
+from siamedge.training.networks.openings import Openings
 from siamedge.training.networks.rounding import plain
 from siamedge.training.networks.targets import make_targets
 from siamedge.training.pairs.pairs import Batch
@@ -30,7 +31,12 @@ from siamedge.training.teaching.distillation import Distiller, box_loss, score_l
 
 
 class Progress(NamedTuple):
-    """Where a run stands; losses are means since the last report."""
+    """Where a run stands; losses are means since the last report.
+
+    Attributes:
+        shut: Share of the channels behind a ReLU that opened nowhere in the last batch; of frozen layers only where
+            they are computed.
+    """
 
     pairs: int
     total_pairs: int
@@ -41,6 +47,7 @@ class Progress(NamedTuple):
     features: float
     score: float
     teacher_box: float
+    shut: float
     learning_rate: float
     pairs_per_s: float
 
@@ -71,6 +78,7 @@ class TrainingRun:
         both = (*self.network.parameters(), *self.distiller.parameters())
         trained = [parameter for parameter in both if parameter.requires_grad]
         self.optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self._openings = Openings(self.network)
         self._meter, self._saved = Meter(len(Losses._fields)), time.monotonic()
 
     def restore(self) -> bool:
@@ -92,6 +100,7 @@ class TrainingRun:
             group["lr"] = rate
         if self.pairs >= self.recipe.settle_from * self.recipe.pairs:
             settle(self.network)
+        self._openings.is_on = self._meter.steps == self.recipe.log_every - 1
         losses = self.losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
@@ -138,7 +147,7 @@ class TrainingRun:
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:
         (loss, cls, box, quality, features, score, teacher_box), speed = self._meter.read(self.recipe.batch)
         losses = (loss, cls, box, quality, features, score, teacher_box)
-        progress = Progress(self.pairs, self.recipe.pairs, *losses, rate, speed)
+        progress = Progress(self.pairs, self.recipe.pairs, *losses, self._openings.read(), rate, speed)
         append_row(self.files.log, progress._asdict())
         self.last_loss = progress.loss
         if on_progress is not None:
