@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +49,7 @@ def bench(
         raise typer.BadParameter("give BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
 
     from siamedge.runtime.bundles.bundle import Bundle
+    from siamedge.runtime.bundles.records import plain
 
     opened = Bundle.open(bundle)
     plan = plan_of(source, init, updates, minutes)
@@ -58,7 +58,7 @@ def bench(
     if opencv_models is not None:
         found["against_opencv"] = race_opencv(opened, plan, opencv_models, choices)
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=1, sort_keys=True, default=asdict) + "\n")
+        sys.stdout.write(json.dumps(plain(found), indent=1, sort_keys=True) + "\n")
     else:
         show(found)
     raise typer.Exit(0 if not found["not_valid"] else 3)

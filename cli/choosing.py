@@ -1,6 +1,5 @@
 """How a bundle is run: what the user asked for, else what was tuned here, else the default."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,7 +49,7 @@ def choose(bundle: "Bundle", wanted: Wanted, *, is_explained: bool) -> "Pick":
         tell_fallback(device, reason)
     else:
         picked = pick(bundle, backend=backend, precision=precision, device=device, is_thorough=is_explained)
-    return Pick(replace(picked.choice, threads=wanted.threads or 1), picked.candidates)
+    return Pick(picked.choice._replace(threads=wanted.threads or 1), picked.candidates)
 
 
 def tell_fallback(device: str, reason: str | None) -> None:

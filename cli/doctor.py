@@ -1,9 +1,8 @@
 """siamedge doctor: what a device can do, what it cannot, and what helps."""
 
-import dataclasses
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +17,7 @@ def doctor(
     """
     from siamedge.devices.connection.transport import LocalTransport, SshTransport, parse_ssh_target
     from siamedge.devices.diagnosis.findings import diagnose
+    from siamedge.runtime.bundles.records import plain
 
     if target:
         with SshTransport(parse_ssh_target(target)) as device:
@@ -26,21 +26,10 @@ def doctor(
         with LocalTransport() as here:
             found = diagnose(here, (sys.executable,))
     if as_json:
-        typer.echo(json.dumps(_plain(dataclasses.asdict(found)) | {"exit_code": found.exit_code}, sort_keys=True))
+        typer.echo(json.dumps(plain(found) | {"exit_code": found.exit_code}, sort_keys=True))
     else:
         _show(found.target, [tuple(row) for row in found.findings])
     raise typer.Exit(found.exit_code)
-
-
-def _plain(value: Any) -> Any:
-    """The same with named tuples as objects and sets as sorted lists."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, frozenset):
-        return sorted(value)
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _show(title: str, rows: list[tuple[str, ...]]) -> None:

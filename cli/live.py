@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -210,7 +209,7 @@ def models_of(bundle: "Bundle", picked: "Pick", reacquire: str, is_updated: bool
         if candidate.verdict in ("chosen", "usable"):
             format_ = get_backend(candidate.backend).format
             held = {a.precision for a in bundle.manifest.artifacts if a.format == format_ and a.role == "search"}
-            choices += [replace(candidate, precision=p, verdict="usable") for p in PRECISIONS if p in held]
+            choices += [candidate._replace(precision=p, verdict="usable") for p in PRECISIONS if p in held]
     return {f"{c.backend} {c.precision}": maker_of(bundle, c, reacquire, is_updated) for c in unique(choices)}
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,7 +111,7 @@ def track(
         size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect_s
     )
     if as_json:
-        options = replace(options, on_event=tell_event_as_json)
+        options = options._replace(on_event=tell_event_as_json)
 
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.loop import as_json_line

@@ -192,7 +192,7 @@ def _describe(job: Job, checkpoint: Path, made: list[Made]) -> tuple[Manifest, d
     answers = Answers(asked.templates, asked.searches, asked.pairs, given).content
     trials = tuple(trial for item in made for trial in item.trials)
     documents = (entry_of(ANSWERS, answers),)
-    return replace(manifest, quantization=trials, documents=documents), {**files, ANSWERS: answers}
+    return manifest._replace(quantization=trials, documents=documents), {**files, ANSWERS: answers}
 
 
 def usable_formats(wanted: tuple[Format, ...] | None) -> tuple[tuple[Format, ...], tuple[str, ...]]:

@@ -1,8 +1,7 @@
 """What goes into a model and comes out of it: named tensors with a fixed shape, type and layout."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,7 @@ Layout = Literal["NHWC", "NCHW", "NPC"]
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """One input or output of a model.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def describe_export(
         for role, model in zip(roles, (pair.template, pair.search), strict=True):
             artifact, contents = _artifact(kind, role, model)
             fit = fit_of(sha256, kind[1]) if role == "search" else None
-            artifacts.append(replace(artifact, presence=fit))
+            artifacts.append(artifact._replace(presence=fit))
             files.update(contents)
     manifest = Manifest(
         schema=SCHEMA,

@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +76,7 @@ class OpenVINOConverter:
         crop, *kernels = graph.inputs
         if not quantize_openvino.is_quantized_at(model, crop.name):
             feed_float(model, crop.name)
-            crop = replace(crop, dtype="float32")
+            crop = crop._replace(dtype="float32")
         content, weights = save_model(model, half=half)
         return Converted(content, weights, (crop, *kernels), graph.outputs)
 

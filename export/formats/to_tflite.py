@@ -1,7 +1,6 @@
 """TFLite: the two graphs through litert-torch, then ai-edge-quantizer."""
 
 import tempfile
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +100,7 @@ class TfliteConverter:
         edited = make_crop_int8(content, crop.name)
         if edited is None:
             return Converted(content, b"", graph.inputs, graph.outputs)
-        stored = replace(crop, dtype="int8", scale=1.0, zero_point=-128)
+        stored = crop._replace(dtype="int8", scale=1.0, zero_point=-128)
         return Converted(fold_standardisation(edited, crop.name), b"", (stored, *kernels), graph.outputs)
 
 

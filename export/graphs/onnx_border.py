@@ -5,7 +5,6 @@ other takes float32 planes, which the host makes faster than the runtime casts a
 what is computed.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -175,7 +174,7 @@ def feed_planes(model: "ModelProto", crop: TensorSpec) -> TensorSpec:
     shape = (1, channels, height, width)
     entry = next(item for item in model.graph.input if item.name == crop.name)
     entry.CopyFrom(helper.make_tensor_value_info(crop.name, TensorProto.FLOAT, shape))
-    return replace(crop, shape=shape, dtype="float32", layout="NCHW")
+    return crop._replace(shape=shape, dtype="float32", layout="NCHW")
 
 
 def insert(model: "ModelProto", beside: "NodeProto", node: "NodeProto", *, is_before: bool) -> None:

@@ -65,7 +65,7 @@ class Bench:
 
 def marked(trial: Trial, reason: str) -> Trial:
     """Turn a trial down."""
-    verification = replace(trial.measured.verification, verdict="not recommended", reason=reason)
+    verification = trial.measured.verification._replace(verdict="not recommended", reason=reason)
     return replace(trial, measured=replace(trial.measured, verification=verification))
 
 

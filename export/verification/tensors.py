@@ -6,7 +6,7 @@ Closed-loop boxes are chaotic (a score difference of 1e-6 can grow to many pixel
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def verify_pair(
         reason="",
     )
     is_within, reason = judge(plain, source, BUDGETS[kind[1]])
-    verdict = replace(plain, verdict="pass" if is_within else "not recommended", reason=reason)
+    verdict = plain._replace(verdict="pass" if is_within else "not recommended", reason=reason)
     return Measured(verdict, search_latency_ms(template, search, source.crops))
 
 

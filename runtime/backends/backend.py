@@ -1,9 +1,8 @@
 """The seam to the inference libraries: a Backend loads a model, a Session runs it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array, TensorSpec
@@ -20,8 +19,7 @@ MODES: tuple[Mode, ...] = ("reference", "opencv")
 """Whose tracker runs on the network: the published one, or cv2.TrackerNano's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """A model file in memory, already verified.
 
     Attributes:

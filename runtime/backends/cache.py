@@ -4,9 +4,8 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from siamedge.runtime.backends.backend import Backend, Model
 
@@ -20,8 +19,7 @@ CPU_KEYS = (
 CPUINFO_BYTES = 16384
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
+class CacheKey(NamedTuple):
     """All that a compiled model depends on.
 
     Attributes:
@@ -44,7 +42,7 @@ class CacheKey:
     @property
     def line(self) -> bytes:
         """The key as it stands in the entry."""
-        return json.dumps(asdict(self), sort_keys=True).encode() + b"\n"
+        return json.dumps(self._asdict(), sort_keys=True).encode() + b"\n"
 
 
 @runtime_checkable
@@ -55,8 +53,7 @@ class CachingBackend(Protocol):
         """The same backend, reading and writing a cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledCache:
+class CompiledCache(NamedTuple):
     """A folder of compiled models.
 
     Attributes:

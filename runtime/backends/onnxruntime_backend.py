@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,7 +123,7 @@ def open_optimised(model: Model, runtime: ModuleType, threads: int, cache: Compi
     if (kept := cache.read(key)) is not None:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            return open_session(replace(model, content=kept), runtime, "CPU", options)
+            return open_session(model._replace(content=kept), runtime, "CPU", options)
         except BackendError as error:
             LOG.warning("%s; what was optimised before is made again", error)
             options = session_options(runtime, "CPU", threads)

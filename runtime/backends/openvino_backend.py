@@ -5,7 +5,6 @@ import json
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -167,7 +166,7 @@ def exact_on_arm(model: Model) -> Model:
         return model
     from siamedge.runtime.backends.openvino_ir import with_plain_products
 
-    return replace(model, content=with_plain_products(model.content))
+    return model._replace(content=with_plain_products(model.content))
 
 
 def base_name(device: str) -> str:

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from siamedge.runtime.backends.backend import Format, Model, Precision
 from siamedge.runtime.bundles.manifest import SCHEMA, Artifact, FileEntry, Manifest, Role
@@ -19,8 +19,7 @@ FILES_OF: Mapping[Format, int] = {"onnx": 1, "tflite": 1, "openvino": 2}
 """How many files a model of a format has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(NamedTuple):
     """An opened bundle. Its files were verified, or each is when it is loaded; none is believed before.
 
     Attributes:

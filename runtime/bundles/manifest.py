@@ -1,8 +1,7 @@
 """What a bundle says of itself: manifest.json as typed records. docs/bundle.md is its specification."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from siamedge.runtime.backends.backend import Format, Precision
 from siamedge.runtime.tensors import TensorSpec
@@ -13,8 +12,7 @@ SCHEMA = 1
 Role = Literal["template", "search"]
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """A file of the bundle: path relative to it with forward slashes, size, and SHA-256 in hex."""
 
     path: str
@@ -22,8 +20,7 @@ class FileEntry:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(NamedTuple):
     """One graph in one format and precision.
 
     Attributes:
@@ -51,8 +48,7 @@ class Artifact:
     lost_below: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AnchorFreeTrackerEntry:
+class AnchorFreeTrackerEntry(NamedTuple):
     """Tracker family with its parameters."""
 
     family: Literal["anchor-free"]
@@ -60,8 +56,7 @@ class AnchorFreeTrackerEntry:
     params: AnchorFreeParams
 
 
-@dataclass(frozen=True, slots=True)
-class SiamFCTrackerEntry:
+class SiamFCTrackerEntry(NamedTuple):
     """Tracker family with its parameters."""
 
     family: Literal["siamfc"]
@@ -69,8 +64,7 @@ class SiamFCTrackerEntry:
     params: SiamFCParams
 
 
-@dataclass(frozen=True, slots=True)
-class CropRule:
+class CropRule(NamedTuple):
     """What the host must feed: square crops with SiamFC context, BGR uint8; everything else is in the graph."""
 
     rule: Literal["siamfc-context"] = "siamfc-context"
@@ -79,8 +73,7 @@ class CropRule:
     value_max: int = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """How far one output is from the source network's over all verified crops.
 
     Attributes:
@@ -92,8 +85,7 @@ class Difference:
     cosine: float
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(NamedTuple):
     """The teacher-forced comparison of one format and precision with the source network.
 
     Attributes:
@@ -115,8 +107,7 @@ class Verification:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrackingDrop:
+class TrackingDrop(NamedTuple):
     """What int8 costs in tracking, against fp32 of the same format on the same sequences.
 
     Attributes:
@@ -140,8 +131,7 @@ class TrackingDrop:
     high: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class QuantizationTrial:
+class QuantizationTrial(NamedTuple):
     """One way of int8 that was tried for a format.
 
     Attributes:
@@ -177,16 +167,14 @@ class QuantizationTrial:
     tracking: TrackingDrop | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """Which precision to use in a format, and why."""
 
     precision: Precision
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(NamedTuple):
     """Where the models come from.
 
     Attributes:
@@ -204,8 +192,7 @@ class Provenance:
     tools: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """All of manifest.json."""
 
     schema: int
@@ -218,7 +205,7 @@ class Manifest:
     license: str
     documents: tuple[FileEntry, ...] = ()
     quantization: tuple[QuantizationTrial, ...] = ()
-    crop: CropRule = field(default_factory=CropRule)
+    crop: CropRule = CropRule()
 
     @property
     def files(self) -> tuple[FileEntry, ...]:

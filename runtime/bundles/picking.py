@@ -1,7 +1,8 @@
 """Choosing a backend and precision: the choice, and the verdict on every candidate."""
 
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from siamedge.runtime.backends.backend import (
     ALL_PRECISIONS,
@@ -21,8 +22,7 @@ from siamedge.runtime.tracking.tracker_table import make_tracker
 from siamedge.runtime.tracking.trackers import Tracker
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One way to run a bundle here.
 
     Attributes:
@@ -40,8 +40,7 @@ class Candidate:
     threads: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """A choice and what was thought of every candidate."""
 
     choice: Candidate
@@ -86,7 +85,7 @@ def pick(
             else "leave --backend away to choose another"
         )
         raise BackendError(f"no backend can run {bundle.path.name} here: {reasons}", hint=hint)
-    candidates[chosen] = replace(candidates[chosen], verdict="chosen")
+    candidates[chosen] = candidates[chosen]._replace(verdict="chosen")
     return Pick(candidates[chosen], tuple(candidates))
 
 
@@ -148,10 +147,8 @@ def load_sessions(bundle: Bundle, choice: Candidate, cache: CompiledCache | None
     backend = get_backend(choice.backend)
     if cache is not None and isinstance(backend, CachingBackend):
         backend = backend.with_cache(cache)
-    template = replace(
-        bundle.load(bundle.find("template", backend.format, choice.precision)),
-        precision=template_precision(choice.precision),
-    )
+    template = bundle.load(bundle.find("template", backend.format, choice.precision))
+    template = template._replace(precision=template_precision(choice.precision))
     search = bundle.load(bundle.find("search", backend.format, choice.precision))
     return (
         backend.load(template, device=choice.device, threads=choice.threads),

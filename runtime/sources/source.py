@@ -90,8 +90,7 @@ def do_nothing() -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
+class SourceOptions(NamedTuple):
     """How to read a source.
 
     Attributes:

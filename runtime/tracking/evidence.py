@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 FIRST_FRAMES = 4
 """So many frames after the start say what score is usual for a target."""
@@ -10,8 +10,7 @@ MOST_EVIDENCE = 6.0
 """No single frame counts for more, in either direction."""
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceFit:
+class PresenceFit(NamedTuple):
     """What a network's raw score says about the presence of its target.
 
     evidence = offset + level * x + change * (x - usual), where x is the log-odds of the raw score and usual the highest

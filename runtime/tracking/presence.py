@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
 from siamedge.runtime.tracking.evidence import UNFITTED, Evidence, PresenceFit, probability_of
@@ -14,8 +13,7 @@ from siamedge.runtime.tracking.trackers import TrackResult
 State = Literal["present", "uncertain", "lost", "reacquired"]
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceParams:
+class PresenceParams(NamedTuple):
     """When a target counts as gone, and how it is searched; evidence is as in PresenceFit.
 
     Attributes:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -81,7 +81,7 @@ class Engine:
         self.on_snapshot: Callable[[], None] = lambda: None
         self._setup = setup
         self._model, self._address = next(iter(setup.models)), setup.sources[0]
-        self._options = replace(setup.options, is_paced=True, on_event=self._note, on_wait=self._serve)
+        self._options = setup.options._replace(is_paced=True, on_event=self._note, on_wait=self._serve)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._woken = threading.Event()
         self._is_closing = self._is_leaving = False

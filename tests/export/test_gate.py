@@ -203,4 +203,4 @@ def test_a_missed_budget_is_exit_code_3_where_that_was_asked_for(
     precision: str, verdict: str, wanted: tuple[str, ...], code: int
 ) -> None:
     found = Verification("onnx", precision, 500, {}, 0.9, 0.1, verdict, "")
-    assert exit_code(replace(make_manifest(), verification=(found,)), wanted) == code
+    assert exit_code(make_manifest()._replace(verification=(found,)), wanted) == code

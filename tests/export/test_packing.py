@@ -2,7 +2,6 @@
 
 import threading
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,7 @@ def test_two_writes_give_equal_bytes_whatever_the_order_of_the_files(tmp_path: P
 @pytest.mark.parametrize("name", ["a.siamedge", "a.zip"])
 def test_our_own_bundle_is_replaced_and_nothing_else_is_left(tmp_path: Path, name: str) -> None:
     write_bundle(tmp_path / name, make_manifest(), FILES)
-    write_bundle(tmp_path / name, replace(make_manifest(), name="second"), FILES)
+    write_bundle(tmp_path / name, make_manifest()._replace(name="second"), FILES)
     assert Bundle.open(tmp_path / name).manifest.name == "second"
     assert names_in(tmp_path) == [name]
 
@@ -60,7 +59,7 @@ def test_a_bundle_of_the_other_kind_is_replaced_too(tmp_path: Path, name: str) -
     other = tmp_path / "there" / ("b.zip" if name == "a.siamedge" else "b.siamedge")
     write_bundle(other, make_manifest(), FILES)
     other.rename(tmp_path / name)
-    write_bundle(tmp_path / name, replace(make_manifest(), name="second"), FILES)
+    write_bundle(tmp_path / name, make_manifest()._replace(name="second"), FILES)
     assert Bundle.open(tmp_path / name).manifest.name == "second"
     assert (tmp_path / name).is_dir() == (name == "a.siamedge")
 
@@ -128,7 +127,7 @@ def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path, name: str
     write_bundle(out, make_manifest(), FILES)
     no_bytes = {**FILES, "models/the-last": None}
     with pytest.raises(TypeError):
-        write_bundle(out, replace(make_manifest(), name="second"), no_bytes)  # type: ignore[arg-type]
+        write_bundle(out, make_manifest()._replace(name="second"), no_bytes)  # type: ignore[arg-type]
     assert Bundle.open(out).manifest == make_manifest()
     assert names_in(tmp_path) == [name]
 
@@ -155,7 +154,7 @@ def test_a_reader_meanwhile_sees_a_whole_zip_file(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for i in range(20):
-        write_bundle(out, replace(make_manifest(), name=f"number {i}"), FILES)
+        write_bundle(out, make_manifest()._replace(name=f"number {i}"), FILES)
     done.set()
     reader.join()
     assert names

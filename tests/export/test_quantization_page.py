@@ -1,7 +1,5 @@
 """The page about the search for int8: every attempt, what each group costs, what is recommended and why."""
 
-from dataclasses import replace
-
 import pytest
 from bundles import make_manifest
 from html_cells import Cells
@@ -35,14 +33,13 @@ def searched(int8_ms: float, trials: tuple[QuantizationTrial, ...] = TRIALS) -> 
     plain = make_manifest()
     fp32 = [item for item in plain.artifacts if item.format == "onnx"]
     note = "6 of 9 convolutions and products compute in int8; in float: end, conv<2>, conv3"
-    int8 = [replace(item, precision="int8", notes=note, lost_below=0.25) for item in fp32]
+    int8 = [item._replace(precision="int8", notes=note, lost_below=0.25) for item in fp32]
     found = tuple(
         Verification("onnx", precision, 500, {}, peak, box_px, "pass", "within budget")
         for precision, peak, box_px in (("fp32", 1.0, 0.0), ("int8", 0.96, 0.4))
     )
     measured = (Measured(found[0], 2.0), Measured(found[1], int8_ms))
-    manifest = replace(
-        plain,
+    manifest = plain._replace(
         artifacts=(*fp32, *int8),
         verification=found,
         recommended=recommend(list(measured)),
@@ -69,7 +66,7 @@ def test_what_each_group_costs_and_what_is_float_is_in_the_page_with_odd_names_e
     assert "6 of 9 convolutions and products compute in int8, counted in the graph. The others: \n" in page.words
     assert "\nend, conv<2>, conv3." in page.words
     assert NO_SENSITIVITY not in to_html(*searched(1.0))
-    assert NO_SENSITIVITY in to_html(*searched(1.0, (replace(TRIALS[0], chosen=True),)))
+    assert NO_SENSITIVITY in to_html(*searched(1.0, (TRIALS[0]._replace(chosen=True),)))
 
 
 @pytest.mark.parametrize(("int8_ms", "chosen"), [(1.0, "int8"), (1.9, "fp32"), (2.4, "fp32"), (5.0, "fp32")])

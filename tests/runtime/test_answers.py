@@ -35,7 +35,7 @@ def with_content(bundle: Path, out: Path, content: bytes | None) -> Path:
     manifest = Bundle.open(bundle).manifest
     files = {entry.path: (bundle / entry.path).read_bytes() for entry in manifest.files if entry.path != ANSWERS}
     documents = () if content is None else (entry_of(ANSWERS, content),)
-    write_bundle(out, replace(manifest, documents=documents), files if content is None else {**files, ANSWERS: content})
+    write_bundle(out, manifest._replace(documents=documents), files if content is None else {**files, ANSWERS: content})
     return out
 
 

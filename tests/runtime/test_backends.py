@@ -1,7 +1,6 @@
 """Backends load what fits, refuse what does not, and say why they cannot be used."""
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,15 +66,15 @@ def test_tensors_other_than_promised_are_named_on_both_sides(loaded: tuple[Backe
     outputs = "matrix float32 (1, 16, 16), window float32 "
     for changed, message in (
         (
-            replace(model, inputs=(replace(crop, name="patch"),)),
+            model._replace(inputs=(crop._replace(name="patch"),)),
             f"inputs are template {crop.dtype} {crop.shape}; the manifest says patch {crop.dtype} {crop.shape}",
         ),
         (
-            replace(model, inputs=(replace(crop, shape=(1, 64, 64, 3)),)),
+            model._replace(inputs=(crop._replace(shape=(1, 64, 64, 3)),)),
             f"inputs are template {crop.dtype} {crop.shape}; the manifest says template {crop.dtype} (1, 64, 64, 3)",
         ),
         (
-            replace(model, outputs=model.outputs[:1]),
+            model._replace(outputs=model.outputs[:1]),
             f"outputs are {outputs}{model.outputs[1].shape}; the manifest says",
         ),
     ):
@@ -88,7 +87,7 @@ def test_tensors_other_than_promised_are_named_on_both_sides(loaded: tuple[Backe
 def test_a_damaged_model_is_refused(loaded: tuple[Backend, Model]) -> None:
     backend, model = loaded
     with pytest.raises(BackendError, match=r"template\.model: .* refuses the model"):
-        backend.load(replace(model, content=model.content[:200]), device="CPU", threads=1)
+        backend.load(model._replace(content=model.content[:200]), device="CPU", threads=1)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_the_fake_computes_a_function_and_checks_like_a_real_one() -> None:
     with pytest.raises(BackendError, match=r"fake\.model: outputs are nothing; the manifest says mean float32 \(1,\)"):
         wrong.run({"template": np.zeros(CROP.shape, np.uint8)})
     with pytest.raises(BackendError, match="m: driver too old"):
-        FakeBackend(lambda _: {}, missing="driver too old").load(replace(model, name="m"), device="CPU", threads=1)
+        FakeBackend(lambda _: {}, missing="driver too old").load(model._replace(name="m"), device="CPU", threads=1)
 
 
 def test_memory_that_a_session_lends_is_read_as_it_is_and_outlives_it(loaded: tuple[Backend, Model]) -> None:

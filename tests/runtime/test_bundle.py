@@ -4,7 +4,6 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,6 +220,6 @@ def test_a_damaged_file_is_noticed_when_it_is_loaded_if_not_all_were_read_before
 def test_documents_are_verified_as_models_are(tmp_path: Path) -> None:
     licence = FileEntry("LICENSE", 3, "0" * 64)
     path = tmp_path / "tiny.siamedge"
-    write_bundle(path, replace(make_manifest(), documents=(licence,)), {**FILES, "LICENSE": b"yes"})
+    write_bundle(path, make_manifest()._replace(documents=(licence,)), {**FILES, "LICENSE": b"yes"})
     message, _ = refusal(path)
     assert message.startswith("LICENSE: sha256 is ")

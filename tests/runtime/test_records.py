@@ -1,7 +1,7 @@
 """Records survive JSON unchanged, and whatever does not fit is named with its place."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -40,7 +40,7 @@ def message_of(text: str | bytes, kind: type = Manifest) -> str:
 
 def test_a_manifest_survives_a_round_trip() -> None:
     manifest = make_manifest()
-    siamfc = replace(manifest, tracker=SiamFCTrackerEntry("siamfc", "siamfc-alexnet", SiamFCParams()))
+    siamfc = manifest._replace(tracker=SiamFCTrackerEntry("siamfc", "siamfc-alexnet", SiamFCParams()))
     assert from_json(Manifest, to_json(manifest)) == manifest
     assert from_json(Manifest, to_json(siamfc)) == siamfc
 

@@ -1,7 +1,6 @@
 """The fit in the manifest, and the watch that uses it, on the default network and a drawn scene."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +101,8 @@ def test_a_blended_template_stays_between_the_first_and_the_newer(opened: tuple[
 
 def test_an_artifact_without_a_fit_is_watched_all_the_same(opened: tuple[Bundle, Candidate]) -> None:
     bundle, choice = opened
-    bare = replace(bundle.manifest, artifacts=tuple(replace(a, presence=None) for a in bundle.manifest.artifacts))
-    tracker = watch(open_tracker(bundle, choice), replace(bundle, manifest=bare), choice)
+    bare = bundle.manifest._replace(artifacts=tuple(a._replace(presence=None) for a in bundle.manifest.artifacts))
+    tracker = watch(open_tracker(bundle, choice), bundle._replace(manifest=bare), choice)
     source, images = scene(10)
     tracker.init(images[0], source.box_at(0))
     assert not any(tracker.update(image).lost for image in images[1:])
