@@ -89,8 +89,8 @@ class ResponseGrid:
         rows, columns = np.indices(shape, np.float32).reshape(2, -1) * params.stride + params.first_cell_px
         self._cells = np.stack([columns, rows, columns, rows])
         self._edges, self._apart = np.empty((2, *self._cells.shape), np.float32)
-        log_scale = math.log(params.distance_scale)
-        self._log_scale, self._largest_log = np.float32(log_scale), np.float32(params.max_log_distance + log_scale)
+        self._largest_log = np.float32(params.max_log_distance)
+        self._outwards = OUTWARDS * np.float32(params.distance_scale)
         self.size_factors = (1.0, 1.0)
 
     def best(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
@@ -139,10 +139,9 @@ class ResponseGrid:
         Neighbouring cells see the same target and err differently.
         """
         edges, apart = self._edges, self._apart
-        np.add(log_ltrb.reshape(edges.shape), self._log_scale, out=edges)
-        np.minimum(edges, self._largest_log, out=edges)
+        np.minimum(log_ltrb.reshape(edges.shape), self._largest_log, out=edges)
         np.exp(edges, out=edges)
-        np.multiply(edges, OUTWARDS, out=edges)
+        np.multiply(edges, self._outwards, out=edges)
         np.add(edges, self._cells, out=edges)
         own = edges[:, cell, None]
         np.abs(np.subtract(edges, own, out=apart), out=apart)
