@@ -13,11 +13,11 @@ import json
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from siamedge.export.int8.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
 from siamedge.export.pipeline import ExportRequest, ExportResult, export_bundle
+from siamedge.runtime.bundles.records import plain
 
 CHECKPOINTS = {
     "dart (default)": None,
@@ -99,7 +99,7 @@ def main() -> None:
         seconds = time.monotonic() - begin
         print(f"{network}: {seconds:.0f} s")
         lines += rows(network, result)
-        records[network] = {"seconds": seconds, "measured": [asdict(item) for item in result.measured]}
+        records[network] = {"seconds": seconds, "measured": [plain(item) for item in result.measured]}
     heading = HEADING.format(machine=f"{platform.machine()}, {platform.python_version()}", load=given.load)
     table.write_text(heading + "\n".join(lines) + "\n")
     kept.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")

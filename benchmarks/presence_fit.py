@@ -11,7 +11,6 @@ of presence on score and change of score is fitted on all clips; the ROC-AUC tha
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,7 +161,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     bundle = Bundle.open(options.bundle)
     folders = [folder for folder in sorted(options.clips.iterdir()) if (folder / "groundtruth.txt").is_file()]
-    fits = {name: asdict(fit_bundle(bundle, name, folders)) for name in options.precision or ["fp32"]}
+    fits = {name: fit_bundle(bundle, name, folders)._asdict() for name in options.precision or ["fp32"]}
     if options.write:
         known = json.loads(options.write.read_text()) if options.write.is_file() else {}
         known.setdefault(bundle.manifest.provenance.checkpoint_sha256, {}).update(fits)

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import platform
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,7 @@ from siamedge.export.quantization.recipes import recipe_for
 from siamedge.export.verification.score_threshold import moved_threshold, threshold_crops
 from siamedge.export.verification.tensors import Reference, compute, reference_of, verify_pair
 from siamedge.runtime.backends.backend import FORMATS, Format
+from siamedge.runtime.bundles.records import plain
 from siamedge.runtime.speed.tuning_record import processor_name
 from siamedge.runtime.tracking.responses import score_map
 from siamedge.runtime.tracking.tracker_table import make_tracker
@@ -113,7 +113,7 @@ def measure(name: Format, network: SourceNetwork, calibration: CalibrationSet, s
     census = take_census(name, pair.search)
     return {
         "recipe": recipe_for(name, network.arch).name,
-        "verification": asdict(int8.verification),
+        "verification": plain(int8.verification),
         "strict": strict,
         "int8": len(census.int8),
         "products": len(census.int8) + len(census.floating),
