@@ -71,7 +71,7 @@ def spoil_onnx(model: Converted) -> Converted:
     name = producers[first.input[1]].input[1]
     scale = next(item for item in proto.graph.initializer if item.name == name)
     scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * np.float32(FACTOR), name))
-    return model._replace(content=proto.SerializeToString())
+    return replace(model, content=proto.SerializeToString())
 
 
 def spoil_tflite(model: Converted) -> Converted:
@@ -81,7 +81,7 @@ def spoil_tflite(model: Converted) -> Converted:
     first = next(item for item in graph.operators if operator_name(tree, item) == "CONV_2D")
     quantization = graph.tensors[first.inputs[1]].quantization
     quantization.scale = [float(value) * FACTOR for value in quantization.scale]
-    return model._replace(content=write_flatbuffer(tree))
+    return replace(model, content=write_flatbuffer(tree))
 
 
 def spoil_openvino(model: Converted) -> Converted:
@@ -101,7 +101,7 @@ def spoil_openvino(model: Converted) -> Converted:
     content = bytearray(model.weights)
     end = int(begin) + int(size)
     content[int(begin) : end] = (np.frombuffer(content[int(begin) : end], np.float32) * np.float32(FACTOR)).tobytes()
-    return model._replace(weights=bytes(content))
+    return replace(model, weights=bytes(content))
 
 
 def onnx_weights(model: Converted) -> Iterator[np.ndarray]:
