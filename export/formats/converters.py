@@ -130,5 +130,6 @@ class PreparingConverter:
     def _converter(self, network: SourceNetwork) -> Converter:
         if id(network) not in self._by_network:
             module, attribute = CONVERTERS[self._format].split(":")
-            self._by_network[id(network)] = cast(Converter, getattr(import_module(module), attribute)(network))
+            converter = getattr(import_module(module), attribute)(network, self._preparation)
+            self._by_network[id(network)] = cast(Converter, converter)
         return self._by_network[id(network)]

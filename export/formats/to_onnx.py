@@ -11,6 +11,7 @@ from siamedge.export.graphs.branches import ExportGraph, TensorStyle, make_graph
 from siamedge.export.graphs.onnx_border import fit_border
 from siamedge.export.quantization import quantize_onnx
 from siamedge.export.quantization.feeds import Feeds, digest
+from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import Operator, Recipe, recipe_for
 from siamedge.export.quiet import quiet
 from siamedge.runtime.backends.backend import Precision
@@ -31,10 +32,11 @@ class OnnxConverter:
 
     Args:
         network: The network.
+        preparation: What made it; OpenVINO needs the same models.
     """
 
-    def __init__(self, network: SourceNetwork) -> None:
-        self._network = network
+    def __init__(self, network: SourceNetwork, preparation: Preparation | None = None) -> None:
+        self._network, self._preparation = network, preparation or Preparation(network)
         self._ranges: dict[object, bytes] = {}
 
     @cached_property
@@ -46,7 +48,7 @@ class OnnxConverter:
     def float_models(self) -> tuple["ModelProto", "ModelProto"]:
         """Both graphs in fp32."""
         template, search = self.graphs
-        return export_graph(template), export_graph(search)
+        return self._preparation.once("onnx", self._network, lambda: (export_graph(template), export_graph(search)))
 
     def convert(
         self, precision: Precision, calibration: CalibrationSet | None = None, recipe: Recipe | None = None

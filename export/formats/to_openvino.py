@@ -14,6 +14,7 @@ from siamedge.export.formats.converters import Converted, ConvertedPair
 from siamedge.export.formats.to_onnx import OnnxConverter
 from siamedge.export.quantization import quantize_openvino
 from siamedge.export.quantization.feeds import Feeds
+from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import Operator, Recipe, recipe_for
 from siamedge.export.quiet import quiet
 from siamedge.runtime.backends.backend import Precision
@@ -30,11 +31,12 @@ class OpenVINOConverter:
 
     Args:
         network: The network.
+        preparation: What made it.
     """
 
-    def __init__(self, network: SourceNetwork) -> None:
+    def __init__(self, network: SourceNetwork, preparation: Preparation | None = None) -> None:
         self._network = network
-        self._onnx = OnnxConverter(network)
+        self._onnx = OnnxConverter(network, preparation)
 
     @cached_property
     def sources(self) -> tuple[bytes, ...]:

@@ -21,6 +21,7 @@ from siamedge.export.graphs.flatbuffer import (
 from siamedge.export.graphs.tflite_border import fold_standardisation
 from siamedge.export.quantization import quantize_tflite
 from siamedge.export.quantization.feeds import Feeds, digest
+from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import Operator, Recipe, recipe_for
 from siamedge.export.quiet import quiet
 from siamedge.runtime.backends.backend import Precision
@@ -35,9 +36,10 @@ class TfliteConverter:
 
     Args:
         network: The network.
+        preparation: What made it; its models are of no use to another format.
     """
 
-    def __init__(self, network: SourceNetwork) -> None:
+    def __init__(self, network: SourceNetwork, preparation: Preparation | None = None) -> None:
         self._network = network
         self._ranges: dict[object, dict[str, Any]] = {}
 

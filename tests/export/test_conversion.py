@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from small_network import make_calibration, make_network, run_source
 
+from siamedge.export.formats import to_onnx
 from siamedge.export.formats.census import take_census
 from siamedge.export.formats.converters import Converted, ConvertedPair, Converter, make_converter
 from siamedge.export.graphs.flatbuffer import operator_names, read_flatbuffer
+from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import RECIPES
 from siamedge.runtime.backends.backend import FORMATS, PRECISIONS, Format, Precision, get_backend
 from siamedge.runtime.errors import ExportError
@@ -157,6 +159,21 @@ def test_int8_tflite_takes_an_int8_crop_unless_its_first_layer_is_float(
 
 def constant_bytes(model: Converted) -> int:
     return sum(len(item.data) for item in read_flatbuffer(model.content).buffers if item.data is not None)
+
+
+def test_onnx_and_openvino_share_one_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    exported, export_graph = [], to_onnx.export_graph
+    monkeypatch.setattr(to_onnx, "export_graph", lambda graph: exported.append(graph.role) or export_graph(graph))
+    preparation = Preparation(NETWORK)
+    for precision in PRECISIONS:
+        make_converter("onnx", NETWORK, preparation).convert(precision, CALIBRATION)
+    first = len(exported)
+    shared = [make_converter("openvino", NETWORK, preparation).convert(name, CALIBRATION) for name in PRECISIONS]
+    assert exported[:2] == ["template", "search"]
+    assert len(exported) == first
+    # what ONNX's precisions were made of is not changed by them
+    assert shared == [make_converter("openvino", NETWORK).convert(name, CALIBRATION) for name in PRECISIONS]
 
 
 def test_int8_without_calibration_is_refused() -> None:
