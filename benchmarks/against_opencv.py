@@ -74,7 +74,7 @@ def scenes_of(sequence: Path, size: str, count: int) -> list[Scene]:
 
 
 def candidates(bundles: list[Path]) -> dict[str, tuple[Tracker, str]]:
-    found = {}
+    found: dict[str, tuple[Tracker, str]] = {}
     for path in bundles:
         bundle = Bundle.open(path)
         have = {(a.format, a.precision) for a in bundle.manifest.artifacts}

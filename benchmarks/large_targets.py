@@ -18,6 +18,7 @@ import numpy as np
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, open_tracker
 from siamedge.runtime.geometry import Box, intersection_over_union
+from siamedge.runtime.sources.recordings import read_image
 from siamedge.runtime.tracking import crops
 
 AS_TRACKED = crops.SHRUNK_FROM
@@ -46,13 +47,17 @@ def arguments() -> argparse.Namespace:
 def overlaps(bundle: Bundle, sequence: Path, times: float, count: int) -> tuple[float, float, float]:
     """Share of large squares, mean overlap with plain crops and as tracked."""
     trackers = [open_tracker(bundle, Candidate("tflite", "fp32", "CPU", "")) for _ in (PLAIN, AS_TRACKED)]
-    params, rows = bundle.manifest.tracker.params, []
+    params = bundle.manifest.tracker.params
+    rows: list[list[float]] = []
     lines = (sequence / "groundtruth.txt").read_text(encoding="utf-8").split("\n")
     paths = sorted((sequence / "img").glob("*.jpg"))[:count]
     for index, path in enumerate(paths):
-        frame = np.asarray(cv2.resize(cv2.imread(str(path)), None, fx=times, fy=times), np.uint8)
+        image = read_image(path)
+        if image is None:
+            raise SystemExit(f"{path}: cannot be decoded")
+        frame = np.asarray(cv2.resize(image, None, fx=times, fy=times), np.uint8)
         box = Box(*(float(side) * times for side in lines[index].replace("\t", ",").split(",")[:4]))
-        row = [crops.context_side(box.w, box.h, params.context) / params.template_px >= AS_TRACKED]
+        row: list[float] = [crops.context_side(box.w, box.h, params.context) / params.template_px >= AS_TRACKED]
         for tracker, shrunk_from in zip(trackers, (PLAIN, AS_TRACKED), strict=True):
             crops.SHRUNK_FROM = shrunk_from
             if index == 0:

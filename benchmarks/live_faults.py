@@ -40,6 +40,7 @@ def reconnects(count: int) -> None:
                 if done >= count:
                     break
             end = (resident_mb(), len(list(Path("/proc/self/fd").iterdir())), threading.active_count())
+    assert start is not None, "the source ended before twenty reconnects"
     print(
         f"{done} reconnects: RSS {start[0]:.1f} -> {end[0]:.1f} MB, "
         f"descriptors {start[1]} -> {end[1]}, threads {end[2]}"

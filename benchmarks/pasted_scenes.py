@@ -94,10 +94,11 @@ def lay(cutout: Cutout, under: Image, matrix: np.ndarray, smear: np.ndarray) -> 
     reach = int(np.hypot(*smear))
     if reach >= 3:
         line = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-        ends = [tuple(int(value) for value in reach + sign * smear / 2) for sign in (-1, 1)]
-        cv2.line(line, *ends, 1.0)
+        start, end = ([int(value) for value in reach + sign * smear / 2] for sign in (-1, 1))
+        cv2.line(line, start, end, (1.0,))
         line /= line.sum()
-        layer, cover = cv2.filter2D(layer, -1, line), cv2.filter2D(cover, -1, line)[..., None]
+        layer = np.asarray(cv2.filter2D(layer, -1, line))
+        cover = np.asarray(cv2.filter2D(cover, -1, line))[..., None]
     return np.clip(layer + under * (1 - cover), 0, 255).astype(np.uint8)
 
 

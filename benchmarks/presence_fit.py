@@ -12,12 +12,13 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
 from presence_scenes import AWAY, HARD, Clip, load
 
+from siamedge.runtime.backends.backend import Precision
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import open_tracker, pick
 from siamedge.runtime.geometry import Box, intersection_over_union
@@ -102,7 +103,7 @@ def fit(rows: np.ndarray) -> np.ndarray:
 
 def evidence(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
     """As siamedge.runtime.tracking.evidence has it, without bounds."""
-    return found[0] + found[1] * rows[:, 2] + found[2] * (rows[:, 2] - rows[:, 3])
+    return np.asarray(found[0] + found[1] * rows[:, 2] + found[2] * (rows[:, 2] - rows[:, 3]))
 
 
 def roc_auc(high: np.ndarray, low: np.ndarray) -> float:
@@ -122,10 +123,10 @@ def left_out_auc(rows: np.ndarray) -> float:
     return roc_auc(scores[~away], scores[away])
 
 
-def fit_bundle(bundle: Bundle, precision: str, folders: list[Path]) -> PresenceFit:
+def fit_bundle(bundle: Bundle, precision: Precision, folders: list[Path]) -> PresenceFit:
     """Fit one precision, and print how well it tells."""
-    searcher = open_tracker(bundle, pick(bundle, backend="onnxruntime", precision=precision).choice)
-    rows = collect(searcher, folders)
+    tracker = open_tracker(bundle, pick(bundle, backend="onnxruntime", precision=precision).choice)
+    rows = collect(cast(Searcher, tracker), folders)
     here, away = rows[:, 5] > ON_TARGET, np.isnan(rows[:, 5])
     offset, level, change = fit(rows)
     if level < 0 or change < 0:

@@ -31,7 +31,10 @@ def load(folder: Path) -> Clip:
     boxes = np.genfromtxt(folder / "groundtruth.txt", delimiter=",")
     if folder.name.startswith(("OTB_", "DTB_", "TLD_", "VOT")):
         boxes[:, :2] -= 1
-    return Clip(folder.name, [read_image(path) for path in list_images(folder / "img")], boxes)
+    images = [(path, read_image(path)) for path in list_images(folder / "img")]
+    if broken := [path.name for path, image in images if image is None]:
+        raise SystemExit(f"{folder}: cannot be decoded: {', '.join(broken)}")
+    return Clip(folder.name, [image for _, image in images if image is not None], boxes)
 
 
 def replaced(clip: Clip, first: int, frames: int, make: Callable[[int], Image | None]) -> Clip:
@@ -127,11 +130,13 @@ def fast(clip: Clip, other: Clip) -> Clip:
 
 def spin(clip: Clip, other: Clip) -> Clip:
     """The frame turns around the target."""
-    images, boxes = [], []
+    images: list[Image] = []
+    boxes = []
     for k, (image, (x, y, w, h)) in enumerate(zip(clip.images[:HARD_FRAMES], clip.boxes, strict=False)):
         angle, center = SPIN_DEG_A_FRAME * k, (x + w / 2, y + h / 2)
         turn = cv2.getRotationMatrix2D(center, angle, 1)
-        images.append(np.asarray(cv2.warpAffine(image, turn, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT)))
+        turned = cv2.warpAffine(image, turn, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
+        images.append(np.asarray(turned, np.uint8))
         c, s = abs(np.cos(np.deg2rad(angle))), abs(np.sin(np.deg2rad(angle)))
         wide, high = w * c + h * s, w * s + h * c
         boxes.append((center[0] - wide / 2, center[1] - high / 2, wide, high))
@@ -166,8 +171,8 @@ def motion_kernel(shift: np.ndarray) -> np.ndarray:
     unit = shift / max(1e-6, np.hypot(*shift)) * (length // 2)
     middle, kernel = length // 2, np.zeros((length, length), np.float32)
     ends = [(round(middle + sign * unit[0]), round(middle + sign * unit[1])) for sign in (-1, 1)]
-    cv2.line(kernel, *ends, 1)
-    return kernel / kernel.sum()
+    cv2.line(kernel, ends[0], ends[1], (1.0,))
+    return np.asarray(kernel / kernel.sum())
 
 
 AWAY: Mapping[str, Maker] = {"scene": scene, "black": black, "gone": gone, "moved": moved, "dusk": dusk}

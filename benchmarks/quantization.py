@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,7 @@ def measure(name: Format, network: SourceNetwork, calibration: CalibrationSet, s
     }
 
 
-def row(network: str, name: str, found: dict) -> str:
+def row(network: str, name: str, found: dict[str, Any]) -> str:
     checked, (fp32, int8) = found["verification"], found["ms"]
     box = "-" if checked["box_px"] is None else f"{checked['box_px']:.2f}"
     below = "-" if found["lost_below"] is None else f"{found['lost_below']:.3f}"

@@ -71,7 +71,7 @@ async def quick_client(link: str, latencies: list[float]) -> None:
 
     async with connect(link.replace("http", "ws") + "api/stream?client=page", max_size=None) as socket:
         while True:
-            message = await socket.recv()
+            message = await socket.recv(decode=False)
             state = json.loads(message[4 : 4 + struct.unpack(">I", message[:4])[0]])
             latencies.append(state["frame_latency_ms"])
             await socket.send("next")
@@ -128,6 +128,7 @@ def main() -> None:
         argv = [sys.executable, "-c", SERVE, options.bundle, camera.url, folder]
         server = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         try:
+            assert server.stdout is not None
             link = server.stdout.readline().strip()
             httpx.post(f"{link}api/target", json={"box": [200, 150, 120, 90]}).raise_for_status()
             compare(link, Path(folder) / "costs.txt", options.rounds, options.seconds)
