@@ -71,7 +71,8 @@ async def quick_client(link: str, latencies: list[float]) -> None:
 
     async with connect(link.replace("http", "ws") + "api/stream?client=page", max_size=None) as socket:
         while True:
-            message = await socket.recv(decode=False)
+            message = await socket.recv()
+            assert isinstance(message, bytes)
             state = json.loads(message[4 : 4 + struct.unpack(">I", message[:4])[0]])
             latencies.append(state["frame_latency_ms"])
             await socket.send("next")
