@@ -19,6 +19,8 @@ from siamedge.runtime.tracking.trackers import TrackResult, check_init
 from siamedge.runtime.tracking.turning import FirstLook, Turn, crop_with_room, room_px
 from siamedge.runtime.tracking.views import Cut, View, published_view, true_view
 
+BORDER_PX = 1.0
+"""A box that is not farther than this from a side of the frame has reached it."""
 MIN_SIDE_PX = 10.0
 """No box gets smaller than this (pysot)."""
 FIT_VIEWS = (
@@ -206,10 +208,17 @@ class AnchorFreeTracker:
         return peak
 
     def _move(self, frame: Image, view: View, peak: Peak) -> TrackResult:
-        if not peak.score < self._params.hold_below:
+        if not peak.score < self._least_score(frame):
             self._go_to(frame, view, peak)
         is_lost = peak.confidence < self._params.lost_below
         return TrackResult(Box.around(self._center, *self._size), peak.confidence, is_lost)
+
+    def _least_score(self, frame: Image) -> float:
+        """A box stays under this score: one that has reached the border of the frame sooner than another."""
+        params, (height, width) = self._params, frame.shape[:2]
+        x, y, w, h = Box.around(self._center, *self._size)
+        is_inside = min(x, y, width - x - w, height - y - h) > BORDER_PX
+        return params.hold_below if is_inside else max(params.hold_below, params.edge_hold_below)
 
     def _go_to(self, frame: Image, view: View, peak: Peak) -> None:
         (w, h), ratio, (height, width) = self._size, view.ratio, frame.shape[:2]

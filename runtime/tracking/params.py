@@ -27,6 +27,8 @@ class AnchorFreeParams:
             target is lost, 0..1.
         hold_below: With a raw score under this the box stays where it is, 0..1; 0 is the published algorithm, which
             wanders while the target is out of sight.
+        edge_hold_below: The same for a box that reaches the border of the frame, whose target may have left it and
+            come back; 0: as any other, the published algorithm.
         turn_step_deg: With a doubtful confidence the target's first look is also searched for turned by so much, one
             angle an update; 0: never, the published algorithm.
         turn_below: A confidence under this share of the usual one is doubtful, 0..1.
@@ -61,6 +63,7 @@ class AnchorFreeParams:
     window: Literal["hann", "hann_inner"] = "hann"
     lost_below: float = 0.3
     hold_below: float = 0.0
+    edge_hold_below: float = 0.0
     turn_step_deg: float = 0.0
     turn_below: float = 0.8
     has_true_squares: bool = False

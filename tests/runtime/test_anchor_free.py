@@ -160,6 +160,29 @@ def test_a_score_under_hold_below_moves_nothing(score: float, shift_px: int) -> 
     assert (found, is_lost) == (pytest.approx(score, abs=1e-6), True)
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "score", "shift_px"),
+    [
+        (100, 80, 0.2, 20),
+        (2, 80, 0.2, 20),
+        (1, 80, 0.2, 0),
+        (-15, 80, 0.2, 0),
+        (100, 0, 0.2, 0),
+        (280, 80, 0.2, 0),
+        (100, 205, 0.2, 0),
+        (100, 198, 0.2, 20),
+        (-15, 80, 0.31, 20),
+        (100, 80, 0.04, 0),
+    ],
+)
+def test_a_box_at_the_border_of_the_frame_stays_under_a_higher_score(
+    x: float, y: float, score: float, shift_px: int
+) -> None:
+    held = replace(PARAMS, hold_below=0.05, edge_hold_below=0.3, window_influence=0.0)
+    box, *_ = after_one_update(response(PARAMS, (4, 3), score, SAME_SIZE), held, Box(x, y, 40, 40))
+    assert box.center == pytest.approx((x + 20 + shift_px, y + 20), abs=1e-3)
+
+
 @pytest.mark.parametrize(("share", "grown"), [(0.0, 1.2), (0.5, 1.2**0.5), (1.0, 1.0)])
 def test_the_size_of_a_network_that_sees_each_target_too_wide_is_right_as_far_as_it_is_fitted(
     share: float, grown: float
