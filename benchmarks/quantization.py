@@ -53,12 +53,13 @@ HEADING = """# int8 on sequences that it was not calibrated on
 
 Made by `python benchmarks/quantization.py`: the default recipe of each format, calibrated on 150 crops of two clips of
 `videos`, measured teacher-forced on crops of the ten `sequences`. `peak` counts cells that the source ranks alike to
-0.05 logits as one; `strict` does not. `size` is that of both graphs against fp32. `ms` is CPU time of the search graph,
-one thread of {processor}, while other work may have run: it tells an order of magnitude.
-`lost below` is the score threshold of the artifact (source network: 0.3).
+0.05 logits as one; `strict` does not. `size` is that of both graphs against fp32. `products` are
+those in int8, `ms` is CPU time of the search graph, one thread, while other work may have run: it tells an order of
+magnitude.
+`lost below` is the score threshold of the artifact and of the source network.
 
-| network | format | int8 products | crops | peak | strict | box px | size | ms fp32 | ms int8 | lost below | budget |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| network | format | products | crops | peak | strict | box px | size | ms fp32 | ms int8 | lost below | budget | CPU |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -120,18 +121,20 @@ def measure(name: Format, network: SourceNetwork, calibration: CalibrationSet, s
         "products": len(census.int8) + len(census.floating),
         "size": size_of(pair) / size_of(whole),
         "ms": [fp32.latency_ms, int8.latency_ms],
-        "lost_below": moved,
+        "lost_below": [moved, below],
+        "processor": processor(),
     }
 
 
 def row(network: str, name: str, found: dict[str, Any]) -> str:
     checked, (fp32, int8) = found["verification"], found["ms"]
     box = "-" if checked["box_px"] is None else f"{checked['box_px']:.2f}"
-    below = "-" if found["lost_below"] is None else f"{found['lost_below']:.3f}"
+    ours, source = found["lost_below"]
+    below = "-" if ours is None else f"{ours:.3f}, {source:g}"
     return (
         f"| {network} | {name} | {found['int8']} of {found['products']} | {checked['crops']} "
         f"| {checked['peak_agreement']:.1%} | {found['strict']:.1%} | {box} | {found['size']:.1%} | {fp32:.2f} "
-        f"| {int8:.2f} | {below} | {checked['reason']} |"
+        f"| {int8:.2f} | {below} | {checked['reason']} | {found['processor']} |"
     )
 
 
@@ -166,8 +169,7 @@ def main() -> None:
                 table.setdefault(network_name, {})[name] = found
                 kept.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
                 lines = [row(net, form, item) for net, forms in table.items() for form, item in forms.items()]
-                heading = HEADING.format(processor=processor())
-                (given.out / "quantization.md").write_text(heading + "\n".join(lines) + "\n")
+                (given.out / "quantization.md").write_text(HEADING + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
