@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from siamedge.export.evaluation.sequences import read_picture
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, open_tracker
 from siamedge.runtime.geometry import Box, intersection_over_union
-from siamedge.runtime.sources.recordings import read_image
 from siamedge.runtime.tracking import crops
 
 AS_TRACKED = crops.SHRUNK_FROM
@@ -52,10 +52,7 @@ def overlaps(bundle: Bundle, sequence: Path, times: float, count: int) -> tuple[
     lines = (sequence / "groundtruth.txt").read_text(encoding="utf-8").split("\n")
     paths = sorted((sequence / "img").glob("*.jpg"))[:count]
     for index, path in enumerate(paths):
-        image = read_image(path)
-        if image is None:
-            raise SystemExit(f"{path}: cannot be decoded")
-        frame = np.asarray(cv2.resize(image, None, fx=times, fy=times), np.uint8)
+        frame = np.asarray(cv2.resize(read_picture(path), None, fx=times, fy=times), np.uint8)
         box = Box(*(float(side) * times for side in lines[index].replace("\t", ",").split(",")[:4]))
         row: list[float] = [crops.context_side(box.w, box.h, params.context) / params.template_px >= AS_TRACKED]
         for tracker, shrunk_from in zip(trackers, (PLAIN, AS_TRACKED), strict=True):

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from siamedge.export.evaluation.sequences import read_picture
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.sources.recordings import list_images, read_image
+from siamedge.runtime.sources.recordings import list_images
 
 SPIN_DEG_A_FRAME = 4.0
 SMALL_SIDE_PX = 14.0
@@ -31,10 +32,7 @@ def load(folder: Path) -> Clip:
     boxes = np.genfromtxt(folder / "groundtruth.txt", delimiter=",")
     if folder.name.startswith(("OTB_", "DTB_", "TLD_", "VOT")):
         boxes[:, :2] -= 1
-    images = [(path, read_image(path)) for path in list_images(folder / "img")]
-    if broken := [path.name for path, image in images if image is None]:
-        raise SystemExit(f"{folder}: cannot be decoded: {', '.join(broken)}")
-    return Clip(folder.name, [image for _, image in images if image is not None], boxes)
+    return Clip(folder.name, [read_picture(path) for path in list_images(folder / "img")], boxes)
 
 
 def replaced(clip: Clip, first: int, frames: int, make: Callable[[int], Image | None]) -> Clip:

@@ -53,10 +53,9 @@ HEADING = """# int8 on sequences that it was not calibrated on
 
 Made by `python benchmarks/quantization.py`: the default recipe of each format, calibrated on 150 crops of two clips of
 `videos`, measured teacher-forced on crops of the ten `sequences`. `peak` counts cells that the source ranks alike to
-0.05 logits as one; `strict` does not. `size` is that of both graphs against fp32. `products` are
-those in int8, `ms` is CPU time of the search graph, one thread, while other work may have run: it tells an order of
-magnitude.
-`lost below` is the score threshold of the artifact and of the source network.
+0.05 logits as one; `strict` does not. `size` is that of both graphs against fp32. `products` are those in int8. `ms` is
+CPU time of the search graph, one thread, while other work may have run: it tells an order of magnitude. `lost below` is
+the score threshold of the artifact and of the source network.
 
 | network | format | products | crops | peak | strict | box px | size | ms fp32 | ms int8 | lost below | budget | CPU |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|

@@ -65,7 +65,7 @@ def read_frames(sequence: Sequence, indices: Indices[int]) -> Iterator[Image]:
         SourceError: A picture or the video cannot be decoded, or the video is too short.
     """
     if not is_video(sequence):
-        yield from (_read_picture(sequence.frames[index]) for index in indices)
+        yield from (read_picture(sequence.frames[index]) for index in indices)
     elif all(a < b for a, b in pairwise(indices)):
         yield from _read_video(sequence.frames[0], indices)
     else:
@@ -81,7 +81,12 @@ def is_video(sequence: Sequence) -> bool:
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"})
 
 
-def _read_picture(path: Path) -> Image:
+def read_picture(path: Path) -> Image:
+    """Decode a picture to (H, W, 3) uint8 BGR.
+
+    Raises:
+        SourceError: It cannot be decoded.
+    """
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise SourceError(f"{path}: not a picture that OpenCV can decode", hint="check the file, or remove its frame")

@@ -48,7 +48,8 @@ class OnnxConverter:
     def float_models(self) -> tuple["ModelProto", "ModelProto"]:
         """Both graphs in fp32."""
         template, search = self.graphs
-        return self._preparation.once("onnx", self._network, lambda: (export_graph(template), export_graph(search)))
+        key = ("onnx", id(self._network))
+        return self._preparation.once(key, lambda: (export_graph(template), export_graph(search)))
 
     def convert(
         self, precision: Precision, calibration: CalibrationSet | None = None, recipe: Recipe | None = None

@@ -21,35 +21,28 @@ class Preparation:
 
     def __init__(self, network: SourceNetwork) -> None:
         self.network = network
-        self._prepared: dict[object, SourceNetwork] = {}
-        self._shared: dict[tuple[str, int], object] = {}
+        self._made: dict[object, object] = {}
 
     def prepare(self, calibration: CalibrationSet, recipe: Recipe) -> SourceNetwork:
         """Equalise and round as a recipe says; without either the network itself is given."""
         equalised = self._equalised() if recipe.is_equalised else self.network
         if recipe.rounding == "nearest":
             return equalised
-        key = (recipe.is_equalised, recipe.rounds_template, recipe.in_pairs, calibration.sha256)
-        if key not in self._prepared:
-            self._prepared[key] = round_network(
-                equalised, calibration, template=recipe.rounds_template, in_pairs=recipe.in_pairs
-            )
-        return self._prepared[key]
+        return self.once(
+            ("rounded", recipe.is_equalised, recipe.rounds_template, recipe.in_pairs, calibration.sha256),
+            lambda: round_network(equalised, calibration, template=recipe.rounds_template, in_pairs=recipe.in_pairs),
+        )
 
-    def once(self, kind: str, network: SourceNetwork, make: Callable[[], Made]) -> Made:
-        """Make what several formats need of a network when the first one asks for it.
+    def once(self, key: object, make: Callable[[], Made]) -> Made:
+        """Make what several formats need when the first one asks for it.
 
         Args:
-            kind: Of what is made.
-            network: This one, or one that `prepare` gave.
-            make: Called at most once for each kind and network; nobody may change what it gives.
+            key: Of what is made; a network that this one or `prepare` gave goes by its id.
+            make: Called at most once for each key; nobody may change what it gives.
         """
-        place = (kind, id(network))
-        if place not in self._shared:
-            self._shared[place] = make()
-        return cast(Made, self._shared[place])
+        if key not in self._made:
+            self._made[key] = make()
+        return cast(Made, self._made[key])
 
     def _equalised(self) -> SourceNetwork:
-        if "equalised" not in self._prepared:
-            self._prepared["equalised"] = equalise_network(self.network) or self.network
-        return self._prepared["equalised"]
+        return self.once("equalised", lambda: equalise_network(self.network) or self.network)

@@ -208,17 +208,20 @@ class AnchorFreeTracker:
         return peak
 
     def _move(self, frame: Image, view: View, peak: Peak) -> TrackResult:
-        if not peak.score < self._least_score(frame):
+        if not self._is_held(frame, peak.score):
             self._go_to(frame, view, peak)
         is_lost = peak.confidence < self._params.lost_below
         return TrackResult(Box.around(self._center, *self._size), peak.confidence, is_lost)
 
-    def _least_score(self, frame: Image) -> float:
-        """A box stays under this score: one that has reached the border of the frame sooner than another."""
-        params, (height, width) = self._params, frame.shape[:2]
+    def _is_held(self, frame: Image, score: float) -> bool:
+        """Whether the box stays: one that has reached the border of the frame does so under a higher score."""
+        params = self._params
+        return score < params.hold_below or (score < params.edge_hold_below and self._is_at_border(frame))
+
+    def _is_at_border(self, frame: Image) -> bool:
+        height, width = frame.shape[:2]
         x, y, w, h = Box.around(self._center, *self._size)
-        is_inside = min(x, y, width - x - w, height - y - h) > BORDER_PX
-        return params.hold_below if is_inside else max(params.hold_below, params.edge_hold_below)
+        return bool(min(x, y, width - x - w, height - y - h) <= BORDER_PX)
 
     def _go_to(self, frame: Image, view: View, peak: Peak) -> None:
         (w, h), ratio, (height, width) = self._size, view.ratio, frame.shape[:2]
