@@ -39,7 +39,7 @@ def encode_crop(
     Args:
         crop: (H, W, 3) uint8, BGR, values 0..255.
         spec: The input; an int8 one must have scale 1 and zero point -128, so that stored = value - 128.
-        out: The tensor's memory, shape and dtype as in spec.
+        out: The tensor's memory, shape and dtype as in spec; an int8 one may be the crop's own.
         planes: Memory for three (H, W) uint8 planes, to be used again; only for NCHW.
     """
     if spec.layout == "NHWC":
@@ -53,9 +53,7 @@ def encode_crop(
 
 def store_levels(levels: NDArray[np.uint8], spec: TensorSpec, memory: Array) -> None:
     """Write grey levels, 0..255, into memory of an input's type; see encode_crop."""
-    if spec.dtype != "int8":
+    if spec.dtype == "int8":
+        np.bitwise_xor(levels, np.uint8(0x80), out=memory.view(np.uint8))
+    else:
         np.copyto(memory, levels, casting="unsafe")
-        return
-    stored = memory.view(np.uint8)
-    np.copyto(stored, levels, casting="unsafe")
-    np.bitwise_xor(stored, np.uint8(0x80), out=stored)

@@ -42,9 +42,15 @@ class DeclaredTensors:
 
 
 class BoundInputs:
-    """Inputs that a library reads where they lie."""
+    """Inputs that a library reads where they lie.
 
-    def __init__(self) -> None:
+    Args:
+        model: Name for messages.
+        specs: Of the inputs, by name.
+    """
+
+    def __init__(self, model: str, specs: Mapping[str, TensorSpec]) -> None:
+        self._model, self._specs = model, specs
         self._bound: dict[str, Array] = {}
         self._own: dict[str, Array] = {}
 
@@ -52,12 +58,23 @@ class BoundInputs:
         """Let the library read these feeds.
 
         Args:
-            feeds: By name.
+            feeds: By name; those that it reads already are not checked again.
             bind: Lets the library read an input, by its name, from a contiguous array from now on.
+
+        Raises:
+            BackendError: See check_feeds.
         """
+        bound = self._bound
+        if len(feeds) == len(self._specs):
+            for name, feed in feeds.items():
+                if bound.get(name) is not feed:
+                    break
+            else:
+                return
+        check_feeds(self._model, self._specs, feeds)
         for name, feed in feeds.items():
-            if (bound := self._bound.get(name)) is not feed:
-                self._take_one(name, feed, bound, bind)
+            if (known := bound.get(name)) is not feed:
+                self._take_one(name, feed, known, bind)
 
     def forget(self) -> None:
         """Let go of what was fed."""

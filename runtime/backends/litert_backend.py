@@ -71,9 +71,10 @@ class LiteRTSession(DeclaredTensors):
         self._input_indices = {name: int(tensor["index"]) for name, tensor in inputs.items()}
         self._output_indices = {name: int(tensor["index"]) for name, tensor in outputs.items()}
         self._lent: dict[str, Array] = {}
+        self._results: dict[str, Array] | None = None
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Compute all outputs.
+        """Compute all outputs; their memory is reused by the next call.
 
         Raises:
             BackendError: The feeds are not the model's inputs, the session is closed, or the library fails.
@@ -89,7 +90,9 @@ class LiteRTSession(DeclaredTensors):
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise BackendError(f"{self._name}: LiteRT failed: {error}") from error
-        return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
+        if self._results is None:  # what a delegate computes may move when it runs first
+            self._results = {name: borrow_tensor(interpreter, at) for name, at in self._output_indices.items()}
+        return self._results
 
     def memory(self, name: str) -> Array:
         """An input's memory in the interpreter, which it keeps alive."""
@@ -99,7 +102,7 @@ class LiteRTSession(DeclaredTensors):
 
     def close(self) -> None:
         """Free the model."""
-        self._interpreter = None
+        self._interpreter = self._results = None
         self._lent.clear()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from siamedge.runtime.backends.backend import Format, Model
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, cpu_signature, model_sha256
-from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared
 from siamedge.runtime.backends.onnxruntime_providers import PROVIDERS, provider_options
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array
@@ -46,7 +46,7 @@ class OnnxRuntimeSession(DeclaredTensors):
         self._refusals = refusals(runtime)
         check_declared(model.name, "inputs", declared(self._session.get_inputs()), model.inputs)
         check_declared(model.name, "outputs", declared(self._session.get_outputs()), model.outputs)
-        self._fed = BoundInputs()
+        self._fed = BoundInputs(model.name, self._inputs)
         self._results = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in model.outputs}
         self._binding = self._session.io_binding()
         for name, result in self._results.items():
@@ -60,7 +60,6 @@ class OnnxRuntimeSession(DeclaredTensors):
         """
         if self._session is None:
             raise BackendError(f"{self._name}: the session is closed")
-        check_feeds(self._name, self._inputs, feeds)
         try:
             self._fed.take(feeds, self._binding.bind_cpu_input)
             self._session.run_with_iobinding(self._binding)

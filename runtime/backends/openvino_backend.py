@@ -10,7 +10,7 @@ from typing import Any
 
 from siamedge.runtime.backends.backend import Format, Model, Precision
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
-from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared
 from siamedge.runtime.backends.telemetry import telemetry_blocked
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array
@@ -54,7 +54,7 @@ class OpenVINOSession(DeclaredTensors):
         super().__init__(model)
         self._tensor = openvino.Tensor
         self._request: Any = compiled.create_infer_request()
-        self._fed = BoundInputs()
+        self._fed = BoundInputs(model.name, self._inputs)
         self._results = {name: self._request.get_tensor(name).data for name in self._outputs}
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -65,7 +65,6 @@ class OpenVINOSession(DeclaredTensors):
         """
         if self._request is None:
             raise BackendError(f"{self._name}: the session is closed")
-        check_feeds(self._name, self._inputs, feeds)
         try:
             self._fed.take(feeds, self._bind)
             self._request.infer(share_outputs=True)  # start_async hands over to another thread and back

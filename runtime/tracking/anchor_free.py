@@ -133,8 +133,8 @@ class AnchorFreeTracker:
         if self._turn is not None:
             peak = self._turned(self._turn, peak, size, online)
         result = self._move(frame, view, peak)
-        if self._classifier is not None:
-            self._classifier.learn(view.place(self._center, *self._size), peak.confidence)
+        if self._classifier is not None and self._classifier.is_due(peak.confidence):
+            self._classifier.learn(view.place(self._center, *self._size))
         return result
 
     def _view(self, center: Point, w: float, h: float) -> View:

@@ -72,3 +72,25 @@ def as_chw(output: Array, spec: TensorSpec) -> FloatArray:
     """View a (1, ...) response map as (C, H, W), whatever its layout."""
     plane: FloatArray = output[0] if spec.layout == "NCHW" else output[0].transpose(2, 0, 1)
     return plane
+
+
+class CellMaps:
+    """Views one output of a session with its cells in a row; made anew only where the session gives other memory.
+
+    Args:
+        spec: Of the output, (1, C, H, W) or (1, H, W, C).
+    """
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self._spec = spec
+        self._output: Array = np.empty(0, np.float32)
+        self._view: FloatArray = self._output
+
+    def view(self, output: Array) -> FloatArray:
+        """View the output as (C, H * W)."""
+        if output is not self._output:
+            plane = output[0]
+            is_nchw = self._spec.layout == "NCHW"
+            self._view = plane.reshape(len(plane), -1) if is_nchw else plane.reshape(-1, plane.shape[-1]).T
+            self._output = output
+        return self._view

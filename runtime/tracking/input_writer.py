@@ -15,14 +15,16 @@ class InputWriter:
         memory: Its memory, as in spec.
 
     Attributes:
-        picture: (S, S, 3) uint8, BGR; the input's own memory where it is of this kind.
+        picture: (S, S, 3) uint8, BGR; the input's own memory where that takes bytes. What is written there is a crop
+            until `put` has encoded it.
     """
 
     def __init__(self, spec: TensorSpec, memory: Array) -> None:
         self._spec, self._memory = spec, memory
         side = spec.shape[1 if spec.layout == "NHWC" else 2]
-        self._is_bound = spec.layout == "NHWC" and spec.dtype == "uint8"
-        self.picture: Image = memory[0] if self._is_bound else np.empty((side, side, 3), np.uint8)
+        takes_bytes = spec.layout == "NHWC" and memory.itemsize == 1
+        self._is_bound = takes_bytes and spec.dtype == "uint8"
+        self.picture: Image = memory[0].view(np.uint8) if takes_bytes else np.empty((side, side, 3), np.uint8)
         self._planes = [np.empty((side, side), np.uint8) for _ in range(3)] if spec.layout == "NCHW" else None
 
     def write(self, frame: Image, square: Square, padding: tuple[float, ...], *, exact: bool = False) -> None:

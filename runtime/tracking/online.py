@@ -12,6 +12,7 @@ import numpy as np
 
 from siamedge.runtime.geometry import FloatArray
 from siamedge.runtime.tensors import Array, TensorSpec
+from siamedge.runtime.tracking.feeding import CellMaps
 from siamedge.runtime.tracking.params import AnchorFreeParams
 from siamedge.runtime.tracking.views import Place
 
@@ -31,37 +32,61 @@ SURE, UNSURE = 0.25, 0.5
 """A cell is the target within so much of the box's size from its centre, and is not beyond; between, less and less."""
 SMALLEST_PX = 16.0
 """A box side counts as no shorter: one cell."""
-ON_ONE_THREAD = 2**18
-"""Products of more multiplications than this numpy's library (OpenBLAS) spreads over threads, which then spin."""
+NONE, ALL = np.float32(0), np.float32(1)
+"""Least and most of a likeness."""
+ON_ONE_THREAD, VECTOR_ON_ONE_THREAD = 2**18, 9000
+"""Products of two matrices, or of a matrix and a vector, of more multiplications than this numpy's library (OpenBLAS)
+spreads over threads, which then spin."""
 
 
-class Moments(NamedTuple):
-    """What one crop teaches: X' C X, (D, D), and X' C y, (D,), D = C + 1, C the cells' weights, which sum to 1."""
-
-    products: FloatArray
-    labels: FloatArray
-
-    def mixed(self, other: "Moments", share: float) -> "Moments":
-        """(1 - share) * self + share * other."""
-        rate = np.float32(share)
-        return Moments(
-            self.products + rate * (other.products - self.products), self.labels + rate * (other.labels - self.labels)
-        )
+def block_of(count: int, products: int, limit: int) -> int:
+    """The largest part of so many rows, each of so many multiplications, that divides them and stays on one thread."""
+    return max(part for part in range(1, count + 1) if count % part == 0 and (part == 1 or part * products <= limit))
 
 
-def block_of(cells: int, width: int) -> int:
-    """Into blocks of how many cells a response divides whose products (width x width) are on one thread."""
-    return max(
-        part for part in range(1, cells + 1) if cells % part == 0 and (part == 1 or part * width**2 <= ON_ONE_THREAD)
-    )
+class Part(NamedTuple):
+    """A part of the product of weights and features, (C,) and (C, S * S), that stays on one thread.
+
+    Attributes:
+        channels: Which.
+        cells: Which.
+        out: Memory of the result, (cells,).
+    """
+
+    channels: slice
+    cells: slice
+    out: FloatArray
+
+
+def products_in(out: FloatArray, channels: int, *, is_nchw: bool) -> tuple[list[Part], list[FloatArray]]:
+    """Divide the product along the axis whose parts lie together in memory.
+
+    Args:
+        out: Memory of the result, (S * S,).
+        channels: Of the features.
+        is_nchw: A channel's cells lie together, not a cell's channels.
+
+    Returns:
+        The parts, and memory of theirs that is to be added to out.
+    """
+    whole = slice(None)
+    if not is_nchw:
+        size = block_of(len(out), channels, VECTOR_ON_ONE_THREAD)
+        cells = [slice(first, first + size) for first in range(0, len(out), size)]
+        return [Part(whole, part, out[part]) for part in cells], []
+    size = block_of(channels, len(out), VECTOR_ON_ONE_THREAD)
+    parts = [slice(first, first + size) for first in range(0, channels, size)]
+    memory = [out, *np.zeros((len(parts) - 1, len(out)), np.float32)]
+    return [Part(part, whole, each) for part, each in zip(parts, memory, strict=True)], memory[1:]
 
 
 class OnlineClassifier:
     """Gives each cell of a response its likeness to the target, 0..1.
 
     Minimises the mean over cells of (x . weights - label)^2 with a ridge, target and surroundings counting half each,
-    over the first frame and an average of those since that forgets exponentially. Products are taken block by block of
-    the response's cells, so that each stays on one thread.
+    over the first frame and an average of those since that forgets exponentially. Products are taken in blocks, each of
+    which stays on one thread. Features are read where the session left them: of a crop that is not learnt from nothing
+    is copied.
 
     Args:
         spec: Of the features, (1, C, S, S) or (1, S, S, C).
@@ -72,56 +97,86 @@ class OnlineClassifier:
     """
 
     def __init__(self, spec: TensorSpec, params: AnchorFreeParams) -> None:
-        self._is_nchw, self._size = spec.layout == "NCHW", params.response_size
-        self._channels = spec.shape[1] if self._is_nchw else spec.shape[3]
-        self._cells = (params.first_cell_px + params.stride * np.arange(self._size)).astype(np.float32)
-        width = self._channels + 1  # the last one is 1 everywhere
-        self._rows: FloatArray = np.ones((self._size, self._size, width), np.float32)
-        block = block_of(self._size**2, width)
-        self._blocks = self._rows.reshape(-1, block, width)
-        self._first = self._since = Moments(np.zeros((width, width), np.float32), np.zeros(width, np.float32))
-        self._weights: FloatArray = np.zeros(width, np.float32)
+        self._maps, cells = CellMaps(spec), params.response_size**2
+        channels = spec.shape[1 if spec.layout == "NCHW" else 3]
+        width = channels + 1  # the last one is 1 everywhere
+        self._places = (params.first_cell_px + params.stride * np.arange(params.response_size)).astype(np.float32)
+        self._rows: FloatArray = np.ones((cells, width + 1), np.float32)  # features, 1, label
+        self._blocks = self._rows.reshape(-1, block_of(cells, width * (width + 1), ON_ONE_THREAD), width + 1)
+        self._likeness: FloatArray = np.zeros(cells, np.float32)
+        self._parts, self._addends = products_in(self._likeness, channels, is_nchw=spec.layout == "NCHW")
+        self._features, self._weights = np.zeros((channels, cells), np.float32), np.zeros(channels, np.float32)
+        self._offset = np.float32(0)
+        self._first = self._since = np.zeros((width, width + 1), np.float32)
         self._frames = 0
 
     def start(self, maps: Mapping[str, Array], place: Place) -> None:
         """Learn from the first frame: what the search graph gave for a crop of it, and where the target is in that."""
-        self._take(maps)
+        self._features = self._maps.view(maps[FEATURES])
         self._first = self._since = self._lesson(place)
         self._solve()
 
     def response(self, maps: Mapping[str, Array]) -> FloatArray:
-        """Give the (S, S) likeness for a search crop, 0..1; the crop is remembered for `learn`."""
-        self._take(maps)
-        likeness: FloatArray = (self._blocks @ self._weights).reshape(self._size, self._size)
-        return np.clip(likeness, 0.0, 1.0, out=likeness)
+        """Give the (S * S,) likeness for a search crop, 0..1, in memory that the next call uses again.
 
-    def learn(self, place: Place, confidence: float) -> None:
-        """Learn where the target was found in the last crop, if it was found for sure and it is time."""
+        Where the features are is remembered for `learn`, which is to be called while they are there.
+        """
+        self._features = features = self._maps.view(maps[FEATURES])
+        weights, likeness = self._weights, self._likeness
+        for part in self._parts:
+            np.dot(weights[part.channels], features[part.channels, part.cells], out=part.out)
+        for addend in self._addends:
+            np.add(likeness, addend, out=likeness)
+        np.add(likeness, self._offset, out=likeness)
+        np.maximum(likeness, NONE, out=likeness)
+        return np.minimum(likeness, ALL, out=likeness)
+
+    def is_due(self, confidence: float) -> bool:
+        """Count a frame; whether it is time to learn from it, and the target was found for sure."""
         self._frames += 1
-        if not confidence > LEARN_ABOVE or self._frames % LEARN_EVERY:
-            return
-        self._since = self._since.mixed(self._lesson(place), 1 - (1 - RATE) ** LEARN_EVERY)
+        return self._frames % LEARN_EVERY == 0 and confidence > LEARN_ABOVE
+
+    def learn(self, place: Place) -> None:
+        """Learn where the target was found in the last crop."""
+        self._since = mixed(self._since, self._lesson(place), 1 - (1 - RATE) ** LEARN_EVERY)
         self._solve()
 
-    def _take(self, maps: Mapping[str, Array]) -> None:
-        features = maps[FEATURES][0]
-        self._rows[..., :-1] = features.transpose(1, 2, 0) if self._is_nchw else features
+    def _lesson(self, place: Place) -> FloatArray:
+        """What one crop teaches: X' C X and beside it X' C y, (D, D + 1), D = channels + 1.
 
-    def _lesson(self, place: Place) -> Moments:
-        x = (self._cells - place.dx) / max(place.w, SMALLEST_PX)
-        y = (self._cells - place.dy) / max(place.h, SMALLEST_PX)
-        radius = np.sqrt(x * x + (y * y)[:, None])
-        label = np.clip((UNSURE - radius) / (UNSURE - SURE), 0.0, 1.0)
-        label.put(int(radius.argmin()), 1.0)
+        X are the cells' features and 1, y their labels, C the cells' weights, which sum to 1.
+        """
+        rows, label = self._rows, self._labels(place)
+        rows[:, :-2], rows[:, -1] = self._features.T, label
         around = label == 0
         outside = max(1, int(np.count_nonzero(around)))
-        counts = (np.where(around, 1 / outside, label / label.sum()) / 2).astype(np.float32)
+        counts = np.where(around, np.float32(0.5 / outside), label * np.float32(0.5 / label.sum()))
         blocks = self._blocks
-        weighted = blocks * counts.reshape(*blocks.shape[:2], 1)
-        labels = label.astype(np.float32).reshape(len(blocks), 1, -1) @ weighted
-        return Moments((blocks.transpose(0, 2, 1) @ weighted).sum(axis=0), labels.sum(axis=0)[0])
+        weighted = blocks[..., :-1] * counts.reshape(*blocks.shape[:2], 1)
+        taught: FloatArray = np.add.reduce(weighted.transpose(0, 2, 1) @ blocks, axis=0)
+        return taught
+
+    def _labels(self, place: Place) -> FloatArray:
+        """How far each cell is the target, (S * S,), 0..1; the one nearest to its centre is, however small it is."""
+        x = (self._places - np.float32(place.dx)) / np.float32(max(place.w, SMALLEST_PX))
+        y = (self._places - np.float32(place.dy)) / np.float32(max(place.h, SMALLEST_PX))
+        radius = np.sqrt(x * x + (y * y)[:, None]).reshape(-1)
+        label: FloatArray = (np.float32(UNSURE) - radius) / np.float32(UNSURE - SURE)
+        np.minimum(np.maximum(label, NONE, out=label), ALL, out=label)
+        label[radius.argmin()] = 1.0
+        return label
 
     def _solve(self) -> None:
-        products, labels = self._since.mixed(self._first, FIRST_SHARE)
-        products.flat[:: len(products) + 1] += np.float32(RIDGE * np.trace(products) / len(products))
-        self._weights = np.linalg.solve(products, labels)
+        sums = mixed(self._since, self._first, FIRST_SHARE)
+        products, diagonal = sums[:, :-1], sums.reshape(-1)[:: sums.shape[1] + 1]
+        diagonal += np.float32(RIDGE / len(sums)) * np.add.reduce(diagonal)
+        weights = np.linalg.solve(products, sums[:, -1])
+        self._weights, self._offset = weights[:-1], weights[-1]
+
+
+def mixed(old: FloatArray, new: FloatArray, share: float) -> FloatArray:
+    """(1 - share) * old + share * new."""
+    moved: FloatArray = new - old
+    moved *= np.float32(share)
+    moved += old
+    return moved

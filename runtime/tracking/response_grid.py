@@ -9,17 +9,14 @@ import numpy as np
 from siamedge.runtime.geometry import FloatArray
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.tracking.crops import context_side
-from siamedge.runtime.tracking.feeding import as_chw
+from siamedge.runtime.tracking.feeding import CellMaps
 from siamedge.runtime.tracking.params import AnchorFreeParams
 
 LARGEST_LOGIT = np.float32(80.0)
 """exp of it is finite in float32; the sigmoid of anything larger is 0 or 1 all the same."""
 
-SMALLEST_LOG = -30.0
-"""No log distance counts as smaller: a box of exactly 0 pixels has no aspect."""
-
 SMALLEST_SIDE = 1e-9
-"""Crop pixels; what is divided by a side is divided by this at least."""
+"""Crop pixels; no side counts as smaller: a box of exactly 0 pixels has no aspect, and nothing is divided by it."""
 
 OUTWARDS = np.array([[-1], [-1], [1], [1]], np.float32)
 """Signs of the distances left, top, right, bottom."""
@@ -66,6 +63,9 @@ class ResponseGrid:
     looked at from the highest bound down, and those whose bound is under the best rank found are never decoded. One to
     five cells of 256 are, on real sequences.
 
+    What an update does here it does in few calls, in memory that is kept: right after a network has run neither the
+    code nor the data of a call are in the processor's nearest cache, which costs three times as much as the call.
+
     Args:
         outputs: Of the search graph: "cls", "log_ltrb" and with params.has_quality "quality".
         params: From the bundle's manifest.
@@ -78,19 +78,26 @@ class ResponseGrid:
     """
 
     def __init__(self, outputs: Mapping[str, TensorSpec], params: AnchorFreeParams) -> None:
-        self._outputs, self._params = outputs, params
+        self._params, cells = params, params.response_size**2
+        self._cls, self._log_ltrb = CellMaps(outputs["cls"]), CellMaps(outputs["log_ltrb"])
+        self._quality = CellMaps(outputs["quality"]) if params.has_quality else None
         self._share = np.float32(1 - params.window_influence)
-        shape = (params.response_size, params.response_size)
-        self._window = (cosine_window(params) * np.float32(params.window_influence)).reshape(shape)
-        self._scores, self._quality, self._bounds = (np.empty(shape, np.float32) for _ in range(3))
+        self._window = cosine_window(params) * np.float32(params.window_influence)
+        self._factors = np.empty((2 if params.has_quality else 1, cells), np.float32)
+        self._scores, self._quality_factor = self._factors[0], self._factors[-1]
         self._online_share = np.float32(params.online_share)
-        self._mixed = np.empty(shape, np.float32)
+        self._mixed, self._bounds = np.empty((2, cells), np.float32)
         self._confidence = self._scores
-        rows, columns = np.indices(shape, np.float32).reshape(2, -1) * params.stride + params.first_cell_px
-        self._cells = np.stack([columns, rows, columns, rows])
-        self._edges, self._apart = np.empty((2, *self._cells.shape), np.float32)
         self._largest_log = np.float32(params.max_log_distance)
-        self._outwards = OUTWARDS * np.float32(params.distance_scale)
+        self._ratios = np.empty((4, cells), np.float32)
+        rows, columns = np.indices((params.response_size,) * 2, np.float32).reshape(2, -1) * params.stride
+        self._cells = np.stack([columns, rows, columns, rows]) + np.float32(params.first_cell_px)
+        self._outwards = np.repeat(OUTWARDS * np.float32(params.distance_scale), cells, axis=1)
+        self._edges_and_one = np.ones((5, cells), np.float32)
+        self._edges, self._apart = self._edges_and_one[:4], np.empty((4, cells), np.float32)
+        self._per_side = np.empty(4, np.float32)
+        self._spread, self._weights = np.empty((2, cells), np.float32)
+        self._is_alike = np.empty(cells, np.bool_)
         self.size_factors = (1.0, 1.0)
 
     def best(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
@@ -100,95 +107,89 @@ class ResponseGrid:
             maps: What the search graph gave.
             w: Width of the last box, crop pixels.
             h: Its height.
-            online: (S, S) likeness to the target as learnt while tracking, 0..1; it has params.online_share in the
+            online: (S * S,) likeness to the target as learnt while tracking, 0..1; it has params.online_share in the
                 confidence.
         """
-        self._read_scores(maps)
-        self._confidence = self._confidences(online)
+        self._read(maps, online)
         bounds, window = self._bounds, self._window
         np.multiply(self._confidence, self._share, out=bounds)
         np.add(bounds, window, out=bounds)
-        log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
         last_side, share = context_side(w, h, 0.5), float(self._share)
         best, best_rank, best_cell = NOWHERE, -1.0, 0
         for _ in range(bounds.size):
             cell = int(bounds.argmax())
             if bounds.item(cell) <= best_rank:
                 break
-            bounds.put(cell, -1.0)
-            peak = self._decode(cell, log_ltrb, last_side, w / h)
+            bounds[cell] = -1.0
+            peak = self._decode(cell, last_side, w / h)
             rank = peak.penalty * peak.confidence * share + window.item(cell)
             if rank > best_rank:
                 best, best_rank, best_cell = peak, rank, cell
         if self._params.center_spread and best is not NOWHERE:
-            return self._centered(best, best_cell, log_ltrb)
+            return self._centered(best, best_cell)
         return best
 
     def strongest(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
         """Give the cell with the highest confidence, whatever its place and size; arguments as in best."""
-        self._read_scores(maps)
-        self._confidence = self._confidences(online)
-        cell = int(self._confidence.argmax())
-        log_ltrb = as_chw(maps["log_ltrb"], self._outputs["log_ltrb"])
-        return self._decode(cell, log_ltrb, context_side(w, h, 0.5), w / h)
+        self._read(maps, online)
+        return self._decode(int(self._confidence.argmax()), context_side(w, h, 0.5), w / h)
 
-    def _centered(self, peak: Peak, cell: int, log_ltrb: FloatArray) -> Peak:
+    def _centered(self, peak: Peak, cell: int) -> Peak:
         """The peak with the mean centre of all boxes like its own, weighted by the squares of their confidence.
 
         A box is like it if its four edges are off by less than params.center_spread together, in widths and heights.
         Neighbouring cells see the same target and err differently.
         """
-        edges, apart = self._edges, self._apart
-        np.minimum(log_ltrb.reshape(edges.shape), self._largest_log, out=edges)
-        np.exp(edges, out=edges)
-        np.multiply(edges, self._outwards, out=edges)
+        edges, apart, per_side, weights = self._edges, self._apart, self._per_side, self._weights
+        np.multiply(self._ratios, self._outwards, out=edges)
         np.add(edges, self._cells, out=edges)
         own = edges[:, cell, None]
-        np.abs(np.subtract(edges, own, out=apart), out=apart)
+        np.subtract(edges, own, out=apart)
+        np.absolute(apart, out=apart)
         left, top, right, bottom = own[:, 0].tolist()
-        across, down = 1 / max(right - left, SMALLEST_SIDE), 1 / max(bottom - top, SMALLEST_SIDE)
-        spread = np.array((across, down, across, down), np.float32) @ apart
-        weights = self._confidence.reshape(-1) * (spread < self._params.center_spread)
-        weights *= weights
-        total = float(weights.sum())
+        per_side[0] = per_side[2] = 1 / max(right - left, SMALLEST_SIDE)
+        per_side[1] = per_side[3] = 1 / max(bottom - top, SMALLEST_SIDE)
+        np.dot(per_side, apart, out=self._spread)
+        np.less(self._spread, self._params.center_spread, out=self._is_alike)
+        np.multiply(self._confidence, self._is_alike, out=weights)
+        np.multiply(weights, weights, out=weights)
+        left, top, right, bottom, total = np.dot(self._edges_and_one, weights).tolist()
         if total == 0:
             return peak
-        left, top, right, bottom = (edges @ weights / total).tolist()
-        x, y = (left + right) / 2, (top + bottom) / 2
-        return peak._replace(dx=x, dy=y) if math.isfinite(x + y) else peak
+        x, y = (left + right) / 2 / total, (top + bottom) / 2 / total
+        return Peak(x, y, *peak[2:]) if math.isfinite(x + y) else peak
 
-    def _confidences(self, online: FloatArray | None) -> FloatArray:
-        if online is None:
-            return self._scores
-        mixed = np.subtract(online, self._scores, out=self._mixed)
-        np.multiply(mixed, self._online_share, out=mixed)
-        return np.add(mixed, self._scores, out=mixed)
-
-    def _read_scores(self, maps: Mapping[str, Array]) -> None:
-        outputs, scores = self._outputs, self._scores
-        cls = as_chw(maps["cls"], outputs["cls"])
+    def _read(self, maps: Mapping[str, Array], online: FloatArray | None) -> None:
+        """Take in a response: the scores, the confidence and the distances, relative to params.distance_scale."""
+        cls, scores = self._cls.view(maps["cls"]), self._scores
         if self._params.score == "softmax":
             np.subtract(cls[0], cls[1], out=scores)
         else:
             np.negative(cls[0], out=scores)
-        sigmoid_of_negative(scores)
-        if self._params.has_quality:
-            np.negative(as_chw(maps["quality"], outputs["quality"])[0], out=self._quality)
-            np.multiply(scores, sigmoid_of_negative(self._quality), out=scores)
+        if self._quality is not None:
+            np.negative(self._quality.view(maps["quality"])[0], out=self._quality_factor)
+        sigmoid_of_negative(self._factors)
+        if self._quality is not None:
+            np.multiply(scores, self._quality_factor, out=scores)
+        self._confidence = scores
+        if online is not None:
+            self._confidence = mixed = np.subtract(online, scores, out=self._mixed)
+            np.multiply(mixed, self._online_share, out=mixed)
+            np.add(mixed, scores, out=mixed)
+        np.minimum(self._log_ltrb.view(maps["log_ltrb"]), self._largest_log, out=self._ratios)
+        np.exp(self._ratios, out=self._ratios)
 
-    def _decode(self, cell: int, log_ltrb: FloatArray, last_side: float, last_aspect: float) -> Peak:
+    def _decode(self, cell: int, last_side: float, last_aspect: float) -> Peak:
         params = self._params
         row, column = divmod(cell, params.response_size)
-        left, top, right, bottom = (
-            params.distance_scale * math.exp(max(SMALLEST_LOG, min(value, params.max_log_distance)))
-            for value in log_ltrb[:, row, column].tolist()
-        )
-        w, h = (left + right) * self.size_factors[0], (top + bottom) * self.size_factors[1]
+        unit, (left, top, right, bottom) = params.distance_scale, self._ratios[:, cell].tolist()
+        w = max((left + right) * unit, SMALLEST_SIDE) * self.size_factors[0]
+        h = max((top + bottom) * unit, SMALLEST_SIDE) * self.size_factors[1]
         scale, aspect = context_side(w, h, 0.5) / last_side, last_aspect * h / w
         change = max(scale, 1 / scale) * max(aspect, 1 / aspect)
         return Peak(
-            params.first_cell_px + params.stride * column + (right - left) / 2,
-            params.first_cell_px + params.stride * row + (bottom - top) / 2,
+            params.first_cell_px + params.stride * column + (right - left) * unit / 2,
+            params.first_cell_px + params.stride * row + (bottom - top) * unit / 2,
             w,
             h,
             self._scores.item(cell),

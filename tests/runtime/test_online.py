@@ -13,7 +13,15 @@ from siamedge.runtime.backends.fake_backend import FakeSession
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.tracking.anchor_free import AnchorFreeTracker
-from siamedge.runtime.tracking.online import FEATURES, LEARN_ABOVE, RIDGE, OnlineClassifier, block_of
+from siamedge.runtime.tracking.online import (
+    FEATURES,
+    LEARN_ABOVE,
+    LEARN_EVERY,
+    ON_ONE_THREAD,
+    RIDGE,
+    OnlineClassifier,
+    block_of,
+)
 from siamedge.runtime.tracking.params import AnchorFreeParams
 from siamedge.runtime.tracking.views import Place
 
@@ -60,13 +68,32 @@ def test_weights_are_those_of_the_weighted_ridge_regression() -> None:
     left = np.vstack([rows * np.sqrt(weights)[:, None], np.sqrt(ridge) * np.eye(CHANNELS + 1)])
     right = np.concatenate([label * np.sqrt(weights), np.zeros(CHANNELS + 1)])
     expected = np.clip(rows @ np.linalg.lstsq(left, right, rcond=None)[0], 0, 1)
-    found = started(features).response({FEATURES: features})
-    assert found.ravel() == pytest.approx(expected, abs=1e-4)
+    assert started(features).response({FEATURES: features}) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(("cells", "width", "block"), [(196, 65, 49), (256, 65, 32), (81, 6, 81), (25, 600, 1)])
 def test_a_response_divides_into_the_largest_blocks_that_stay_on_one_thread(cells: int, width: int, block: int) -> None:
-    assert block_of(cells, width) == block
+    assert block_of(cells, width**2, ON_ONE_THREAD) == block
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_response_that_is_computed_in_parts_is_that_of_the_regression(layout: str) -> None:
+    """64 channels on 14 x 14 cells are more than one product of a vector takes."""
+    size, channels = 14, 64
+    params = replace(PARAMS, response_size=size, first_cell_px=-104.0)
+    shape = (1, channels, size, size) if layout == "NCHW" else (1, size, size, channels)
+    classifier = OnlineClassifier(TensorSpec(FEATURES, shape, "float32", layout), params)  # type: ignore[arg-type]
+    features = np.random.default_rng(0).normal(0.0, 0.3, (channels, size, size)).astype(np.float32)
+    features[3, 6:8, 6:8] += 1
+    maps = {FEATURES: (features if layout == "NCHW" else features.transpose(1, 2, 0).copy())[None]}
+    classifier.start(maps, IN_THE_MIDDLE)
+    first = classifier.response(maps).astype(np.float64)
+    assert np.corrcoef(first, features[3].ravel())[0, 1] > 0.5
+    rows = np.column_stack([features.reshape(channels, -1).T, np.ones(size**2)]).astype(np.float64)
+    inside = (first > 1e-3) & (first < 1 - 1e-3)
+    assert np.count_nonzero(inside) > channels + 10
+    weights, *_ = np.linalg.lstsq(rows[inside], first[inside], rcond=None)
+    assert first == pytest.approx(np.clip(rows @ weights, 0, 1), abs=1e-3), "linear in the features but for its ends"
 
 
 def test_both_layouts_are_read_alike() -> None:
@@ -86,7 +113,7 @@ def test_a_target_is_found_where_it_went_and_what_was_beside_it_is_not() -> None
     later[0, 3, :2] += 1.0
     response = started(first).response({FEATURES: later})
     assert max(abs(np.subtract(peak(response), (6, 2)))) <= 1
-    assert response[:2].max() < 0.3 < 0.6 < response.max()
+    assert response[: 2 * SIZE].max() < 0.3 < 0.6 < response.max()
 
 
 def test_a_target_that_changes_its_look_by_and_by_is_followed_and_its_first_look_is_not_forgotten() -> None:
@@ -96,20 +123,20 @@ def test_a_target_that_changes_its_look_by_and_by_is_followed_and_its_first_look
     for step in range(100):
         both = with_target(4, 4, 0, seed=step) * (1 - step / 99) + with_target(4, 4, 1, seed=step) * (step / 99)
         classifier.response({FEATURES: both})
-        classifier.learn(IN_THE_MIDDLE, confidence=0.9)
+        if classifier.is_due(confidence=0.9):
+            classifier.learn(IN_THE_MIDDLE)
     for seen in (new, with_target(2, 2, 0, seed=6)):
         response = classifier.response({FEATURES: seen})
         assert max(abs(np.subtract(peak(response), (2, 2)))) <= 1
         assert response.max() > 0.5
 
 
-def test_nothing_is_learnt_from_a_frame_in_doubt() -> None:
-    classifier, again = started(with_target(4, 4, 0)), with_target(4, 4, 0, seed=1)
-    before = classifier.response({FEATURES: again}).copy()
-    for _ in range(20):
-        classifier.response({FEATURES: with_target(1, 1, 3)})
-        classifier.learn(IN_THE_MIDDLE, confidence=LEARN_ABOVE)
-    assert classifier.response({FEATURES: again}) == pytest.approx(before)
+def test_every_fifth_frame_is_learnt_from_unless_it_is_in_doubt() -> None:
+    classifier = started(with_target(4, 4, 0))
+    frames = range(1, 4 * LEARN_EVERY + 1)
+    sure = [frame > 2 * LEARN_EVERY for frame in frames]
+    due = [classifier.is_due(1.0 if is_sure else LEARN_ABOVE) for is_sure in sure]
+    assert [frame for frame, is_due in zip(frames, due, strict=True) if is_due] == [3 * LEARN_EVERY, 4 * LEARN_EVERY]
 
 
 def blind_network(online_share: float) -> AnchorFreeTracker:

@@ -57,7 +57,7 @@ def plain_ranking(
     line = np.hanning(SIZE) if params.window == "hann" else np.hanning(SIZE + 2)[1:-1]
     influence = params.window_influence
     share = 0.0 if online is None else params.online_share
-    confidence = score * (1 - share) + share * (0.0 if online is None else online.ravel())
+    confidence = score * (1 - share) + share * (0.0 if online is None else online)
     rank = penalty * confidence * (1 - influence) + np.outer(line, line).ravel() * influence
     return np.stack([rank, x + (right - left) / 2, y + (bottom - top) / 2, width, height, score, penalty, confidence])
 
@@ -76,7 +76,7 @@ def test_the_best_cell_is_that_of_the_formulas(
     params: AnchorFreeParams, seed: int, spread: float, layout: str, w: float, h: float, *, is_learning: bool
 ) -> None:
     maps, params = random_maps(params, layout, seed, spread), replace(params, online_share=0.4)
-    online = np.random.default_rng(seed).random((SIZE, SIZE)).astype(np.float32) if is_learning else None
+    online = np.random.default_rng(seed).random(SIZE**2).astype(np.float32) if is_learning else None
     peak = ResponseGrid(specs(params, layout), params).best(maps, w, h, online)
     ranking = plain_ranking(maps, params, layout, w, h, online)
     same_box = np.isclose(ranking[1], peak.dx, atol=1e-2) & np.isclose(ranking[3], peak.w, rtol=1e-4)
