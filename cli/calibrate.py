@@ -16,7 +16,7 @@ def calibrate(
         list[str],
         typer.Argument(
             metavar="[CHECKPOINT] SOURCE...",
-            help="Trained weights (.pth or .safetensors; none: the default model), then videos or folders of images.",
+            help="Weights (.pth or .safetensors; none: the default's), then videos, folders of images or of videos.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="SET.npz to write.")],

@@ -46,7 +46,7 @@ def export(
     ] = None,
     calibration: Annotated[
         list[str] | None,
-        typer.Option(help="Video or folder of images that int8 is calibrated on, or SET.npz; repeatable."),
+        typer.Option(help="Video, folder of images or of videos that int8 is calibrated on, or SET.npz; repeatable."),
     ] = None,
     verification: Annotated[
         list[str] | None,

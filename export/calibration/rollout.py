@@ -13,6 +13,7 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.families.torch_session import TorchSession
 from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
+from siamedge.runtime.sources.recordings import clips_in
 from siamedge.runtime.sources.source import open_source
 from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tensors import Array
@@ -73,9 +74,9 @@ def collect_crops(
 
     Args:
         network: Trained.
-        addresses: Videos or folders of images. Boxes are read from groundtruth.txt in a folder or NAME.txt beside a
-            video (x,y,w,h a row, pixels); without them what moves is followed, or where nothing moves what has the
-            strongest texture.
+        addresses: Videos, folders of images, or folders of those. Boxes are read from groundtruth.txt in a folder or
+            NAME.txt beside a video (x,y,w,h a row, pixels); without them what moves is followed, or where nothing moves
+            what has the strongest texture.
         count: Search crops to keep, > 0; fewer if there are fewer different ones.
         seed: Of a random choice among all; None: an even choice.
 
@@ -84,10 +85,10 @@ def collect_crops(
     """
     recorder = CropRecorder(network)
     tracker = make_tracker(network.family, *recorder.sessions(), network.params)
-    for address in addresses:
+    for clip in (clip for address in addresses for clip in clips_in(address)):
         before = len(recorder.searches)
         has_target = False
-        for image, box in read_clip(address):
+        for image, box in read_clip(clip):
             if box is not None:
                 tracker.init(image, box)
                 has_target = True
@@ -95,7 +96,7 @@ def collect_crops(
                 tracker.update(image)
         if len(recorder.searches) == before:
             raise ExportError(
-                f"calibration: {address}: fewer than 2 frames with a target", hint="calibrate with a longer video"
+                f"calibration: {clip}: fewer than 2 frames with a target", hint="calibrate with a longer video"
             )
     return choose_evenly(recorder, count, seed)
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from siamedge.export.evaluation import layouts
 from siamedge.export.evaluation.layouts import Entry, Layout
-from siamedge.export.evaluation.sequences import VIDEO_SUFFIXES, Origin, Sequence
+from siamedge.export.evaluation.sequences import Origin, Sequence
 from siamedge.export.evaluation.uav123 import is_uav123, uav123_entries
 from siamedge.runtime.errors import SourceError
+from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES
 
 OriginChoice = Literal["auto", "zero", "one"]
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamedge.export.evaluation.annotations import Boxes, read_boxes, read_flags
-from siamedge.export.evaluation.sequences import VIDEO_SUFFIXES, Origin
+from siamedge.export.evaluation.sequences import Origin
 from siamedge.runtime.errors import SourceError
+from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 

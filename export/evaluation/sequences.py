@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from siamedge.export.evaluation.annotations import Boxes
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES
 
 Origin = Literal[0, 1]
 """Coordinates of the left top pixel of the image in the annotation."""
@@ -76,9 +77,6 @@ def read_frames(sequence: Sequence, indices: Indices[int]) -> Iterator[Image]:
 def is_video(sequence: Sequence) -> bool:
     """Tell whether the frames are in one video file rather than in pictures."""
     return len(sequence.frames) == 1 and sequence.frames[0].suffix.lower() in VIDEO_SUFFIXES
-
-
-VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"})
 
 
 def read_picture(path: Path) -> Image:

@@ -16,6 +16,7 @@ from siamedge.runtime.native_stderr import quiet_native_stderr
 from siamedge.runtime.sources.source import Frame, SourceOptions, orient, path_of, quiet_opencv
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 FALLBACK_FPS = 30.0
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
@@ -151,6 +152,20 @@ def list_images(folder: Path) -> list[Path]:
         return []
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     return sorted(found, key=natural_key)
+
+
+def clips_in(address: str) -> list[str]:
+    """The videos and folders of images in a folder that holds no images itself, in natural order; else the address."""
+    folder = path_of(address)
+    if not folder.is_dir() or holds_images(folder):
+        return [address]
+    found = sorted(folder.iterdir(), key=natural_key)
+    return [str(p) for p in found if p.suffix.lower() in VIDEO_SUFFIXES or holds_images(p)] or [address]
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether a folder can be read as an ImageFolder."""
+    return bool(list_images(folder) or list_images(folder / "img"))
 
 
 def natural_key(path: Path) -> tuple[list[tuple[bool, int, str]], str]:

@@ -1,5 +1,6 @@
 """Calibration crops are what the tracker saw of the user's pictures, and unusable sources are named."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from siamedge.export.calibration.rollout import collect_crops, read_boxes
 from siamedge.export.families.torch_session import one_torch_thread
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import Box
+from siamedge.runtime.sources.recordings import clips_in
 
 NETWORK = make_network()
 
@@ -80,6 +82,19 @@ def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
         f"calibration: {tmp_path}: no images in this folder (.bmp .jpeg .jpg .png .webp)",
         "give the folder that holds the images themselves",
     )
+
+
+def test_a_folder_of_clips_gives_the_crops_of_each(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    clips = tmp_path_factory.mktemp("clips")
+    for name in ("2", "10"):
+        shutil.copytree(folder, clips / name / "img")
+    for path in (clips / "10" / "img").iterdir():
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    (clips / "notes.txt").write_text("not a clip")
+    assert clips_in(str(clips)) == [str(clips / "2"), str(clips / "10")]
+    each, all_of_them = (collect(*given) for given in ((clips / "2", clips / "10"), (clips,)))
+    assert len(all_of_them.templates) == 2 * len(collect(folder).templates)
+    assert np.array_equal(all_of_them.searches, each.searches)
 
 
 def test_boxes_are_read_beside_a_video_and_in_a_folder(tmp_path: Path) -> None:
