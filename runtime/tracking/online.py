@@ -80,6 +80,11 @@ def products_in(out: FloatArray, channels: int, *, is_nchw: bool) -> tuple[list[
     return [Part(part, whole, each) for part, each in zip(parts, memory, strict=True)], memory[1:]
 
 
+def in_blocks(rows: FloatArray, size: int) -> FloatArray:
+    """View (R, S * S) as (blocks, R, size)."""
+    return rows.reshape(len(rows), -1, size).transpose(1, 0, 2)
+
+
 class OnlineClassifier:
     """Gives each cell of a response its likeness to the target, 0..1.
 
@@ -101,8 +106,10 @@ class OnlineClassifier:
         channels = spec.shape[1 if spec.layout == "NCHW" else 3]
         width = channels + 1  # the last one is 1 everywhere
         self._places = (params.first_cell_px + params.stride * np.arange(params.response_size)).astype(np.float32)
-        self._rows: FloatArray = np.ones((cells, width + 1), np.float32)  # features, 1, label
-        self._blocks = self._rows.reshape(-1, block_of(cells, width * (width + 1), ON_ONE_THREAD), width + 1)
+        self._rows: FloatArray = np.ones((width + 1, cells), np.float32)  # features, 1, labels
+        self._weighted = np.empty((width, cells), np.float32)
+        block = block_of(cells, width * (width + 1), ON_ONE_THREAD)
+        self._factors = in_blocks(self._weighted, block), in_blocks(self._rows, block).transpose(0, 2, 1)
         self._likeness: FloatArray = np.zeros(cells, np.float32)
         self._parts, self._addends = products_in(self._likeness, channels, is_nchw=spec.layout == "NCHW")
         self._features, self._weights = np.zeros((channels, cells), np.float32), np.zeros(channels, np.float32)
@@ -147,13 +154,12 @@ class OnlineClassifier:
         X are the cells' features and 1, y their labels, C the cells' weights, which sum to 1.
         """
         rows, label = self._rows, self._labels(place)
-        rows[:, :-2], rows[:, -1] = self._features.T, label
-        around = label == 0
-        outside = max(1, int(np.count_nonzero(around)))
-        counts = np.where(around, np.float32(0.5 / outside), label * np.float32(0.5 / label.sum()))
-        blocks = self._blocks
-        weighted = blocks[..., :-1] * counts.reshape(*blocks.shape[:2], 1)
-        taught: FloatArray = np.add.reduce(weighted.transpose(0, 2, 1) @ blocks, axis=0)
+        rows[:-2], rows[-1] = self._features, label
+        around = (label == 0).astype(np.float32)
+        outside = max(1.0, float(np.add.reduce(around)))
+        counts = around * np.float32(0.5 / outside) + label * np.float32(0.5 / float(np.add.reduce(label)))
+        np.multiply(rows[:-1], counts, out=self._weighted)
+        taught: FloatArray = np.add.reduce(np.matmul(*self._factors), axis=0)
         return taught
 
     def _labels(self, place: Place) -> FloatArray:
