@@ -11,12 +11,12 @@ thread each, pinned to one core, medians of rounds.
 import argparse
 import json
 import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
+from machine import processor
 
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, get_backend
 from siamedge.runtime.bundles.bundle import Bundle
@@ -115,9 +115,12 @@ def main() -> None:
             ratio = ratio_to(medians[RIVAL], taken)
             rows.append(f"| {size} | {name} | {np.median(taken):.2f} | {ratio:.2f} | {verdicts.get(name, '')} |")
             print(rows[-1], flush=True)
-    machine = platform.processor() or platform.machine()
     heading = HEADING.format(
-        opencv=cv2.__version__, rounds=options.rounds, scenes=options.scenes, machine=machine, remark=" ".join(remarks)
+        opencv=cv2.__version__,
+        rounds=options.rounds,
+        scenes=options.scenes,
+        machine=processor(),
+        remark=" ".join(remarks),
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "against_opencv.md").write_text(heading + "\n".join(rows) + "\n", encoding="utf-8")

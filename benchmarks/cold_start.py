@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from machine import processor
+
 from siamedge.runtime.backends.backend import get_backend
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.sources.synthetic import SyntheticSource
@@ -72,7 +74,8 @@ print(1, flush=True)
 }
 HEADING = """# Cold start
 
-Made by `python benchmarks/cold_start.py` ({rounds} rounds in turn, one core; CPU milliseconds of the process, medians).
+Made by `python benchmarks/cold_start.py` ({rounds} rounds in turn, one core of
+{machine}; CPU milliseconds of the process, medians).
 `siamedge track` opens and verifies the bundle, reads the picture and gives the first box of an update; the bare program
 is described in the script. Memory is the largest resident set of `siamedge track`.
 
@@ -131,7 +134,8 @@ def main() -> None:
             rows.append(f"| {name} | {plain:.0f} | {whole:.0f} | {ratio:.2f} | {memory:.0f} |")
             print(rows[-1], flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "cold_start.md").write_text(HEADING.format(rounds=options.rounds) + "\n".join(rows) + "\n")
+    heading = HEADING.format(rounds=options.rounds, machine=processor())
+    (options.out / "cold_start.md").write_text(heading + "\n".join(rows) + "\n")
     (options.out / "cold_start.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import cv2
+from machine import processor
 
 from siamedge.runtime.backends.backend import BACKENDS, get_backend
 from siamedge.runtime.bundles.bundle import Bundle
@@ -27,7 +28,8 @@ TARGETS = 8
 FRAMES = 12
 HEADING = """# Eight targets on one 1280x720 stream
 
-Made by `python benchmarks/multi_target.py` ({rounds} rounds in turn, {arch} {precision}, CPU ms, one thread, one core).
+Made by `python benchmarks/multi_target.py` ({rounds} rounds in turn, {arch} {precision}, CPU ms, one thread, one
+core of {machine}).
 
 | backend | one target | eight | an extra one | network | extra / network |
 |---|---|---|---|---|---|
@@ -82,7 +84,7 @@ def main() -> None:
         rows.append(f"| {name} | {one:.2f} | {many:.2f} | {extra:.2f} | {network:.2f} | {ratio:.2f} |")
         print(rows[-1], flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    heading = HEADING.format(rounds=options.rounds, arch=entry.arch, precision=options.precision)
+    heading = HEADING.format(rounds=options.rounds, arch=entry.arch, precision=options.precision, machine=processor())
     (options.out / "multi_target.md").write_text(heading + "\n".join(rows) + "\n")
     (options.out / "multi_target.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 

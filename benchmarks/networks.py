@@ -10,10 +10,11 @@ Latencies are CPU milliseconds of the search graph on one thread; nothing else d
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from machine import processor
 
 from siamedge.export.int8.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
 from siamedge.export.pipeline import ExportRequest, ExportResult, export_bundle
@@ -100,7 +101,7 @@ def main() -> None:
         print(f"{network}: {seconds:.0f} s")
         lines += rows(network, result)
         records[network] = {"seconds": seconds, "measured": [plain(item) for item in result.measured]}
-    heading = HEADING.format(machine=f"{platform.machine()}, {platform.python_version()}", load=given.load)
+    heading = HEADING.format(machine=processor(), load=given.load)
     table.write_text(heading + "\n".join(lines) + "\n")
     kept.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from machine import processor
 
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, load_sessions
@@ -29,7 +30,7 @@ SIDE = (100, 90)
 HEADING = """# Outside the network
 
 Made by `python benchmarks/outside_network.py` ({arch}, {backend} {precision}, CPU ms of an update without the session's
-run, medians of {updates}, one thread, one core).
+run, medians of {updates}, one thread, one core of {machine}).
 
 | frame | target px | where | crop px | outside |
 |---|---|---|---|---|
@@ -83,7 +84,8 @@ def main() -> None:
                 )
                 rows.append(f"| {width}x{height} | {w}x{h} | {where} | {side} | {median:.3f} |")
                 print(rows[-1], flush=True)
-    heading = HEADING.format(arch=entry.arch, backend=options.backend, precision=options.precision, updates=UPDATES)
+    named = {"arch": entry.arch, "backend": options.backend, "precision": options.precision}
+    heading = HEADING.format(**named, updates=UPDATES, machine=processor())
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "outside_network.md").write_text(heading + "\n".join(rows) + "\n")
     (options.out / "outside_network.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

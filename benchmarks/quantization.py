@@ -10,11 +10,11 @@ network and format is written when it is done, so that the table can be made in 
 import argparse
 import hashlib
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import processor
 
 from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.calibration.rollout import (
@@ -37,7 +37,6 @@ from siamedge.export.verification.score_threshold import moved_threshold, thresh
 from siamedge.export.verification.tensors import Reference, compute, reference_of, verify_pair
 from siamedge.runtime.backends.backend import FORMATS, Format
 from siamedge.runtime.bundles.records import plain
-from siamedge.runtime.speed.tuning_record import processor_name
 from siamedge.runtime.tracking.responses import score_map
 from siamedge.runtime.tracking.tracker_table import make_tracker
 
@@ -135,14 +134,6 @@ def row(network: str, name: str, found: dict[str, Any]) -> str:
         f"| {checked['peak_agreement']:.1%} | {found['strict']:.1%} | {box} | {found['size']:.1%} | {fp32:.2f} "
         f"| {int8:.2f} | {below} | {checked['reason']} | {found['processor']} |"
     )
-
-
-def processor() -> str:
-    """Its name, and on x86-64 whether it multiplies integers in VNNI's way."""
-    cpuinfo = Path("/proc/cpuinfo")
-    has_vnni = "_vnni" in cpuinfo.read_text() if cpuinfo.exists() else False
-    vnni = f" ({'with' if has_vnni else 'without'} VNNI)" if platform.machine() == "x86_64" else ""
-    return f"{processor_name(cpuinfo)}{vnni}"
 
 
 def main() -> None:
