@@ -6,7 +6,9 @@ Dense 3x3 convolutions keep an int8 unit busy where depth-wise ones, squeeze-exc
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -30,6 +32,7 @@ class DartConfig:
         channels: Features of the correlation.
         head: Width of the mix and of both towers.
         tower: 3x3 convolutions in each tower.
+        box_widths: Of those of the box tower; (): each as wide as the head.
         template_px: Side of the template crop; its context square as in SiamFC.
         search_px: Side of the search crop, which covers search_px / template_px times the template's side.
         has_quality: Whether a third output estimates the overlap of each cell's box, as a logit.
@@ -45,6 +48,7 @@ class DartConfig:
     channels: int = 64
     head: int = 64
     tower: int = 2
+    box_widths: tuple[int, ...] = ()
     template_px: int = 112
     search_px: int = 224
     has_quality: bool = False
@@ -87,6 +91,7 @@ class DartConfig:
         try:
             values = json.loads(text)
             values["layers"] = tuple((int(width), int(stride)) for width, stride in values["layers"])
+            values["box_widths"] = tuple(int(width) for width in values.get("box_widths", ()))
             return cls(**values)
         except (TypeError, KeyError, ValueError) as error:
             hint = "the weights need a newer siamedge, or are no Dart weights"
@@ -110,12 +115,14 @@ class Dart(nn.Module):
         self.config = config
         self.backbone = _backbone(config)
         self.mix = nn.Conv2d(config.positions + config.channels, config.head, 1)
-        self.cls_tower = _tower(config)
-        self.box_tower = _tower(config)
+        widths = (config.head,) * config.tower
+        box_widths = config.box_widths or widths
+        self.cls_tower = _tower(config.head, widths)
+        self.box_tower = _tower(config.head, box_widths)
         self.cls = nn.Conv2d(config.head, 1, 1)
-        self.box = nn.Conv2d(config.head, 4, 1)
+        self.box = nn.Conv2d((config.head, *box_widths)[-1], 4, 1)
         if config.has_quality:
-            self.quality = nn.Conv2d(config.head, 1, 1)
+            self.quality = nn.Conv2d((config.head, *box_widths)[-1], 1, 1)
 
     def features(self, image: Tensor) -> Tensor:
         """Turn a crop (N, 3, H, W), float32 0..255, BGR, into features (N, channels, H / stride, W / stride)."""
@@ -167,8 +174,8 @@ def _backbone(config: DartConfig) -> nn.ModuleList:
     return nn.ModuleList([*layers, nn.Conv2d(inputs[-1], config.channels, 1)])
 
 
-def _tower(config: DartConfig) -> nn.ModuleList:
-    return nn.ModuleList(nn.Conv2d(config.head, config.head, 3, 1, 1) for _ in range(config.tower))
+def _tower(inputs: int, widths: Sequence[int]) -> nn.ModuleList:
+    return nn.ModuleList(nn.Conv2d(i, o, 3, 1, 1) for i, o in pairwise((inputs, *widths)))
 
 
 def _run(tower: nn.ModuleList, x: Tensor) -> Tensor:
