@@ -36,6 +36,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scene = SyntheticSource(seed=seed, frames=8)
         rows = (",".join(f"{side:.3f}" for side in scene.box_at(frame)) for frame in range(8))
         (name / "groundtruth.txt").write_text("\n".join(rows) + "\n")
+    (folder / "empty").mkdir()
     save_dart(make_network(1.0), folder / "sound.safetensors", half=False)
     save_dart(make_network(30.0), folder / "wild.safetensors", half=False)
     return folder
@@ -133,8 +134,8 @@ def test_calibrate_writes_the_set_that_it_names(siamedge: Run) -> None:
             1,
         ),
         (
-            ("sound.safetensors", "annotated", "-o", "a.npz"),
-            "calibration: annotated: no images in this folder (.bmp .jpeg .jpg .png .webp)",
+            ("sound.safetensors", "empty", "-o", "a.npz"),
+            "calibration: empty: no images in this folder (.bmp .jpeg .jpg .png .webp)",
             "give the folder that holds the images themselves",
             1,
         ),
