@@ -32,7 +32,8 @@ HEADING = """# Five networks, three formats, three precisions
 Made by `python benchmarks/networks.py`. Each row compares an exported pair with its source network in PyTorch, crop by
 crop (docs/bundle.md says what the columns mean). `ms` is CPU time of the search graph on one thread of {machine}; the
 machine was {load}. The SiamFC checkpoint is untrained (its batch norm statistics are fitted), so its response is flat
-and its peak says little. int8 of a NanoTrack is mixed: its backbone computes in float, its weights stored in int8.
+and its peak says little, by which its int8 is held to a budget: how many of its layers are in int8 hangs on the clips.
+int8 of a NanoTrack is mixed: its backbone computes in float, its weights stored in int8.
 
 | network | format | KiB | max diff | cosine | peak | box px | ms | verdict |
 |---|---|---|---|---|---|---|---|---|
