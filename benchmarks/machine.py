@@ -1,17 +1,20 @@
 """The processor that figures are of, for the heading of a table."""
 
+import platform
 from pathlib import Path
 
+from siamedge.devices.boards.capabilities import cpu_features
 from siamedge.runtime.speed.tuning_record import processor_name
 
 CPUINFO = Path("/proc/cpuinfo")
-UNITS = {"AVX-512": "avx512f", "VNNI": "_vnni", "AMX": "amx_int8"}
-"""What multiplies fast on x86-64, and how Linux calls it."""
+UNITS = {"AVX-512": "avx512", "VNNI": "vnni", "AMX": "amx"}
+"""What multiplies fast on x86-64, and its name among cpu_features."""
 
 
 def processor() -> str:
     """Its name, and on x86-64 which of UNITS it has."""
-    text = CPUINFO.read_text() if CPUINFO.exists() else ""
-    has = [name for name, flag in UNITS.items() if flag in text]
-    is_x86 = "flags" in text
-    return f"{processor_name(CPUINFO)} ({', '.join(has) or 'no AVX-512'})" if is_x86 else processor_name(CPUINFO)
+    name = processor_name(CPUINFO)
+    if platform.machine() != "x86_64" or not CPUINFO.exists():
+        return name
+    features = cpu_features(CPUINFO.read_text())
+    return f"{name} ({', '.join(unit for unit, feature in UNITS.items() if feature in features) or 'no AVX-512'})"

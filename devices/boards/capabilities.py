@@ -180,7 +180,7 @@ def capabilities(recording: Recording) -> Capabilities:
         libc_version=version,
         pythons=_pythons(recording),
         cpu_count=_cpu_count(recording.read("/sys/devices/system/cpu/online")),
-        cpu_features=_cpu_features(recording.read("/proc/cpuinfo")),
+        cpu_features=cpu_features(recording.read("/proc/cpuinfo")),
         memory_mib=_memory_mib(recording.read("/proc/meminfo")),
         gpu=_gpu(recording),
         npu_present=npu is not None or (profile is not None and not pci_ids(recording).isdisjoint(profile.pci)),
@@ -251,7 +251,8 @@ def _cpu_count(online: str) -> int:
     return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
 
 
-def _cpu_features(cpuinfo: str) -> frozenset[str]:
+def cpu_features(cpuinfo: str) -> frozenset[str]:
+    """Of dotprod, fp16, i8mm, bf16, sve, avx2, avx512, vnni, amx, those that the text of /proc/cpuinfo names."""
     found = re.search(r"^(?:Features|flags)\s*:(.*)$", cpuinfo, re.MULTILINE)
     flags = found[1].split() if found else []
     return frozenset(_CPU_FEATURES[flag] for flag in flags if flag in _CPU_FEATURES)

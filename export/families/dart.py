@@ -120,9 +120,10 @@ class Dart(nn.Module):
         self.cls_tower = _tower(config.head, widths)
         self.box_tower = _tower(config.head, box_widths)
         self.cls = nn.Conv2d(config.head, 1, 1)
-        self.box = nn.Conv2d((config.head, *box_widths)[-1], 4, 1)
+        box_width = (config.head, *box_widths)[-1]
+        self.box = nn.Conv2d(box_width, 4, 1)
         if config.has_quality:
-            self.quality = nn.Conv2d((config.head, *box_widths)[-1], 1, 1)
+            self.quality = nn.Conv2d(box_width, 1, 1)
 
     def features(self, image: Tensor) -> Tensor:
         """Turn a crop (N, 3, H, W), float32 0..255, BGR, into features (N, channels, H / stride, W / stride)."""

@@ -107,7 +107,7 @@ class ImageFolder:
         quiet_opencv()
         self._root = path_of(address)
         self._options = options
-        self.paths = list_images(self._root) or list_images(self._root / "img")
+        self.paths = images_of(self._root)
         if not self.paths:
             raise SourceError(
                 f"{self._root}: no images in this folder ({' '.join(IMAGE_SUFFIXES)})",
@@ -157,15 +157,15 @@ def list_images(folder: Path) -> list[Path]:
 def clips_in(address: str) -> list[str]:
     """The videos and folders of images in a folder that holds no images itself, in natural order; else the address."""
     folder = path_of(address)
-    if not folder.is_dir() or holds_images(folder):
+    if not folder.is_dir() or images_of(folder):
         return [address]
     found = sorted(folder.iterdir(), key=natural_key)
-    return [str(p) for p in found if p.suffix.lower() in VIDEO_SUFFIXES or holds_images(p)] or [address]
+    return [str(p) for p in found if p.suffix.lower() in VIDEO_SUFFIXES or images_of(p)] or [address]
 
 
-def holds_images(folder: Path) -> bool:
-    """Whether a folder can be read as an ImageFolder."""
-    return bool(list_images(folder) or list_images(folder / "img"))
+def images_of(folder: Path) -> list[Path]:
+    """The images that a folder is read as: its own, or those of `img/` in it."""
+    return list_images(folder) or list_images(folder / "img")
 
 
 def natural_key(path: Path) -> tuple[list[tuple[bool, int, str]], str]:

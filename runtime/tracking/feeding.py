@@ -89,8 +89,6 @@ class CellMaps:
     def view(self, output: Array) -> FloatArray:
         """View the output as (C, H * W)."""
         if output is not self._output:
-            plane = output[0]
-            is_nchw = self._spec.layout == "NCHW"
-            self._view = plane.reshape(len(plane), -1) if is_nchw else plane.reshape(-1, plane.shape[-1]).T
-            self._output = output
+            planes = as_chw(output, self._spec)
+            self._output, self._view = output, planes.reshape(len(planes), -1)
         return self._view

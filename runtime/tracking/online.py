@@ -71,11 +71,8 @@ def products_in(out: FloatArray, channels: int, *, is_nchw: bool) -> tuple[list[
     """
     whole = slice(None)
     if not is_nchw:
-        size = block_of(len(out), channels, VECTOR_ON_ONE_THREAD)
-        cells = [slice(first, first + size) for first in range(0, len(out), size)]
-        return [Part(whole, part, out[part]) for part in cells], []
-    size = block_of(channels, len(out), VECTOR_ON_ONE_THREAD)
-    parts = [slice(first, first + size) for first in range(0, channels, size)]
+        return [Part(whole, part, out[part]) for part in slices_of(len(out), channels)], []
+    parts = slices_of(channels, len(out))
     memory = [out, *np.zeros((len(parts) - 1, len(out)), np.float32)]
     return [Part(part, whole, each) for part, each in zip(parts, memory, strict=True)], memory[1:]
 
@@ -83,6 +80,12 @@ def products_in(out: FloatArray, channels: int, *, is_nchw: bool) -> tuple[list[
 def in_blocks(rows: FloatArray, size: int) -> FloatArray:
     """View (R, S * S) as (blocks, R, size)."""
     return rows.reshape(len(rows), -1, size).transpose(1, 0, 2)
+
+
+def slices_of(count: int, products: int) -> list[slice]:
+    """Rows of a product with a vector, each of so many multiplications, in parts that stay on one thread."""
+    size = block_of(count, products, VECTOR_ON_ONE_THREAD)
+    return [slice(first, first + size) for first in range(0, count, size)]
 
 
 class OnlineClassifier:

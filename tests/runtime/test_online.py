@@ -139,6 +139,16 @@ def test_every_fifth_frame_is_learnt_from_unless_it_is_in_doubt() -> None:
     assert [frame for frame, is_due in zip(frames, due, strict=True) if is_due] == [3 * LEARN_EVERY, 4 * LEARN_EVERY]
 
 
+def test_nothing_is_learnt_from_a_frame_in_doubt() -> None:
+    classifier, again = started(with_target(4, 4, 0)), with_target(4, 4, 0, seed=1)
+    before = classifier.response({FEATURES: again}).copy()
+    for _ in range(20):
+        classifier.response({FEATURES: with_target(1, 1, 3)})
+        if classifier.is_due(confidence=LEARN_ABOVE):
+            classifier.learn(IN_THE_MIDDLE)
+    assert classifier.response({FEATURES: again}) == pytest.approx(before)
+
+
 def blind_network(online_share: float) -> AnchorFreeTracker:
     """A tracker whose network scores all cells alike and gives a box of 40 px everywhere; its features are colours."""
     names = {"cls": 1, "log_ltrb": 4, FEATURES: 3}

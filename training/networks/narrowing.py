@@ -1,5 +1,6 @@
 """A network without the channels that nothing reads: it computes the same in less time."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -52,5 +53,5 @@ def _kept(state: Mapping[str, Tensor], layer: str, readers: Sequence[str]) -> Te
     """The channels that are read, and as many others as make a multiple of MULTIPLE, in their order."""
     read = sum(state[f"{reader}.weight"].abs().amax((0, 2, 3)) for reader in readers)
     assert isinstance(read, Tensor)
-    count = min(len(read), -(-int((read > 0).sum()) // MULTIPLE) * MULTIPLE)
-    return read.argsort(descending=True, stable=True)[: max(count, MULTIPLE)].sort().values
+    count = max(1, math.ceil(int((read > 0).sum()) / MULTIPLE)) * MULTIPLE
+    return read.argsort(descending=True, stable=True)[:count].sort().values
