@@ -6,24 +6,11 @@ from typing import Literal, NamedTuple
 
 from siamedge.devices.boards.profiles import DeviceProfile, pci_ids, recognise
 from siamedge.devices.boards.recording import Node, Recording
+from siamedge.runtime.backends.processor import cpu_features
 
 CameraKind = Literal["usb", "csi"]
 Libc = Literal["glibc", "musl", "unknown"]
 
-_CPU_FEATURES = {
-    "asimddp": "dotprod",
-    "asimdhp": "fp16",
-    "i8mm": "i8mm",
-    "bf16": "bf16",
-    "sve": "sve",
-    "avx2": "avx2",
-    "avx512f": "avx512",
-    "avx512_vnni": "vnni",
-    "avx_vnni": "vnni",
-    "avx512_bf16": "bf16",
-    "avx512_fp16": "fp16",
-    "amx_int8": "amx",
-}
 _CSI_NAMES = ("unicam", "rp1-cfe", "vi-output", "tegra-")
 _NOT_CAMERAS = (
     "bcm2835-codec",
@@ -249,13 +236,6 @@ def _cpu_count(online: str) -> int:
     """Processors in a list such as "0-3,6"."""
     ranges = (part.partition("-") for part in online.split(",") if part)
     return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
-
-
-def cpu_features(cpuinfo: str) -> frozenset[str]:
-    """Of dotprod, fp16, i8mm, bf16, sve, avx2, avx512, vnni, amx, those that the text of /proc/cpuinfo names."""
-    found = re.search(r"^(?:Features|flags)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    flags = found[1].split() if found else []
-    return frozenset(_CPU_FEATURES[flag] for flag in flags if flag in _CPU_FEATURES)
 
 
 def _memory_mib(meminfo: str) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from siamedge.export.formats.converters import Converted
-from siamedge.export.graphs.flatbuffer import operator_label, operator_name, read_flatbuffer
 from siamedge.export.quantization.quantize_openvino import plain_name
 from siamedge.runtime.backends.backend import Format
+from siamedge.runtime.backends.tflite_file import operator_label, operator_name, read_flatbuffer
 
 if TYPE_CHECKING:
     from onnx import NodeProto

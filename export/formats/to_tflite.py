@@ -11,20 +11,19 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.formats.assemble import convert_pair
 from siamedge.export.formats.converters import Converted, ConvertedPair
 from siamedge.export.graphs.branches import ExportGraph, TensorStyle, make_graphs
-from siamedge.export.graphs.flatbuffer import (
-    make_crop_int8,
-    operator_label,
-    operator_name,
-    operator_scope,
-    read_flatbuffer,
-)
-from siamedge.export.graphs.tflite_border import fold_standardisation
+from siamedge.export.graphs.tflite_border import fold_standardisation, make_crop_int8
 from siamedge.export.quantization import quantize_tflite
 from siamedge.export.quantization.feeds import Feeds, digest
 from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import Operator, Recipe, recipe_for
 from siamedge.export.quiet import quiet
 from siamedge.runtime.backends.backend import Precision
+from siamedge.runtime.backends.tflite_file import (
+    operator_label,
+    operator_name,
+    operator_scope,
+    read_flatbuffer,
+)
 from siamedge.runtime.errors import ExportError
 
 STYLE = TensorStyle(crop_dtype="float32", crop_layout="NHWC", map_layout="NHWC")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from siamedge.export.graphs.onnx_crop import LAYOUT_OPS, drop_unread, only_reader
-from siamedge.export.graphs.pixel_groups import group_weights
+from siamedge.runtime.backends.pixel_groups import group_weights
 from siamedge.runtime.tensors import Array, TensorSpec
 
 if TYPE_CHECKING:

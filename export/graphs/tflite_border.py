@@ -1,13 +1,15 @@
-"""Lets an int8 TFLite model compute on the crop itself: standardisation is the scale and zero point of its bytes.
+"""Lets an int8 TFLite model take the bytes of the crop and compute on them.
 
-The quantizer leaves (crop - mean) * factor in the graph, two passes over the whole crop and two roundings.
+The quantizer leaves the crop in float32 in front of a QUANTIZE; and it leaves the standardisation, (crop - mean) *
+factor, in the graph, two passes over the whole crop and two roundings, where it can be the bytes' scale and zero point.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamedge.export.graphs.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
+from siamedge.runtime.backends.tflite_file import operator_name, read_flatbuffer, write_flatbuffer
+from siamedge.runtime.errors import ExportError
 
 INTEGER_WITHIN = 1e-3
 """A mean was rounded when it was stored as a constant; its zero point is an integer to so much."""
@@ -110,3 +112,46 @@ def rescale_bias(model: Any, convolution: Any, ratio: float) -> None:
     steps = np.frombuffer(bytes(buffer.data), np.int32).astype(np.float64) * ratio
     buffer.data = np.frombuffer(np.rint(steps).astype(np.int32).tobytes(), np.uint8)
     tensor.quantization.scale = (np.asarray(tensor.quantization.scale, np.float64) / ratio).astype(np.float32)
+
+
+def make_crop_int8(content: bytes, crop: str) -> bytes | None:
+    """Let a quantized model take its crop in int8 instead of float32.
+
+    The quantizer can leave all inputs in float32 or none. It leaves them, and this removes the QUANTIZE operator
+    behind the crop, so that the crop's int8 tensor becomes the input.
+
+    Args:
+        content: Model whose crop is float32.
+        crop: Name of the input in the signature.
+
+    Returns:
+        The edited model, or None where an operator reads the crop in float: its first layer was not quantized.
+
+    Raises:
+        ExportError: The crop is not quantized with one step a grey level.
+    """
+    model = read_flatbuffer(content)
+    graph = model.subgraphs[0]
+    entry = next(item for item in model.signatureDefs[0].inputs if item.name.decode() == crop)
+    users = [operator for operator in graph.operators if entry.tensorIndex in operator.inputs]
+    if len(users) != 1 or operator_name(model, users[0]) != "QUANTIZE":
+        return None
+    quantized = int(users[0].outputs[0])
+    check_steps(graph.tensors[quantized])
+    graph.operators.remove(users[0])
+    graph.inputs = [quantized if index == entry.tensorIndex else index for index in graph.inputs]
+    entry.tensorIndex = quantized
+    return write_flatbuffer(model)
+
+
+def check_steps(tensor: Any) -> None:
+    """Make sure that a tensor is int8 with scale 1 and zero point -128.
+
+    Raises:
+        ExportError: It is not.
+    """
+    quantization = tensor.quantization
+    scale = None if quantization is None or quantization.scale is None else float(quantization.scale[0])
+    zero_point = None if scale is None else int(quantization.zeroPoint[0])
+    if (scale, zero_point) != (1.0, -128):
+        raise ExportError(f"TFLite int8: the crop has scale {scale} and zero point {zero_point}, expected 1.0 and -128")

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from siamedge.export.graphs.flatbuffer import operator_name, read_flatbuffer
 from siamedge.export.quantization.feeds import Feeds
 from siamedge.export.quantization.recipes import CalibrationMethod, Recipe
 from siamedge.export.quiet import quiet
+from siamedge.runtime.backends.tflite_file import operator_name, read_flatbuffer
 from siamedge.runtime.errors import ExportError
 
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")

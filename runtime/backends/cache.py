@@ -11,12 +11,6 @@ from siamedge.runtime.backends.backend import Backend, Model
 
 LOG = logging.getLogger(__name__)
 MAGIC = b"siamedge compiled model 1\n"
-CPU_KEYS = (
-    "vendor_id", "cpu family", "model", "model name", "stepping", "flags",
-    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features",
-)  # fmt: skip
-"""Lines of /proc/cpuinfo that do not change while a machine runs, on x86 and ARM."""
-CPUINFO_BYTES = 16384
 
 
 class CacheKey(NamedTuple):
@@ -112,20 +106,6 @@ def model_sha256(model: Model) -> str:
     digest.update(model.content)
     digest.update(model.weights)
     return digest.hexdigest()
-
-
-def cpu_signature(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor as Linux describes its first core: name, model and instructions; elsewhere its name alone."""
-    import platform
-
-    try:
-        with cpuinfo.open(encoding="utf-8", errors="replace") as file:
-            first = file.read(CPUINFO_BYTES).partition("\n\n")[0]
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    pairs = (line.partition(":") for line in first.splitlines())
-    kept = [f"{key.strip()} {value.strip()}" for key, _, value in pairs if key.strip() in CPU_KEYS]
-    return f"{platform.machine()} {hashlib.sha256(';'.join(kept).encode()).hexdigest()[:16]}"
 
 
 def cache_home() -> Path:

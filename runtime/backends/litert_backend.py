@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from siamedge.runtime.backends.backend import Format, Model
+from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.backends.processor import has_amx
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.native_stderr import quiet_native_stderr
 from siamedge.runtime.tensors import Array
@@ -143,11 +145,40 @@ def declared(tensors: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str
     }
 
 
+def fitted(model: Model, cache: CompiledCache | None) -> Model:
+    """A model as XNNPACK computes it fastest on this processor; one with the same outputs to the last bit."""
+    if model.precision != "int8" or not has_amx():
+        return model
+    from siamedge.runtime.backends.litert_tiles import REVISION, fit_tiles
+
+    key = CacheKey(model_sha256(model), f"siamedge fit_tiles {REVISION}", "CPU with AMX", "")
+    content = cache.read(key) if cache is not None else None
+    if content is None:
+        try:
+            content = fit_tiles(model.content)
+        except ImportError:  # tflite-runtime brings no schema
+            return model
+        if cache is not None:
+            cache.write(key, content)
+    return model._replace(content=content)
+
+
 class LiteRTBackend:
-    """Runs TFLite files on the CPU (XNNPACK)."""
+    """Runs TFLite files on the CPU (XNNPACK).
+
+    Args:
+        cache: Where models that were changed for this processor are kept; None: nowhere.
+    """
 
     name = "tflite"
     format: Format = "tflite"
+
+    def __init__(self, cache: CompiledCache | None = None) -> None:
+        self._cache = cache
+
+    def with_cache(self, cache: CompiledCache) -> "LiteRTBackend":
+        """The same backend, keeping what it changes."""
+        return LiteRTBackend(cache)
 
     def unavailable(self, device: str) -> str | None:
         """Why LiteRT cannot be used here, or not on that device; None if it can."""
@@ -165,4 +196,4 @@ class LiteRTBackend:
         """
         if reason := self.unavailable(device):
             raise BackendError(f"{model.name}: {reason}")
-        return LiteRTSession(model, threads)
+        return LiteRTSession(fitted(model, self._cache), threads)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from siamedge.runtime.backends.backend import Format, Model
-from siamedge.runtime.backends.cache import CacheKey, CompiledCache, cpu_signature, model_sha256
+from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared
 from siamedge.runtime.backends.onnxruntime_providers import PROVIDERS, provider_options
+from siamedge.runtime.backends.processor import cpu_signature
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array
 

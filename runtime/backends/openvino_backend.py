@@ -11,6 +11,8 @@ from typing import Any
 from siamedge.runtime.backends.backend import Format, Model, Precision
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared
+from siamedge.runtime.backends.openvino_tiles import REVISION, fit_tiles
+from siamedge.runtime.backends.processor import has_amx
 from siamedge.runtime.backends.telemetry import telemetry_blocked
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import Array
@@ -82,8 +84,17 @@ class OpenVINOSession(DeclaredTensors):
         self._request.set_tensor(name, self._tensor(memory, shared_memory=True))
 
 
-def compile_model(model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int]) -> Any:
+def compile_model(
+    model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int], *, fits_tiles: bool = False
+) -> Any:
     """Compile a model and make sure that the wanted device executes it.
+
+    Args:
+        model: What to compile.
+        openvino: The library.
+        device: Its name of the device.
+        config: Of the device.
+        fits_tiles: Whether the processor multiplies tiles of int8, for which the graph is changed first.
 
     Raises:
         BackendError: The model is refused, has other tensors, or another device took it.
@@ -93,6 +104,8 @@ def compile_model(model: Model, openvino: ModuleType, device: str, config: Mappi
         network = core.read_model(model=model.content, weights=model.weights)
         check_declared(model.name, "inputs", declared(network.inputs), model.inputs)
         check_declared(model.name, "outputs", declared(network.outputs), model.outputs)
+        if fits_tiles:
+            fit_tiles(network)
         compiled = core.compile_model(network, device, dict(config))
     except RuntimeError as error:
         raise BackendError(f"{model.name}: OpenVINO refuses the model on {device}: {error}") from error
@@ -127,14 +140,20 @@ def check_arithmetic(model: Model, compiled: Any) -> None:
 
 
 def compile_or_import(
-    model: Model, openvino: ModuleType, device: str, config: Mapping[str, str | int], cache: CompiledCache
+    model: Model,
+    openvino: ModuleType,
+    device: str,
+    config: Mapping[str, str | int],
+    cache: CompiledCache,
+    *,
+    fits_tiles: bool = False,
 ) -> Any:
-    """Compile a model, or take what was compiled before from a cache.
+    """Compile a model, or take what was compiled before from a cache; arguments as in compile_model.
 
     Raises:
         BackendError: See compile_model.
     """
-    key = cache_key(model, openvino, device, config)
+    key = cache_key(model, openvino, device, {**config, "tiles": REVISION} if fits_tiles else config)
     if (blob := cache.read(key)) is not None:
         try:
             compiled = openvino.Core().import_model(io.BytesIO(blob), device, dict(config))
@@ -143,7 +162,7 @@ def compile_or_import(
             LOG.warning("%s: OpenVINO refuses what it compiled before, it compiles again: %s", model.name, error)
         else:
             return compiled
-    compiled = compile_model(model, openvino, device, config)
+    compiled = compile_model(model, openvino, device, config, fits_tiles=fits_tiles)
     exported = io.BytesIO()
     compiled.export_model(exported)
     cache.write(key, exported.getvalue())
@@ -239,7 +258,9 @@ class OpenVINOBackend:
                 model = exact_on_arm(model)
         if base_name(device) in ("CPU", "GPU"):
             config[PRECISION_HINT] = self._inference_precision[model.precision]
-        openvino = import_openvino()
+        openvino, fits_tiles = import_openvino(), device == "CPU" and model.precision == "int8" and has_amx()
         if self._cache is None:
-            return OpenVINOSession(model, openvino, compile_model(model, openvino, device, config))
-        return OpenVINOSession(model, openvino, compile_or_import(model, openvino, device, config, self._cache))
+            compiled = compile_model(model, openvino, device, config, fits_tiles=fits_tiles)
+        else:
+            compiled = compile_or_import(model, openvino, device, config, self._cache, fits_tiles=fits_tiles)
+        return OpenVINOSession(model, openvino, compiled)

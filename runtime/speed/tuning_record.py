@@ -11,6 +11,7 @@ from pathlib import Path
 
 from siamedge.runtime.backends.backend import ALL_PRECISIONS
 from siamedge.runtime.backends.cache import cache_home, write_atomically
+from siamedge.runtime.backends.processor import CPUINFO, processor_name
 from siamedge.runtime.bundles.bundle import MANIFEST, Bundle, read_file
 from siamedge.runtime.bundles.picking import Candidate
 from siamedge.runtime.bundles.records import RecordError, from_json, to_json
@@ -83,7 +84,7 @@ def with_verdict(trial: Trial, verdict: str) -> Trial:
     return Trial(trial.backend, trial.precision, trial.device, trial.threads, trial.latency_ms, trial.cpu_ms, verdict)
 
 
-def fingerprint(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+def fingerprint(cpuinfo: Path = CPUINFO) -> dict[str, str]:
     """What a measurement depends on: processor, system and the versions of the libraries."""
     found = {
         "machine": platform.machine(),
@@ -99,17 +100,6 @@ def fingerprint(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def processor_name(cpuinfo: Path) -> str:
-    """The processor's name as Linux tells it (x86: model name; ARM: implementer and part); elsewhere Python's."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    pairs = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines) if value}
-    keys = ("model name", "Model", "Hardware", "CPU implementer", "CPU part")
-    return " ".join(pairs[key] for key in keys if key in pairs) or platform.processor()
 
 
 def bundle_sha256(bundle: Bundle) -> str:

@@ -10,10 +10,10 @@ from small_network import make_calibration, make_network, run_source
 from siamedge.export.formats import to_onnx
 from siamedge.export.formats.census import take_census
 from siamedge.export.formats.converters import Converted, ConvertedPair, Converter, make_converter
-from siamedge.export.graphs.flatbuffer import operator_names, read_flatbuffer
 from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import RECIPES
 from siamedge.runtime.backends.backend import FORMATS, PRECISIONS, Format, Precision, get_backend
+from siamedge.runtime.backends.tflite_file import operator_names, read_flatbuffer
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.tensors import TensorSpec, encode_crop
 
@@ -114,7 +114,7 @@ def onnx_weight_sources(content: bytes, _: bytes) -> list[bool]:
 
 
 def tflite_weight_sources(content: bytes, _: bytes) -> list[bool]:
-    from siamedge.export.graphs.flatbuffer import read_flatbuffer
+    from siamedge.runtime.backends.tflite_file import read_flatbuffer
 
     model, names = read_flatbuffer(content), operator_names(content)
     graph = model.subgraphs[0]

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 from small_network import make_calibration
 
-from siamedge.devices.boards.capabilities import cpu_features
 from siamedge.export.families.dart import METADATA_KEY, Dart, DartConfig
 from siamedge.export.families.dart_source import build
 from siamedge.export.families.source import Checkpoint, SourceNetwork
@@ -24,6 +22,7 @@ from siamedge.export.quantization.exact_scales import (
     step_of,
 )
 from siamedge.export.quantization.recipes import recipe_for
+from siamedge.runtime.backends.processor import has_amx
 
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")
@@ -88,11 +87,6 @@ def worst(*, exact: bool) -> float:
     graph = search_graph(exact=exact)
     ours, floats = outputs(graph, integers=True), outputs(graph, integers=False)
     return max(float(np.abs(ours[name] - floats[name]).max() / np.abs(ours[name]).max()) for name in ours)
-
-
-def has_amx() -> bool:
-    path = Path("/proc/cpuinfo")
-    return path.is_file() and "amx" in cpu_features(path.read_text())
 
 
 @pytest.mark.skipif(has_amx(), reason="AMX rounds a few products of two activations the other way; see the next test")

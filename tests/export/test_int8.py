@@ -18,12 +18,12 @@ from siamedge.export.families.torch_session import one_torch_thread
 from siamedge.export.formats.census import take_census
 from siamedge.export.formats.converters import Converted, ConvertedPair, Converter, make_converter
 from siamedge.export.formats.opened import opened
-from siamedge.export.graphs.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from siamedge.export.quantization.quantize_onnx import PRODUCTS, channel_axis
 from siamedge.export.quantization.recipes import Rounding, recipe_for
 from siamedge.export.quantization.weight_rounding import round_network
 from siamedge.export.verification.tensors import Reference, compute, differences, reference_of, verify_pair
 from siamedge.runtime.backends.backend import FORMATS, Format
+from siamedge.runtime.backends.tflite_file import operator_name, read_flatbuffer, write_flatbuffer
 from siamedge.runtime.bundles.manifest import Verification
 
 

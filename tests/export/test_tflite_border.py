@@ -7,13 +7,13 @@ from small_network import make_calibration, make_network
 pytest.importorskip("litert_torch")
 
 from siamedge.export.formats.to_tflite import TfliteConverter
-from siamedge.export.graphs.flatbuffer import make_crop_int8, operator_names, read_flatbuffer
-from siamedge.export.graphs.tflite_border import fold_standardisation
+from siamedge.export.graphs.tflite_border import fold_standardisation, make_crop_int8
 from siamedge.export.quantization import quantize_tflite
 from siamedge.export.quantization.feeds import make_feeds
 from siamedge.export.quantization.recipes import AEQ
 from siamedge.runtime.backends.backend import Model
 from siamedge.runtime.backends.litert_backend import LiteRTBackend
+from siamedge.runtime.backends.tflite_file import operator_names, read_flatbuffer
 from siamedge.runtime.tensors import TensorSpec
 
 

@@ -7,8 +7,9 @@ import pytest
 from times import SPECS, times_123
 
 from siamedge.runtime.backends.backend import Model
-from siamedge.runtime.backends.cache import CacheKey, CompiledCache, cpu_signature
+from siamedge.runtime.backends.cache import CacheKey, CompiledCache
 from siamedge.runtime.backends.onnxruntime_backend import OnnxRuntimeBackend, cache_key
+from siamedge.runtime.backends.processor import cpu_signature
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from siamedge.runtime.backends.processor import processor_name
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.speed.measuring import Spread, spread_of
 from siamedge.runtime.speed.tuning import Pace, Runner, busy_remark, choose, thread_counts, verdicts_of
@@ -17,7 +18,6 @@ from siamedge.runtime.speed.tuning_record import (
     differences,
     fingerprint,
     load_record,
-    processor_name,
     save,
 )
 from siamedge.runtime.tracking.trackers import TrackResult

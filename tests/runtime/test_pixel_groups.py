@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from siamedge.export.graphs.pixel_groups import group_weights
+from siamedge.runtime.backends.pixel_groups import group_for_tiles, group_weights
 
 
 @pytest.mark.parametrize("pixels", [2, 4, 8])
@@ -21,3 +21,19 @@ def test_sums_are_equal(kernel: int, stride: int, pad: int, pixels: int) -> None
     padded = functional.pad(groups, (grouped.before, grouped.after, pad, pad))
     found = functional.conv2d(padded, torch.from_numpy(grouped.weights), stride=(stride, 1)).permute(0, 2, 3, 1)
     assert torch.equal(found.reshape(1, found.shape[1], 32 // stride, 5)[:, :, : expected.shape[2]], expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride", "pad", "width", "pixels"),
+    [
+        ((16, 3, 3, 3), 2, 1, 112, 8),  # 28 columns of 3 * 2 tiles for 112 of 3 * 3; 16 pixels: 14 of 3 * 2 * 2
+        ((32, 16, 3, 3), 2, 1, 56, 4),  # 64 channels of each kind
+        ((48, 32, 3, 3), 2, 1, 28, 2),
+        ((64, 48, 3, 3), 1, 1, 28, 1),  # two pixels would be 96 channels
+        ((16, 16, 1, 1), 1, 0, 30, 3),  # 10 columns; four pixels do not divide the row
+        ((7, 3, 3, 3), 2, 1, 113, 2),  # 113 is a prime: 3 * 2 tiles a column for 3 * 3
+        ((128, 128, 3, 3), 1, 1, 14, 1),
+    ],
+)
+def test_the_fewest_tiles(shape: tuple[int, int, int, int], stride: int, pad: int, width: int, pixels: int) -> None:
+    assert group_for_tiles(shape, stride=stride, pad=pad, width=width) == pixels

@@ -1,21 +1,33 @@
-"""Edits TFLite files by their schema."""
+"""Reads and writes TFLite files by their schema."""
 
+import math
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from siamedge.runtime.errors import ExportError
+from siamedge.runtime.tensors import Array
 
 ALIGNMENT_BYTES = 16
 """Of a tensor's constant data; the runtime maps it where it lies."""
 
 
+def schema() -> ModuleType:
+    """The classes of TFLite's schema.
+
+    Raises:
+        ImportError: ai-edge-litert is not installed.
+    """
+    from ai_edge_litert import schema_py_generated  # type: ignore[import-untyped]
+
+    module: ModuleType = schema_py_generated
+    return module
+
+
 def read_flatbuffer(content: bytes) -> Any:
     """Read a TFLite file into the schema's object tree, with all constant data inside."""
-    from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
+    model = schema().ModelT.InitFromObj(schema().Model.GetRootAs(bytearray(content), 0))
     for buffer in model.buffers:
         if buffer.size:
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
@@ -55,6 +67,15 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
+def constant_of(model: Any, index: int, kind: type[np.generic]) -> Array | None:
+    """A tensor's values if it is a constant of that type; None if it is not."""
+    tensor = model.subgraphs[0].tensors[index]
+    stored, shape = model.buffers[tensor.buffer].data, [int(size) for size in tensor.shape]
+    if stored is None or len(stored) != math.prod(shape) * np.dtype(kind).itemsize:
+        return None
+    return np.frombuffer(bytes(stored), kind).reshape(shape)
+
+
 def operator_names(content: bytes) -> list[str]:
     """Types of the operators of a TFLite file's first subgraph, in order of execution."""
     model = read_flatbuffer(content)
@@ -82,49 +103,4 @@ def operator_label(model: Any, operator: Any) -> str:
 
 @cache
 def _builtin_names() -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-
-
-def make_crop_int8(content: bytes, crop: str) -> bytes | None:
-    """Let a quantized model take its crop in int8 instead of float32.
-
-    The quantizer can leave all inputs in float32 or none. It leaves them, and this removes the QUANTIZE operator
-    behind the crop, so that the crop's int8 tensor becomes the input.
-
-    Args:
-        content: Model whose crop is float32.
-        crop: Name of the input in the signature.
-
-    Returns:
-        The edited model, or None where an operator reads the crop in float: its first layer was not quantized.
-
-    Raises:
-        ExportError: The crop is not quantized with one step a grey level.
-    """
-    model = read_flatbuffer(content)
-    graph = model.subgraphs[0]
-    entry = next(item for item in model.signatureDefs[0].inputs if item.name.decode() == crop)
-    users = [operator for operator in graph.operators if entry.tensorIndex in operator.inputs]
-    if len(users) != 1 or operator_name(model, users[0]) != "QUANTIZE":
-        return None
-    quantized = int(users[0].outputs[0])
-    check_steps(graph.tensors[quantized])
-    graph.operators.remove(users[0])
-    graph.inputs = [quantized if index == entry.tensorIndex else index for index in graph.inputs]
-    entry.tensorIndex = quantized
-    return write_flatbuffer(model)
-
-
-def check_steps(tensor: Any) -> None:
-    """Make sure that a tensor is int8 with scale 1 and zero point -128.
-
-    Raises:
-        ExportError: It is not.
-    """
-    quantization = tensor.quantization
-    scale = None if quantization is None or quantization.scale is None else float(quantization.scale[0])
-    zero_point = None if scale is None else int(quantization.zeroPoint[0])
-    if (scale, zero_point) != (1.0, -128):
-        raise ExportError(f"TFLite int8: the crop has scale {scale} and zero point {zero_point}, expected 1.0 and -128")
+    return {code: name for name, code in vars(schema().BuiltinOperator).items() if isinstance(code, int)}

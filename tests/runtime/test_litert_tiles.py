@@ -1,0 +1,219 @@
+"""A TFLite model on groups of pixels gives the same bytes as on single ones, and takes fewer tiles."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from siamedge.runtime.backends import litert_backend
+from siamedge.runtime.backends.backend import Model
+from siamedge.runtime.backends.cache import CompiledCache
+from siamedge.runtime.backends.litert_backend import LiteRTBackend
+from siamedge.runtime.backends.litert_tiles import fit_tiles
+from siamedge.runtime.backends.tflite_file import operator_name, read_flatbuffer, write_flatbuffer
+from siamedge.runtime.tensors import TensorSpec
+
+schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+pytest.importorskip("flatbuffers")
+
+
+class Layer(NamedTuple):
+    """A convolution with ReLU behind, and the padding in front of it.
+
+    Attributes:
+        outputs: Channels.
+        kernel: Side.
+        stride: Of both axes.
+        pad: Pixels on every side by a PAD of its own; None: SAME.
+    """
+
+    outputs: int
+    kernel: int
+    stride: int
+    pad: int | None
+
+
+class Builder:
+    """An int8 TFLite model of convolutions, one after the other, with random weights."""
+
+    def __init__(self, side: int) -> None:
+        self._random = np.random.default_rng(side)
+        self._model, self._graph = schema.ModelT(), schema.SubGraphT()
+        self._model.version, self._model.subgraphs, self._model.buffers = 3, [self._graph], [schema.BufferT()]
+        self._model.operatorCodes = [self._code("CONV_2D", 3), self._code("PAD", 2)]
+        self._graph.tensors, self._graph.operators = [], []
+        self._last = self._tensor((1, side, side, 3), [0.5], -3)
+        self._graph.inputs = [self._last]
+
+    def add(self, layer: Layer) -> None:
+        _, rows, columns, channels = self._graph.tensors[self._last].shape
+        if layer.pad:
+            sizes = np.array(((0, 0), (layer.pad, layer.pad), (layer.pad, layer.pad), (0, 0)), np.int32)
+            rows, columns = rows + 2 * layer.pad, columns + 2 * layer.pad
+            padded = self._tensor((1, rows, columns, channels), [self._scale(self._last)], -3)
+            self._operator(1, schema.PadOptionsT(), (self._last, self._constant(sizes, None)), padded)
+            self._last = padded
+        options = schema.Conv2DOptionsT()
+        options.strideH = options.strideW = layer.stride
+        options.dilationHFactor = options.dilationWFactor = 1
+        options.padding = schema.Padding.SAME if layer.pad is None else schema.Padding.VALID
+        options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+        lost = 0 if layer.pad is None else layer.kernel - 1
+        size = tuple(-(-(count - lost) // layer.stride) for count in (rows, columns))
+        shape = (layer.outputs, layer.kernel, layer.kernel, channels)
+        scales = self._random.uniform(0.002, 0.01, layer.outputs)
+        weights = self._constant(self._random.integers(-127, 128, shape).astype(np.int8), scales)
+        bias = self._constant(
+            self._random.integers(-999, 999, layer.outputs).astype(np.int32), scales * self._scale(self._last)
+        )
+        result = self._tensor((1, *size, layer.outputs), [0.4], -3)
+        self._operator(0, options, (self._last, weights, bias), result)
+        self._last = result
+
+    def finish(self) -> Model:
+        self._graph.outputs = [self._last]
+        ends = [
+            tuple(int(n) for n in self._graph.tensors[index].shape) for index in (self._graph.inputs[0], self._last)
+        ]
+        signature = schema.SignatureDefT()
+        signature.signatureKey = b"serving_default"
+        signature.inputs = [self._entry("x", self._graph.inputs[0])]
+        signature.outputs = [self._entry("y", self._last)]
+        self._model.signatureDefs = [signature]
+        specs = [
+            TensorSpec(name, shape, "int8", "NHWC", scale, -3)
+            for name, shape, scale in zip("xy", ends, (0.5, 0.4), strict=True)
+        ]
+        return Model("layers.tflite", "int8", write_flatbuffer(self._model), b"", (specs[0],), (specs[1],))
+
+    def _scale(self, tensor: int) -> float:
+        return float(self._graph.tensors[tensor].quantization.scale[0])
+
+    def _code(self, name: str, version: int) -> Any:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        code.version = version
+        return code
+
+    def _entry(self, name: str, tensor: int) -> Any:
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = name.encode(), tensor
+        return entry
+
+    def _operator(self, code: int, options: Any, inputs: tuple[int, ...], output: int) -> None:
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.builtinOptions = code, options
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array((output,), np.int32)
+        self._graph.operators.append(operator)
+
+    def _tensor(self, shape: tuple[int, ...], scales: Any, zero_point: int, kind: str = "INT8", buffer: int = 0) -> int:
+        tensor = schema.TensorT()
+        tensor.shape, tensor.type, tensor.buffer = np.array(shape, np.int32), getattr(schema.TensorType, kind), buffer
+        tensor.name = f"t{len(self._graph.tensors)}".encode()
+        if scales is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = np.array(scales, np.float32)
+            tensor.quantization.zeroPoint = np.full(len(scales), zero_point, np.int64)
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _constant(self, values: Any, scales: Any) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        kind = "INT8" if values.dtype == np.int8 else "INT32"
+        return self._tensor(values.shape, scales, 0, kind, len(self._model.buffers) - 1)
+
+
+def model_of(side: int, *layers: Layer) -> Model:
+    builder = Builder(side)
+    for layer in layers:
+        builder.add(layer)
+    return builder.finish()
+
+
+def outputs(model: Model) -> np.ndarray:
+    picture = np.random.default_rng(1).integers(-128, 128, model.inputs[0].shape).astype(np.int8)
+    session = LiteRTBackend().load(model._replace(precision="fp32"), device="CPU", threads=1)
+    return session.run({"x": picture})["y"].copy()
+
+
+def operators(content: bytes) -> list[tuple[str, tuple[int, ...]]]:
+    """Type of each operator and shape of its result."""
+    model = read_flatbuffer(content)
+    tensors = model.subgraphs[0].tensors
+    return [
+        (operator_name(model, operator), tuple(int(n) for n in tensors[operator.outputs[0]].shape))
+        for operator in model.subgraphs[0].operators
+    ]
+
+
+CASES = {
+    "even, stride 2": (model_of, 32, (Layer(8, 3, 2, 1),)),
+    "odd, stride 2": (model_of, 31, (Layer(16, 3, 2, 1),)),
+    "odd, without padding": (model_of, 33, (Layer(16, 3, 2, 0),)),
+    "one after the other": (model_of, 32, (Layer(8, 3, 2, 1), Layer(32, 3, 2, 1), Layer(64, 3, 1, 1))),
+    "same": (model_of, 16, (Layer(8, 3, 1, None), Layer(16, 5, 1, None))),
+    "1x1": (model_of, 12, (Layer(24, 1, 1, None), Layer(48, 1, 1, 0))),
+    "even kernel": (model_of, 16, (Layer(8, 4, 2, 1), Layer(8, 2, 1, None))),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_byte_changes(case: str) -> None:
+    make, side, layers = CASES[case]
+    model = make(side, *layers)
+    fitted = fit_tiles(model.content)
+    assert operators(fitted) != operators(model.content)
+    plain = outputs(model)
+    assert len(np.unique(plain)) > 20, "or nothing is compared"
+    np.testing.assert_array_equal(outputs(model._replace(content=fitted)), plain)
+
+
+def test_convolutions_that_follow_one_another_hand_over_their_groups() -> None:
+    """8, 4 and 2 pixels: 24, 64 and 64 channels for the tiles, and no copy of what lies between."""
+    model = model_of(64, Layer(16, 3, 2, 1), Layer(32, 3, 2, 1), Layer(64, 3, 2, 1))
+    assert operators(fit_tiles(model.content)) == [
+        ("RESHAPE", (1, 64, 8, 24)),
+        ("PAD", (1, 66, 9, 24)),
+        ("CONV_2D", (1, 32, 8, 64)),
+        ("PAD", (1, 34, 9, 64)),
+        ("CONV_2D", (1, 16, 8, 64)),
+        ("PAD", (1, 18, 9, 64)),
+        ("CONV_2D", (1, 8, 8, 64)),
+    ]
+
+
+def test_what_takes_no_fewer_tiles_or_cannot_be_read_in_groups_stays() -> None:
+    wide = model_of(16, Layer(64, 3, 1, 1), Layer(64, 3, 1, 1)).content
+    assert operators(fit_tiles(wide))[-2:] == operators(wide)[-2:]
+    strided = model_of(15, Layer(64, 3, 2, None)).content
+    assert fit_tiles(strided) is strided, "its padding hangs on the picture's side"
+
+
+@pytest.fixture
+def with_amx(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    return lambda has: monkeypatch.setattr(litert_backend, "has_amx", lambda: has)
+
+
+def test_a_processor_with_amx_gets_groups_and_keeps_them(tmp_path: Path, with_amx: Callable[[bool], None]) -> None:
+    model, cache = model_of(32, Layer(8, 3, 2, 1)), CompiledCache(tmp_path / "compiled")
+    with_amx(False)
+    assert litert_backend.fitted(model, cache) is model
+    assert not cache.folder.exists()
+    with_amx(True)
+    first = litert_backend.fitted(model, cache)
+    assert first.content == fit_tiles(model.content) != model.content
+    (path,) = cache.folder.iterdir()
+    kept = path.read_bytes()
+    assert litert_backend.fitted(model, cache) == first
+    path.write_bytes(kept[:-9])
+    assert litert_backend.fitted(model, cache) == first
+    assert path.read_bytes() == kept
+    assert litert_backend.fitted(model._replace(precision="fp32"), cache).content == model.content
+    session = LiteRTBackend(cache).load(model, device="CPU", threads=1)
+    picture = np.random.default_rng(1).integers(-128, 128, model.inputs[0].shape).astype(np.int8)
+    np.testing.assert_array_equal(session.run({"x": picture})["y"], outputs(model))
