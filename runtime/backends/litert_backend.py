@@ -1,6 +1,7 @@
 """LiteRT (TensorFlow Lite): ai-edge-litert, or its predecessor tflite-runtime where that one still works."""
 
 import ctypes
+import platform
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from siamedge.runtime.backends.backend import Format, Model
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.backends.litert_tiles import REVISION, fit_tiles
+from siamedge.runtime.backends.pixel_groups import AMX, X86
 from siamedge.runtime.backends.processor import has_amx
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.native_stderr import quiet_native_stderr
@@ -147,15 +150,14 @@ def declared(tensors: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str
 
 def fitted(model: Model, cache: CompiledCache | None) -> Model:
     """A model as XNNPACK computes it fastest on this processor; one with the same outputs to the last bit."""
-    if model.precision != "int8" or not has_amx():
+    if model.precision != "int8" or platform.machine() not in ("x86_64", "AMD64"):
         return model
-    from siamedge.runtime.backends.litert_tiles import REVISION, fit_tiles
-
-    key = CacheKey(model_sha256(model), f"siamedge fit_tiles {REVISION}", "CPU with AMX", "")
+    tile = AMX if has_amx() else X86
+    key = CacheKey(model_sha256(model), f"siamedge fit_tiles {REVISION}", "x86-64", f"{tile.inputs}x{tile.outputs}")
     content = cache.read(key) if cache is not None else None
     if content is None:
         try:
-            content = fit_tiles(model.content)
+            content = fit_tiles(model.content, tile)
         except ImportError:  # tflite-runtime brings no schema
             return model
         if cache is not None:

@@ -1,8 +1,8 @@
-"""Changes of an int8 TFLite model as it is loaded on a processor with AMX.
+"""Changes of an int8 TFLite model as it is loaded on x86-64.
 
-XNNPACK pads the channels of a convolution to 64 there, those that it reads and those that it writes: of the first
-layers of a network, with 3 to 32 channels, 2 to 80 times what has to be multiplied. On groups of pixels (pixel_groups)
-the same sums take fewer tiles. No bit of the outputs changes.
+XNNPACK pads the channels that a convolution reads and those that it writes, with AMX both to 64: of the first layers of
+a network, with 3 to 32 channels, 2 to 80 times what has to be multiplied; without AMX it is the three colours that
+become eight. On groups of pixels (pixel_groups) the same sums take fewer tiles. No bit of the outputs changes.
 """
 
 from copy import deepcopy
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamedge.runtime.backends.pixel_groups import GroupedWeights, group_for_tiles, group_weights
+from siamedge.runtime.backends.pixel_groups import GroupedWeights, Tile, group_for_tiles, group_weights
 from siamedge.runtime.backends.tflite_file import (
     constant_of,
     operator_name,
@@ -55,24 +55,25 @@ class Stage(NamedTuple):
     grouped: GroupedWeights
 
 
-def fit_tiles(content: bytes) -> bytes:
+def fit_tiles(content: bytes, tile: Tile) -> bytes:
     """Group the pixels of all int8 convolutions that take fewer tiles so.
 
     Args:
         content: A TFLite model.
+        tile: Of XNNPACK's kernels on this processor.
 
     Returns:
         The changed model, or the content itself where there is nothing to change.
     """
     model = read_flatbuffer(content)
-    stages = [stage for operator in model.subgraphs[0].operators if (stage := find_stage(model, operator))]
+    stages = [stage for operator in model.subgraphs[0].operators if (stage := find_stage(model, operator, tile))]
     if not stages:
         return content
     Grouping(model).apply(stages)
     return write_flatbuffer(model)
 
 
-def find_stage(model: Any, convolution: Any) -> Stage | None:
+def find_stage(model: Any, convolution: Any, tile: Tile) -> Stage | None:
     """How an operator is to be grouped; None where it is no such convolution or as cheap on single pixels."""
     graph = model.subgraphs[0]
     if operator_name(model, convolution) != "CONV_2D" or not is_int8(graph, convolution):
@@ -86,7 +87,7 @@ def find_stage(model: Any, convolution: Any) -> Stage | None:
     if edges is None:
         return None
     columns, results = (int(graph.tensors[index].shape[2]) for index in (source, convolution.outputs[0]))
-    pixels = group_for_tiles(weights.shape, stride=options.strideW, pad=edges.left, width=results)
+    pixels = group_for_tiles(weights.shape, tile, stride=options.strideW, pad=edges.left, width=results)
     outputs = pixels // options.strideW
     if pixels == 1:
         return None

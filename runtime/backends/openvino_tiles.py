@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamedge.runtime.backends.pixel_groups import TILE, group_weights
+from siamedge.runtime.backends.pixel_groups import AMX, group_weights
 from siamedge.runtime.tensors import Array
 
 REVISION = 1
@@ -141,7 +141,7 @@ def are_groupable(stages: Sequence[Stage], crop: Any) -> bool:
         is_plain = set(found["dilations"]) == {1} and found["auto_pad"] == "explicit"
         if not is_plain or columns != results * found["strides"][1] or columns % pixels:
             return False
-        if pixels * stage.weights.shape[1] > TILE:
+        if pixels * stage.weights.shape[1] > AMX.inputs:
             return False
         columns = results
     return True

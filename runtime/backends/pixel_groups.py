@@ -12,8 +12,23 @@ import numpy as np
 
 from siamedge.runtime.tensors import Array
 
-TILE = 64
-"""Input channels, and output channels, that AMX multiplies at once in int8 (16 rows of 64 bytes a tile, four tiles)."""
+
+class Tile(NamedTuple):
+    """Channels that an int8 kernel takes at once; it pads fewer with zeros.
+
+    Attributes:
+        inputs: That it reads.
+        outputs: That it writes.
+    """
+
+    inputs: int
+    outputs: int
+
+
+AMX = Tile(64, 64)
+"""Sixteen rows of 64 bytes a tile, four tiles."""
+X86 = Tile(8, 16)
+"""XNNPACK's kernels without AMX: 8 bytes an accumulator, 16 accumulators a register of 512 bits."""
 
 
 class GroupedWeights(NamedTuple):
@@ -30,11 +45,12 @@ class GroupedWeights(NamedTuple):
     after: int
 
 
-def group_for_tiles(shape: tuple[int, int, int, int], *, stride: int, pad: int, width: int) -> int:
-    """How many pixels to group so that a convolution takes the fewest tiles of TILE by TILE channels.
+def group_for_tiles(shape: tuple[int, int, int, int], tile: Tile, *, stride: int, pad: int, width: int) -> int:
+    """How many pixels to group so that a convolution takes the fewest tiles, a group's channels being one at most.
 
     Args:
         shape: Of the weights: (O, C, height, width).
+        tile: Of the kernel.
         stride: In width.
         pad: Pixels of padding at the left.
         width: Columns of the result.
@@ -45,12 +61,12 @@ def group_for_tiles(shape: tuple[int, int, int, int], *, stride: int, pad: int, 
     channels_out, channels_in, height, taps = shape
 
     def tiles(channels_in: int, channels_out: int, taps: int, columns: int) -> int:
-        return -(-channels_in // TILE) * -(-channels_out // TILE) * taps * height * columns
+        return -(-channels_in // tile.inputs) * -(-channels_out // tile.outputs) * taps * height * columns
 
     best, fewest = 1, tiles(channels_in, channels_out, taps, width)
     for outputs in (count for count in range(1, width + 1) if width % count == 0):
         pixels = outputs * stride
-        if pixels * channels_in > TILE:
+        if pixels * channels_in > tile.inputs:
             break
         first, last = group_span(taps, stride=stride, pad=pad, pixels=pixels)
         found = tiles(pixels * channels_in, outputs * channels_out, last - first + 1, width // outputs)

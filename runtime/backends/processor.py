@@ -1,10 +1,13 @@
 """What Linux tells of the processor."""
 
+import ctypes
 import hashlib
 import platform
 import re
 from pathlib import Path
 
+SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = 158, 0x1023, 18
+"""Numbers of x86-64 Linux (its Documentation/arch/x86/xstate.rst)."""
 CPUINFO = Path("/proc/cpuinfo")
 CPUINFO_BYTES = 16384
 """Of it are enough for the first core."""
@@ -48,8 +51,19 @@ def cpu_features(cpuinfo: str) -> frozenset[str]:
 
 
 def has_amx(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether the processor multiplies tiles of int8, as Intel's server processors of 2023 and later do."""
-    return "amx" in cpu_features(read_cpuinfo(cpuinfo))
+    """Whether the processor multiplies tiles of int8 (Intel's servers since 2023), and Linux lets this process do so.
+
+    A library that is refused the registers of the tiles, in a container for instance, computes without them.
+    """
+    return "amx" in cpu_features(read_cpuinfo(cpuinfo)) and may_use_tiles()
+
+
+def may_use_tiles() -> bool:
+    """Ask Linux for the registers of AMX's tiles, as the libraries do when they load; True if it gives them."""
+    try:
+        return int(ctypes.CDLL(None).syscall(SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)) == 0
+    except (AttributeError, OSError):
+        return False
 
 
 def processor_name(cpuinfo: Path = CPUINFO) -> str:

@@ -1,6 +1,5 @@
 """A TFLite model on groups of pixels gives the same bytes as on single ones, and takes fewer tiles."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from siamedge.runtime.backends.backend import Model
 from siamedge.runtime.backends.cache import CompiledCache
 from siamedge.runtime.backends.litert_backend import LiteRTBackend
 from siamedge.runtime.backends.litert_tiles import fit_tiles
+from siamedge.runtime.backends.pixel_groups import AMX, X86, Tile
 from siamedge.runtime.backends.tflite_file import operator_name, read_flatbuffer, write_flatbuffer
 from siamedge.runtime.tensors import TensorSpec
 
@@ -158,15 +158,17 @@ CASES = {
     "one after the other": (model_of, 32, (Layer(8, 3, 2, 1), Layer(32, 3, 2, 1), Layer(64, 3, 1, 1))),
     "same": (model_of, 16, (Layer(8, 3, 1, None), Layer(16, 5, 1, None))),
     "1x1": (model_of, 12, (Layer(24, 1, 1, None), Layer(48, 1, 1, 0))),
+    "wide kernel": (model_of, 31, (Layer(8, 11, 2, 0),)),
     "even kernel": (model_of, 16, (Layer(8, 4, 2, 1), Layer(8, 2, 1, None))),
 }
 
 
+@pytest.mark.parametrize("tile", [AMX, X86], ids=["AMX", "without"])
 @pytest.mark.parametrize("case", CASES)
-def test_no_byte_changes(case: str) -> None:
+def test_no_byte_changes(case: str, tile: Tile) -> None:
     make, side, layers = CASES[case]
     model = make(side, *layers)
-    fitted = fit_tiles(model.content)
+    fitted = fit_tiles(model.content, tile)
     assert operators(fitted) != operators(model.content)
     plain = outputs(model)
     assert len(np.unique(plain)) > 20, "or nothing is compared"
@@ -176,7 +178,7 @@ def test_no_byte_changes(case: str) -> None:
 def test_convolutions_that_follow_one_another_hand_over_their_groups() -> None:
     """8, 4 and 2 pixels: 24, 64 and 64 channels for the tiles, and no copy of what lies between."""
     model = model_of(64, Layer(16, 3, 2, 1), Layer(32, 3, 2, 1), Layer(64, 3, 2, 1))
-    assert operators(fit_tiles(model.content)) == [
+    assert operators(fit_tiles(model.content, AMX)) == [
         ("RESHAPE", (1, 64, 8, 24)),
         ("PAD", (1, 66, 9, 24)),
         ("CONV_2D", (1, 32, 8, 64)),
@@ -189,30 +191,31 @@ def test_convolutions_that_follow_one_another_hand_over_their_groups() -> None:
 
 def test_what_takes_no_fewer_tiles_or_cannot_be_read_in_groups_stays() -> None:
     wide = model_of(16, Layer(64, 3, 1, 1), Layer(64, 3, 1, 1)).content
-    assert operators(fit_tiles(wide))[-2:] == operators(wide)[-2:]
+    assert operators(fit_tiles(wide, AMX))[-2:] == operators(wide)[-2:]
     strided = model_of(15, Layer(64, 3, 2, None)).content
-    assert fit_tiles(strided) is strided, "its padding hangs on the picture's side"
+    assert fit_tiles(strided, AMX) is strided, "its padding hangs on the picture's side"
 
 
-@pytest.fixture
-def with_amx(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    return lambda has: monkeypatch.setattr(litert_backend, "has_amx", lambda: has)
-
-
-def test_a_processor_with_amx_gets_groups_and_keeps_them(tmp_path: Path, with_amx: Callable[[bool], None]) -> None:
+def test_each_processor_gets_its_groups_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, cache = model_of(32, Layer(8, 3, 2, 1)), CompiledCache(tmp_path / "compiled")
-    with_amx(False)
-    assert litert_backend.fitted(model, cache) is model
+
+    def on(machine: str, *, amx: bool) -> Model:
+        monkeypatch.setattr(litert_backend, "has_amx", lambda: amx)
+        monkeypatch.setattr(litert_backend.platform, "machine", lambda: machine)
+        return litert_backend.fitted(model, cache)
+
+    assert on("aarch64", amx=False) is model
     assert not cache.folder.exists()
-    with_amx(True)
-    first = litert_backend.fitted(model, cache)
-    assert first.content == fit_tiles(model.content) != model.content
-    (path,) = cache.folder.iterdir()
-    kept = path.read_bytes()
-    assert litert_backend.fitted(model, cache) == first
-    path.write_bytes(kept[:-9])
-    assert litert_backend.fitted(model, cache) == first
-    assert path.read_bytes() == kept
+    assert on("x86_64", amx=False).content == fit_tiles(model.content, X86) != model.content
+    first = on("x86_64", amx=True)
+    assert first.content == fit_tiles(model.content, AMX) != fit_tiles(model.content, X86)
+    paths = {path: path.read_bytes() for path in cache.folder.iterdir()}
+    assert len(paths) == 2
+    assert on("x86_64", amx=True) == first
+    for path, kept in paths.items():
+        path.write_bytes(kept[:-9])
+    assert on("x86_64", amx=True) == first
+    assert sum(path.read_bytes() == kept for path, kept in paths.items()) == 1
     assert litert_backend.fitted(model._replace(precision="fp32"), cache).content == model.content
     session = LiteRTBackend(cache).load(model, device="CPU", threads=1)
     picture = np.random.default_rng(1).integers(-128, 128, model.inputs[0].shape).astype(np.int8)

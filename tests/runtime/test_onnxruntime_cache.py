@@ -64,15 +64,3 @@ def test_the_key_holds_model_version_processor_and_threads() -> None:
     assert key.options != cache_key(times(2), onnxruntime, "CPU", {"threads": 2}).options
     assert onnxruntime.__version__ in key.library
     assert key.device == f"CPU {cpu_signature()}"
-
-
-def test_a_processor_is_known_by_its_instructions_not_by_its_clock(tmp_path: Path) -> None:
-    lines = "model name\t: EPYC\nflags\t\t: sse avx512f\ncpu MHz\t\t: {}\n\nprocessor\t: 1\nflags\t\t: other\n"
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(lines.format(2600))
-    first = cpu_signature(cpuinfo)
-    cpuinfo.write_text(lines.format(3900))
-    assert cpu_signature(cpuinfo) == first
-    cpuinfo.write_text(lines.format(3900).replace(" avx512f", ""))
-    assert cpu_signature(cpuinfo) != first
-    assert cpu_signature(tmp_path / "nothing")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from siamedge.runtime.backends.pixel_groups import group_for_tiles, group_weights
+from siamedge.runtime.backends.pixel_groups import AMX, X86, Tile, group_for_tiles, group_weights
 
 
 @pytest.mark.parametrize("pixels", [2, 4, 8])
@@ -24,16 +24,21 @@ def test_sums_are_equal(kernel: int, stride: int, pad: int, pixels: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("shape", "stride", "pad", "width", "pixels"),
+    ("shape", "tile", "stride", "pad", "width", "pixels"),
     [
-        ((16, 3, 3, 3), 2, 1, 112, 8),  # 28 columns of 3 * 2 tiles for 112 of 3 * 3; 16 pixels: 14 of 3 * 2 * 2
-        ((32, 16, 3, 3), 2, 1, 56, 4),  # 64 channels of each kind
-        ((48, 32, 3, 3), 2, 1, 28, 2),
-        ((64, 48, 3, 3), 1, 1, 28, 1),  # two pixels would be 96 channels
-        ((16, 16, 1, 1), 1, 0, 30, 3),  # 10 columns; four pixels do not divide the row
-        ((7, 3, 3, 3), 2, 1, 113, 2),  # 113 is a prime: 3 * 2 tiles a column for 3 * 3
-        ((128, 128, 3, 3), 1, 1, 14, 1),
+        ((16, 3, 3, 3), AMX, 2, 1, 112, 8),  # 28 columns of 3 * 2 tiles for 112 of 3 * 3; 16 pixels: 14 of 3 * 2 * 2
+        ((32, 16, 3, 3), AMX, 2, 1, 56, 4),  # 64 channels of each kind
+        ((48, 32, 3, 3), AMX, 2, 1, 28, 2),
+        ((64, 48, 3, 3), AMX, 1, 1, 28, 1),  # two pixels would be 96 channels
+        ((16, 16, 1, 1), AMX, 1, 0, 30, 3),  # 10 columns; four pixels do not divide the row
+        ((7, 3, 3, 3), AMX, 2, 1, 113, 2),  # 113 is a prime: 3 * 2 tiles a column for 3 * 3
+        ((128, 128, 3, 3), AMX, 1, 1, 14, 1),
+        ((16, 3, 3, 3), X86, 2, 1, 112, 2),  # 3 * 2 taps of 6 channels, of 8, for 3 * 3 of 3, of 8
+        ((96, 3, 11, 11), X86, 2, 0, 123, 2),  # 11 * 6 for 11 * 11
+        ((32, 16, 3, 3), X86, 2, 1, 56, 1),
     ],
 )
-def test_the_fewest_tiles(shape: tuple[int, int, int, int], stride: int, pad: int, width: int, pixels: int) -> None:
-    assert group_for_tiles(shape, stride=stride, pad=pad, width=width) == pixels
+def test_the_fewest_tiles(
+    shape: tuple[int, int, int, int], tile: Tile, stride: int, pad: int, width: int, pixels: int
+) -> None:
+    assert group_for_tiles(shape, tile, stride=stride, pad=pad, width=width) == pixels

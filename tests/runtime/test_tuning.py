@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamedge.runtime.backends.processor import processor_name
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.speed.measuring import Spread, spread_of
 from siamedge.runtime.speed.tuning import Pace, Runner, busy_remark, choose, thread_counts, verdicts_of
@@ -120,18 +119,6 @@ def test_a_changed_library_is_named(tmp_path: Path) -> None:
     old = tuning(fingerprint={**fingerprint(), "openvino": "2026.4.1"})
     assert differences(old, now) == ["openvino was 2026.4.1, is 2027.1"]
     assert differences(old, {k: v for k, v in now.items() if k != "openvino"}) == ["openvino was 2026.4.1, is nothing"]
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("processor : 0\nmodel name : AMD EPYC 9R45\n", "AMD EPYC 9R45"),
-        ("CPU implementer : 0x41\nCPU part : 0xd0b\n\nModel : Raspberry Pi 5\n", "Raspberry Pi 5 0x41 0xd0b"),
-    ],
-)
-def test_the_processors_name(tmp_path: Path, text: str, name: str) -> None:
-    (tmp_path / "cpuinfo").write_text(text)
-    assert processor_name(tmp_path / "cpuinfo") == name
 
 
 def test_a_busy_machine_is_mentioned() -> None:
