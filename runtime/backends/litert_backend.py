@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import struct
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -26,6 +27,9 @@ LIBRARIES: tuple[tuple[str, str], ...] = (
 
 SIGNATURE = "serving_default"
 HINT_INSTALL = "pip install 'siamedge[tflite]'"
+
+UNREADABLE = (struct.error, ValueError, TypeError, IndexError, KeyError, AttributeError)
+"""What flatbuffers raises where bytes are no model."""
 
 MakeInterpreter = Callable[..., Any]
 
@@ -158,7 +162,7 @@ def fitted(model: Model, cache: CompiledCache | None) -> Model:
     if content is None:
         try:
             content = fit_tiles(model.content, tile)
-        except ImportError:  # tflite-runtime brings no schema
+        except (ImportError, *UNREADABLE):  # tflite-runtime brings no schema; what is wrong with a model LiteRT says
             return model
         if cache is not None:
             cache.write(key, content)

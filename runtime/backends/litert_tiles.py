@@ -100,9 +100,11 @@ def find_stage(model: Any, convolution: Any, tile: Tile) -> Stage | None:
 
 
 def is_int8(graph: Any, operator: Any) -> bool:
-    """Whether an operator with a bias reads and writes int8."""
-    kinds = {graph.tensors[int(index)].type for index in (*operator.inputs[:2], *operator.outputs)}
-    return len(operator.inputs) == 3 and kinds == {schema().TensorType.INT8}
+    """Whether an operator with a bias reads and writes one int8 picture."""
+    tensors = [graph.tensors[int(index)] for index in (*operator.inputs[:2], *operator.outputs)]
+    has_bias = len(operator.inputs) == 3 and int(operator.inputs[2]) >= 0
+    is_one = int(tensors[0].shape[0]) == 1
+    return has_bias and is_one and {tensor.type for tensor in tensors} == {schema().TensorType.INT8}
 
 
 def find_padding(

@@ -13,6 +13,7 @@ from siamedge.runtime.backends.litert_backend import LiteRTBackend
 from siamedge.runtime.backends.litert_tiles import fit_tiles
 from siamedge.runtime.backends.pixel_groups import AMX, X86, Tile
 from siamedge.runtime.backends.tflite_file import operator_name, read_flatbuffer, write_flatbuffer
+from siamedge.runtime.errors import BackendError
 from siamedge.runtime.tensors import TensorSpec
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
@@ -220,3 +221,11 @@ def test_each_processor_gets_its_groups_and_keeps_them(tmp_path: Path, monkeypat
     session = LiteRTBackend(cache).load(model, device="CPU", threads=1)
     picture = np.random.default_rng(1).integers(-128, 128, model.inputs[0].shape).astype(np.int8)
     np.testing.assert_array_equal(session.run({"x": picture})["y"], outputs(model))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", model_of(32, Layer(8, 3, 2, 1)).content[:900]])
+def test_what_is_no_model_stays_for_litert_to_refuse(content: bytes) -> None:
+    model = model_of(32, Layer(8, 3, 2, 1))._replace(content=content)
+    assert litert_backend.fitted(model, None) is model
+    with pytest.raises(BackendError, match=r"layers\.tflite: .* refuses the model"):
+        LiteRTBackend().load(model, device="CPU", threads=1)
