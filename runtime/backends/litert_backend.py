@@ -1,7 +1,6 @@
 """LiteRT (TensorFlow Lite): ai-edge-litert, or its predecessor tflite-runtime where that one still works."""
 
 import ctypes
-import platform
 import struct
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -12,9 +11,7 @@ import numpy as np
 from siamedge.runtime.backends.backend import Format, Model
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import DeclaredTensors, check_declared, check_feeds
-from siamedge.runtime.backends.litert_tiles import REVISION, fit_tiles
-from siamedge.runtime.backends.pixel_groups import AMX, X86
-from siamedge.runtime.backends.processor import has_amx
+from siamedge.runtime.backends.pixel_groups import AMX, X86, Tile
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.native_stderr import quiet_native_stderr
 from siamedge.runtime.tensors import Array
@@ -154,9 +151,10 @@ def declared(tensors: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str
 
 def fitted(model: Model, cache: CompiledCache | None) -> Model:
     """A model as XNNPACK computes it fastest on this processor; one with the same outputs to the last bit."""
-    if model.precision != "int8" or platform.machine() not in ("x86_64", "AMD64"):
+    if model.precision != "int8" or (tile := tile_here()) is None:
         return model
-    tile = AMX if has_amx() else X86
+    from siamedge.runtime.backends.litert_tiles import REVISION, fit_tiles
+
     key = CacheKey(model_sha256(model), f"siamedge fit_tiles {REVISION}", "x86-64", f"{tile.inputs}x{tile.outputs}")
     content = cache.read(key) if cache is not None else None
     if content is None:
@@ -167,6 +165,17 @@ def fitted(model: Model, cache: CompiledCache | None) -> Model:
         if cache is not None:
             cache.write(key, content)
     return model._replace(content=content)
+
+
+def tile_here() -> Tile | None:
+    """Channels that XNNPACK's int8 kernels take at once on this processor; None where they suit any number."""
+    import platform
+
+    from siamedge.runtime.backends.processor import has_amx
+
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    return AMX if has_amx() else X86
 
 
 class LiteRTBackend:

@@ -1,8 +1,6 @@
 """What Linux tells of the processor."""
 
-import ctypes
 import hashlib
-import platform
 import re
 from pathlib import Path
 
@@ -35,6 +33,8 @@ CPU_FEATURES = {
 
 def cpu_signature(cpuinfo: Path = CPUINFO) -> str:
     """The processor as Linux describes its first core: name, model and instructions; elsewhere its name alone."""
+    import platform
+
     text = read_cpuinfo(cpuinfo)
     if not text:
         return f"{platform.machine()} {platform.processor()}"
@@ -60,6 +60,8 @@ def has_amx(cpuinfo: Path = CPUINFO) -> bool:
 
 def may_use_tiles() -> bool:
     """Ask Linux for the registers of AMX's tiles, as the libraries do when they load; True if it gives them."""
+    import ctypes
+
     try:
         return int(ctypes.CDLL(None).syscall(SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)) == 0
     except (AttributeError, OSError):
@@ -68,6 +70,8 @@ def may_use_tiles() -> bool:
 
 def processor_name(cpuinfo: Path = CPUINFO) -> str:
     """The processor's name as Linux tells it (x86: model name; ARM: implementer and part); elsewhere Python's."""
+    import platform
+
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

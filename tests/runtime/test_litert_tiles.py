@@ -1,12 +1,13 @@
 """A TFLite model on groups of pixels gives the same bytes as on single ones, and takes fewer tiles."""
 
+import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from siamedge.runtime.backends import litert_backend
+from siamedge.runtime.backends import litert_backend, processor
 from siamedge.runtime.backends.backend import Model
 from siamedge.runtime.backends.cache import CompiledCache
 from siamedge.runtime.backends.litert_backend import LiteRTBackend
@@ -197,25 +198,33 @@ def test_what_takes_no_fewer_tiles_or_cannot_be_read_in_groups_stays() -> None:
     assert fit_tiles(strided, AMX) is strided, "its padding hangs on the picture's side"
 
 
+@pytest.mark.parametrize(
+    ("machine", "amx", "tile"), [("aarch64", False, None), ("x86_64", False, X86), ("AMD64", True, AMX)]
+)
+def test_the_tile_of_a_processor(machine: str, amx: bool, tile: Tile | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(processor, "has_amx", lambda: amx)
+    assert litert_backend.tile_here() == tile
+
+
 def test_each_processor_gets_its_groups_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, cache = model_of(32, Layer(8, 3, 2, 1)), CompiledCache(tmp_path / "compiled")
 
-    def on(machine: str, *, amx: bool) -> Model:
-        monkeypatch.setattr(litert_backend, "has_amx", lambda: amx)
-        monkeypatch.setattr(litert_backend.platform, "machine", lambda: machine)
+    def on(tile: Tile | None) -> Model:
+        monkeypatch.setattr(litert_backend, "tile_here", lambda: tile)
         return litert_backend.fitted(model, cache)
 
-    assert on("aarch64", amx=False) is model
+    assert on(None) is model
     assert not cache.folder.exists()
-    assert on("x86_64", amx=False).content == fit_tiles(model.content, X86) != model.content
-    first = on("x86_64", amx=True)
+    assert on(X86).content == fit_tiles(model.content, X86) != model.content
+    first = on(AMX)
     assert first.content == fit_tiles(model.content, AMX) != fit_tiles(model.content, X86)
     paths = {path: path.read_bytes() for path in cache.folder.iterdir()}
     assert len(paths) == 2
-    assert on("x86_64", amx=True) == first
+    assert on(AMX) == first
     for path, kept in paths.items():
         path.write_bytes(kept[:-9])
-    assert on("x86_64", amx=True) == first
+    assert on(AMX) == first
     assert sum(path.read_bytes() == kept for path, kept in paths.items()) == 1
     assert litert_backend.fitted(model._replace(precision="fp32"), cache).content == model.content
     session = LiteRTBackend(cache).load(model, device="CPU", threads=1)
