@@ -158,7 +158,10 @@ class Dart(nn.Module):
     def head(self, kernel: Tensor, features: Tensor) -> tuple[Tensor, ...]:
         """Look for the template in the features of a search crop, (N, channels, S, S); returns as `search`."""
         mixed = torch.cat([pixelwise_correlation(kernel, features), features], dim=1)
-        shared = functional.relu6(self.mix(mixed))
+        return self.towers(functional.relu6(self.mix(mixed)))
+
+    def towers(self, shared: Tensor) -> tuple[Tensor, ...]:
+        """From what the mix gives, (N, head, S, S), to the outputs of `search`."""
         cls_features = _run(self.cls_tower, shared)
         box_features = _run(self.box_tower, shared)
         outputs: tuple[Tensor, ...] = (self.cls(cls_features), self.box(box_features))

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from siamedge.export.families.dart import METADATA_KEY, TRIAL, Dart, DartConfig
 from siamedge.export.families.source import Checkpoint, SourceNetwork, load_weights
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.tracking.anchor_free import LOOK
 from siamedge.runtime.tracking.online import FEATURES
 from siamedge.runtime.tracking.params import AnchorFreeParams
 
@@ -17,33 +20,56 @@ TRIAL_TRACKER = {"window_influence": 0.42, "penalty_k": 0.10, "lr": 0.4}
 
 
 class TemplateGraph(nn.Module):
-    """Template crop -> kernel."""
+    """Template crop -> the matrix that the search graph multiplies with, and the look of the target.
+
+    Between the correlation with the template's features K and the 1x1 mix behind it nothing is, so that both are one
+    matrix: mix([K f, f]) = A K f + B f + b = (A K + B) f + b, where A and B are the mix's weights for the correlation
+    and for the search features f.
+
+    Args:
+        network: Plain.
+    """
+
+    direct: Tensor
 
     def __init__(self, network: Dart) -> None:
         super().__init__()
-        self.network = network
+        self.network, positions = network, network.config.positions
+        weights = network.mix.weight.detach()[:, :, 0, 0]
+        self.correlated = nn.Linear(positions, len(weights), bias=False)
+        self.correlated.weight = nn.Parameter(weights[:, :positions].clone())
+        self.register_buffer("direct", weights[:, positions:].T.clone())
 
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
-        """(1, 3, Z, Z) float32 BGR 0..255 -> ((1, P, C),)."""
-        return (self.network.template(z),)
+        """(1, 3, Z, Z) float32 BGR 0..255 -> ((1, C, H), (1, P, C))."""
+        look = self.network.template(z)
+        return self.correlated(look.transpose(1, 2)) + self.direct, look
 
 
 class SearchGraph(nn.Module):
-    """Search crop and kernel -> logits, log distances, quality if the network has it, and features if they are wanted.
+    """Search crop and mixer -> logits, log distances, quality if the network has it, and features if they are wanted.
 
     Args:
         network: Plain.
         gives_features: Whether the tracker learns from the features of the search crop.
     """
 
+    bias: Tensor
+
     def __init__(self, network: Dart, *, gives_features: bool) -> None:
         super().__init__()
         self.network, self._gives_features = network, gives_features
+        bias = network.mix.bias
+        assert bias is not None, "convolutions of Dart have one"
+        self.register_buffer("bias", bias.detach().clone())
 
-    def forward(self, x: Tensor, kernel: Tensor) -> tuple[Tensor, ...]:
-        """(1, 3, X, X) float32 BGR 0..255 and (1, P, K) -> maps (1, C, S, S) of 1, 4[, 1][, K] channels."""
+    def forward(self, x: Tensor, mixer: Tensor) -> tuple[Tensor, ...]:
+        """(1, 3, X, X) float32 BGR 0..255 and (1, C, H) -> maps (1, ., S, S) of 1, 4[, 1][, C] channels."""
         features = self.network.features(x)
-        outputs = self.network.head(kernel, features)
+        count, channels, height, width = features.shape
+        cells = features.permute(0, 2, 3, 1).reshape(count, height * width, channels)
+        mixed = functional.relu6(torch.matmul(cells, mixer) + self.bias)
+        outputs = self.network.towers(mixed.reshape(count, height, width, -1).permute(0, 3, 1, 2))
         return (*outputs, features) if self._gives_features else outputs
 
 
@@ -103,8 +129,9 @@ def build(checkpoint: Checkpoint) -> SourceNetwork:
         arch="dart",
         template=TemplateGraph(network).eval(),
         search=SearchGraph(network, gives_features=learns).eval(),
-        kernels=("kernel",),
-        kernel_shapes=((1, config.positions, config.channels),),
+        kernels=("mixer",),
+        kernel_shapes=((1, config.channels, config.head),),
+        looks={LOOK: (1, config.positions, config.channels)},
         outputs=(*outputs, FEATURES) if learns else outputs,
         color="BGR",
         params=params,

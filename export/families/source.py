@@ -1,7 +1,7 @@
 """A trained network in PyTorch, as the exporters take it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
@@ -32,13 +32,15 @@ class SourceNetwork:
     Attributes:
         family: Which tracker runs it, a key of siamedge.runtime.tracking.params.FAMILIES.
         arch: Its name, such as "nanotrack-v3".
-        template: crop -> kernels. Takes (1, 3, Z, Z) float32 in 0..255, returns a tuple of tensors.
+        template: crop -> kernels and looks. Takes (1, 3, Z, Z) float32 in 0..255, returns a tuple of tensors.
         search: (crop, *kernels) -> outputs. Takes (1, 3, X, X) float32 in 0..255, returns a tuple of tensors.
         kernels: Names of the kernels.
         kernel_shapes: Their shapes, as in PyTorch: (1, P, C) matrices or (1, C, H, W) maps.
         outputs: Names of the outputs; the first is the classification score map.
         color: Channel order that the network was trained on; the crops of the runtime are BGR.
         params: What the tracker needs to know.
+        looks: Names and shapes of what the template graph gives besides the kernels, by which two looks are compared;
+            without any the kernels are.
     """
 
     family: str
@@ -50,6 +52,7 @@ class SourceNetwork:
     outputs: tuple[str, ...]
     color: Literal["BGR", "RGB"]
     params: TrackerParams
+    looks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def first_mismatch(network: nn.Module, state: StateDict, ignored: tuple[str, ...] = ()) -> str | None:

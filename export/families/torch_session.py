@@ -1,6 +1,6 @@
 """The source network behind the runtime's Session seam: the same trackers run it, as the truth for every export."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -24,14 +24,11 @@ class TorchSession:
         params = network.params
         side = params.template_px if role == "template" else params.search_px
         crop = TensorSpec(role, (1, side, side, 3), "uint8", "NHWC")
-        shapes = zip(network.kernels, network.kernel_shapes, strict=True)
-        kernels = tuple(
-            TensorSpec(name, shape, "float32", "NPC" if len(shape) == 3 else "NCHW") for name, shape in shapes
-        )
+        kernels = specs_of(zip(network.kernels, network.kernel_shapes, strict=True))
         self.inputs: Mapping[str, TensorSpec] = {
             spec.name: spec for spec in ((crop,) if role == "template" else (crop, *kernels))
         }
-        outputs = kernels if role == "template" else self._maps()
+        outputs = (*kernels, *specs_of(network.looks.items())) if role == "template" else self._maps()
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
 
     def _maps(self) -> tuple[TensorSpec, ...]:
@@ -56,6 +53,11 @@ class TorchSession:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def specs_of(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[TensorSpec, ...]:
+    """Tensors of the template graph as PyTorch has them."""
+    return tuple(TensorSpec(name, shape, "float32", "NPC" if len(shape) == 3 else "NCHW") for name, shape in shapes)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class ExportGraph(nn.Module):
     Attributes:
         role: Which of the two.
         inputs: The crop first, then the kernels.
-        outputs: Kernels of the template graph, maps of the search graph.
+        outputs: Kernels and looks of the template graph, maps of the search graph.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ def make_graphs(network: SourceNetwork, style: TensorStyle) -> tuple[ExportGraph
     """Wrap a network's two modules for export; the network itself is not changed.
 
     Returns:
-        Template graph and search graph; the kernels that one gives are those that the other takes.
+        Template graph and search graph; the kernels that one gives are those that the other takes, looks are not.
     """
     template = ExportGraph(
         "template",
         fold_color_order(network.template, network, random_feeds(network, "template")),
         (crop_spec("template", network.params.template_px, style),),
-        network.kernels,
+        (*network.kernels, *network.looks),
     )
     template.declare_outputs(style.map_layout)
     search = ExportGraph(
         "search",
         fold_color_order(network.search, network, random_feeds(network, "search")),
-        (crop_spec("search", network.params.search_px, style), *template.outputs),
+        (crop_spec("search", network.params.search_px, style), *template.outputs[: len(network.kernels)]),
         network.outputs,
     )
     search.declare_outputs(style.map_layout)

@@ -3,9 +3,9 @@
 Without them (ARM) OpenVINO computes with the values that the integers stand for, in float32. Scales of any value make
 every product inexact there, a few of a million activations are rounded to the other neighbour, and each of these moves
 thousands further on. With scales of few binary digits products and sums are multiples of one unit, exact as long as
-they are below 2^24 units, in any order. And where a layer has a bias, it is set to half a unit off the multiples, so
-that no sum can lie in the middle between two steps of its output: rounding does not depend on the last digits then,
-which other algorithms (Winograd's) and other processors compute differently.
+they are below 2^24 units, in any order. And where a layer, or a product of two activations, has a bias, it is set to
+half a unit off the multiples, so that no sum can lie in the middle between two steps of its output: rounding does not
+depend on the last digits then, which other algorithms (Winograd's) and other processors compute differently.
 """
 
 from typing import Any
@@ -39,6 +39,10 @@ def round_scales(model: Any) -> Any:
             round_activations(operator)
         elif (weights := int8_weights(operator)) is not None and (step := step_of(operator.input_value(0))) is not None:
             round_layer(operator, weights, step)
+        elif operator.get_type_name() == "MatMul":
+            first, second = (step_of(value) for value in operator.input_values())
+            if first is not None and second is not None:
+                move_bias(operator, np.array(first * second))
     return model
 
 
@@ -70,12 +74,22 @@ def round_layer(operator: Any, weights: Any, step: float) -> None:
     """
     scale = round_digits(constant(weights, 1), WEIGHT_DIGITS)
     replace_constant(weights, 1, scale)
+    move_bias(operator, step * scale)
+
+
+def move_bias(operator: Any, units: FloatArray) -> None:
+    """Put the bias behind an operator between the multiples of the units of its sums, if there is one.
+
+    Args:
+        operator: A convolution or product.
+        units: One for each output channel, or one for all.
+    """
     readers = [port.get_node() for port in operator.output(0).get_target_inputs()]
     if len(readers) != 1 or readers[0].get_type_name() != "Add" or not is_constant(readers[0], 1):
         return
     bias = constant(readers[0], 1)
-    if bias.size == scale.size:
-        unit = step * scale.reshape(bias.shape)
+    if units.size in (1, bias.size):
+        unit = units.reshape(bias.shape) if units.size > 1 else units.reshape(())
         replace_constant(readers[0], 1, (np.floor(bias / unit) + 0.5) * unit)
 
 

@@ -25,7 +25,9 @@ def make_feeds(
     """
     calibration.check_sizes(side_px(template), side_px(search))
     templates = [encode(template, crop) for crop in calibration.templates]
-    kernels = [compute(template, feeds) for feeds in templates]
+    taken = {spec.name for spec in search.inputs}
+    given = (compute(template, feeds) for feeds in templates)
+    kernels = [{name: value for name, value in found.items() if name in taken} for found in given]
     searches = [
         encode(search, crop) | kernels[pair] for crop, pair in zip(calibration.searches, calibration.pairs, strict=True)
     ]

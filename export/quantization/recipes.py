@@ -169,8 +169,8 @@ FAMILY_RECIPES: Mapping[tuple[Format, str], Recipe] = {
         rounding="compensated",
         exclude=V3_FLOAT_SCORES,
     ),
-    ("onnx", "dart"): replace(ORT, rounding="compensated in pairs"),
-    ("tflite", "dart"): replace(AEQ, rounding="compensated"),
+    ("onnx", "dart"): replace(ORT, rounding="compensated in pairs", float_ops=("MatMul", "Add")),
+    ("tflite", "dart"): replace(AEQ, rounding="compensated", float_ops=(*AEQ.float_ops, "ADD")),
     ("openvino", "dart"): replace(
         NNCF,
         name="nncf_static_i8_minmax_exact_scales",
@@ -186,7 +186,8 @@ NanoTrack's backbone (depth-wise convolutions, hard-swish, squeeze-excite) has c
 computes in float, its weights stored in int8, and the head in int8. So do the sums and products between the head's
 convolutions: each would be rounded once more. Of v3 only the branch that gives boxes computes in int8: an error of
 the scores moves the target to another place, one of the boxes makes it a little too wide. Dart's dense convolutions
-lose least with their errors made up for, on all of TFLite's grid and on what pairs of weights leave of it elsewhere.
+lose least with their errors made up for, on all of TFLite's grid and on what pairs of weights leave of it elsewhere;
+the product with the template's matrix computes in float, except in OpenVINO, where exact scales keep it exact in int8.
 SiamFC's features have long tails that averaged ranges clip.
 """
 

@@ -31,6 +31,10 @@ FIT_VIEWS = (
 how much larger."""
 
 
+LOOK = "look"
+"""The template graph's output by which looks are compared; without one its kernels are."""
+
+
 def flat_kernels(kernels: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> FloatArray:
     """Join kernels, each scaled to length 1, into one vector of length 1."""
     vectors = [(kernels[name].astype(np.float32) - specs[name].zero_point).ravel() for name in sorted(specs)]
@@ -69,7 +73,9 @@ class AnchorFreeTracker:
 
     def __init__(self, template: Session, search: Session, params: AnchorFreeParams) -> None:
         self._template, self._search, self._params = CropRunner(template), CropRunner(search), params
-        self._grid, self._kernel_specs = ResponseGrid(search.outputs, params), template.outputs
+        self._grid, given = ResponseGrid(search.outputs, params), template.outputs
+        self._kernels = tuple(name for name in given if name in search.inputs)
+        self._look_specs = {LOOK: given[LOOK]} if LOOK in given else given
         self._feature_spec = search.outputs[FEATURES] if params.online_share else None
         self._cut: Cut = true_view if params.has_true_squares else published_view
         self._center, self._size = Point(0, 0), (0.0, 0.0)
@@ -91,7 +97,7 @@ class AnchorFreeTracker:
         self.place(box)
         self._padding = mean_color(frame)
         self._search.hold(self._look_of(frame, box))
-        self._first = self._search.held(self._kernel_specs)
+        self._first = self._search.held(self._kernels)
         self._turn = self._start_turn(frame, box) if params.turn_step_deg else None
         self._classifier = OnlineClassifier(self._feature_spec, params) if self._feature_spec else None
         self._fit, self._grid.size_factors = None, (1.0, 1.0)
@@ -107,8 +113,8 @@ class AnchorFreeTracker:
         return Sighting(Box.around(view.point(peak.dx, peak.dy), w, h), peak.confidence)
 
     def signature(self, frame: Image, box: Box) -> FloatArray:
-        """How the network sees a box: its template kernels as one vector of length 1."""
-        return flat_kernels(self._look_of(frame, box), self._kernel_specs)
+        """How the network sees a box: its look, or its template kernels, as one vector of length 1."""
+        return flat_kernels(self._look_of(frame, box), self._look_specs)
 
     def blend(self, frame: Image, box: Box, share: float) -> None:
         """Search for the first template with so much of a newer look mixed in, 0..1; looks before it are forgotten."""
@@ -189,13 +195,13 @@ class AnchorFreeTracker:
 
     def _kernels_of(self, crop: Image) -> Mapping[str, Array]:
         kernels = self._template.run(crop)
-        return {name: kernels[name].copy() for name in self._kernel_specs}
+        return {name: kernels[name].copy() for name in self._kernels}
 
     def _turned(self, turn: Turn, peak: Peak, size: tuple[float, float], online: FloatArray | None) -> Peak:
         """The same crop searched for a further angle, in doubt; the clearer peak of both. Arguments as in best."""
         angle = turn.further(peak.confidence)
         if angle is not None:
-            before = self._search.held(self._kernel_specs)
+            before = self._search.held(self._kernels)
             self._search.hold(turn.look.kernels(angle))
             self._fit_sizes(angle)
             other = self._grid.best(self._search.again(), *size, online)

@@ -9,6 +9,7 @@ import torch
 from shared import shared_path
 
 from siamedge.export.families.dart import TRIAL, Dart, DartConfig, load_dart, save_dart
+from siamedge.export.families.dart_source import SearchGraph, TemplateGraph
 from siamedge.runtime.errors import ExportError
 
 SMALL = DartConfig(layers=((4, 2), (8, 2), (8, 2)), channels=8, head=8, tower=1, template_px=32, search_px=64)
@@ -34,6 +35,25 @@ def test_response_has_one_cell_for_each_stride() -> None:
     outputs = network(torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 64, 64))
     assert [tuple(output.shape) for output in outputs] == [(2, 1, 8, 8), (2, 4, 8, 8), (2, 1, 8, 8)]
     assert (SMALL.stride, SMALL.cells, SMALL.positions) == (8, 8, 16)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("has_quality", [False, True])
+def test_the_two_graphs_are_the_network_as_it_is_trained(has_quality: bool) -> None:
+    """There every template position meets every cell, and a 1x1 convolution mixes both."""
+    torch.manual_seed(0)
+    network = Dart(replace(SMALL, has_quality=has_quality, correlation_divisor=2.0)).eval().double()
+    for parameter in network.parameters():
+        parameter.mul_(2.0)
+    z, x = (torch.rand(1, 3, side, side).double() * 255 for side in (SMALL.template_px, SMALL.search_px))
+    mixer, look = TemplateGraph(network)(z)
+    found = SearchGraph(network, gives_features=False)(x, mixer)
+    expected = network(z, x)
+    assert len(found) == len(expected) == 2 + has_quality
+    for one, other in zip(found, expected, strict=True):
+        assert one.std() > 0.01, "or nothing is compared"
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)
+    assert torch.equal(look, network.template(z))
 
 
 def test_weights_survive_a_round_trip_in_half_precision(tmp_path: Path) -> None:

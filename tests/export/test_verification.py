@@ -12,6 +12,7 @@ from tiny import CONFIG, make_network
 from siamedge.export.bundles.description import recommend
 from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.families.dart import Dart
+from siamedge.export.families.dart_source import SearchGraph, TemplateGraph
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.families.torch_session import TorchSession, one_torch_thread
 from siamedge.export.verification.tensors import (
@@ -63,12 +64,11 @@ def verify(network: SourceNetwork, precision: Precision = "fp32") -> Verificatio
 
 
 def damaged(change: Callable[[Dart], object]) -> SourceNetwork:
-    """A copy of NETWORK, whose two graphs share their weights, with some of them changed."""
-    network = copy.deepcopy(NETWORK)
-    assert network.template.network is network.search.network
+    """NETWORK's two graphs of weights some of which were changed."""
+    weights = copy.deepcopy(NETWORK.search.network)
     with torch.no_grad():
-        change(network.search.network)
-    return network
+        change(weights)
+    return replace(NETWORK, template=TemplateGraph(weights), search=SearchGraph(weights, gives_features=False))
 
 
 def scale(layer: str) -> Callable[[Dart], object]:
@@ -86,7 +86,7 @@ def swap(layer: str, one: int, other: int) -> Callable[[Dart], object]:
 def test_an_equal_pair_passes_without_a_difference() -> None:
     found = verify(copy.deepcopy(NETWORK))
     assert (found.verdict, found.reason, found.crops) == ("pass", "within budget", 6)
-    assert found.differences.keys() == {"kernel", "cls", "log_ltrb"}
+    assert found.differences.keys() == {"mixer", "look", "cls", "log_ltrb"}
     assert {difference.max_abs for difference in found.differences.values()} == {0.0}
     assert (found.peak_agreement, found.box_px) == (1.0, 0.0)
 
@@ -94,11 +94,11 @@ def test_an_equal_pair_passes_without_a_difference() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (scale("backbone.2.weight"), "kernel"),
+        (scale("backbone.2.weight"), "mixer"),
         (scale("cls_tower.0.weight"), "cls"),
         (scale("box_tower.0.weight"), "log_ltrb"),
-        (swap("mix.weight", 0, 5), "cls"),
-        (swap("backbone.1.weight", 2, 3), "kernel"),
+        (swap("mix.weight", 0, 5), "mixer"),
+        (swap("backbone.1.weight", 2, 3), "mixer"),
         (swap("box.bias", 0, 2), "log_ltrb"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_planted_error_is_found_and_its_tensor_named(change: Callable[[Dart], 
 
 
 def test_swapped_colors_are_found() -> None:
-    assert verify(replace(NETWORK, color="RGB")).reason.startswith("kernel differs by ")
+    assert verify(replace(NETWORK, color="RGB")).reason.startswith("mixer differs by ")
 
 
 def test_a_wrong_box_edge_is_found_where_tensors_may_differ() -> None:

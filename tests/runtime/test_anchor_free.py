@@ -14,7 +14,7 @@ from siamedge.runtime.loop import track
 from siamedge.runtime.sources.source import Frame
 from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tensors import Array, TensorSpec
-from siamedge.runtime.tracking.anchor_free import FIT_VIEWS, AnchorFreeTracker
+from siamedge.runtime.tracking.anchor_free import FIT_VIEWS, LOOK, AnchorFreeTracker
 from siamedge.runtime.tracking.params import AnchorFreeParams
 
 PARAMS = AnchorFreeParams(32, 64, 8, 7, -24.0, "sigmoid", 0.4, 0.1, 0.5, distance_scale=2.0, max_log_distance=4.0)
@@ -241,3 +241,16 @@ def test_a_camera_that_doubles_its_resolution_gives_boxes_in_its_own_pixels() ->
     boxes = [tuple(step.result.box) for step in track(Changing(), tracker_seeing(PARAMS, still), BOX)]
     for box, factor in zip(boxes, (1, 2, 0.5, 1), strict=True):
         assert box == pytest.approx(tuple(side * factor for side in BOX), abs=2e-3)
+
+
+def test_looks_are_compared_by_what_the_template_graph_gives_for_it() -> None:
+    """Kernels that hold what is the same for every target would make all looks alike."""
+    crops = [TensorSpec(name, (1, 32 * i, 32 * i, 3), "uint8", "NHWC") for i, name in ((1, "template"), (2, "search"))]
+    specs = TensorSpec("kernel", (1, 4, 2), "float32", "NPC"), TensorSpec(LOOK, (1, 2, 2), "float32", "NPC")
+    given = {"kernel": np.ones(KERNEL.shape, np.float32), LOOK: np.array([[[3, 0], [0, 4]]], np.float32)}
+    template = FakeSession(Model("template", "fp32", b"", b"", (crops[0],), specs), lambda feeds: given)
+    search = session("search", [crops[1], KERNEL], [random_response(PARAMS, 0)])
+    tracker = AnchorFreeTracker(template, search, PARAMS)
+    tracker.init(GRAY, BOX)
+    tracker.update(GRAY)  # the session refuses feeds beyond its inputs
+    np.testing.assert_allclose(tracker.signature(GRAY, BOX), [0.6, 0, 0, 0.8], rtol=1e-6)

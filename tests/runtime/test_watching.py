@@ -82,7 +82,7 @@ def test_a_blended_template_stays_between_the_first_and_the_newer(opened: tuple[
     box = source.box_at(0)
     elsewhere = box._replace(x=300.0)
     tracker.init(images[0], box)
-    names = list(tracker._kernel_specs)
+    names = list(tracker._kernels)
     first = tracker._search.held(names)
     tracker.blend(images[0], elsewhere, 0.3)
     once = tracker._search.held(names)
