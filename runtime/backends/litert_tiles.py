@@ -139,6 +139,7 @@ class Grouping:
     def __init__(self, model: Any) -> None:
         self._model, self._graph = model, model.subgraphs[0]
         self._operators: list[Any] = []
+        self._views: list[Any] = []
         self._groups: dict[int, int] = {}
 
     def apply(self, stages: list[Stage]) -> None:
@@ -151,7 +152,8 @@ class Grouping:
             elif id(operator) not in dropped:
                 self._operators.append(operator)
         read = {int(index) for operator in self._operators for index in operator.inputs} | set(self._graph.outputs)
-        self._graph.operators = [operator for operator in self._operators if read & set(operator.outputs)]
+        unread = {id(view) for view in self._views if int(view.outputs[0]) not in read}
+        self._graph.operators = [operator for operator in self._operators if id(operator) not in unread]
 
     def _add_stage(self, stage: Stage) -> None:
         """The padding, the convolution of groups, and its result read as the pixels that it is."""
@@ -172,6 +174,7 @@ class Grouping:
         self._operators.append(convolution)
         if outputs > 1:
             self._reshape(groups, result)
+            self._views.append(self._operators[-1])
 
     def _read(self, stage: Stage) -> int:
         """The stage's input, padded, in groups of pixels."""
