@@ -191,6 +191,29 @@ def test_convolutions_that_follow_one_another_hand_over_their_groups() -> None:
     ]
 
 
+def test_what_else_reads_a_result_reads_it_in_pixels() -> None:
+    """The result of the first layer is an output, too; the second one reads it in groups."""
+    tree = read_flatbuffer(model_of(64, Layer(16, 3, 2, 1), Layer(32, 3, 2, 1)).content)
+    graph = tree.subgraphs[0]
+    first = next(operator for operator in graph.operators if operator_name(tree, operator) == "CONV_2D").outputs[0]
+    graph.outputs, tree.signatureDefs = [int(first), *graph.outputs], None
+    plain = write_flatbuffer(tree)
+    fitted = fit_tiles(plain, AMX)
+    assert ("RESHAPE", (1, 32, 32, 16)) in operators(fitted)
+    interpreter_of = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+    found = []
+    for content in (plain, fitted):
+        interpreter = interpreter_of(model_content=content, num_threads=1)
+        interpreter.allocate_tensors()
+        picture = np.random.default_rng(1).integers(-128, 128, (1, 64, 64, 3)).astype(np.int8)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
+        interpreter.invoke()
+        found.append([interpreter.get_tensor(item["index"]) for item in interpreter.get_output_details()])
+    assert [value.shape for value in found[0]] == [(1, 32, 32, 16), (1, 16, 16, 32)]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_takes_no_fewer_tiles_or_cannot_be_read_in_groups_stays() -> None:
     wide = model_of(16, Layer(64, 3, 1, 1), Layer(64, 3, 1, 1)).content
     assert operators(fit_tiles(wide, AMX))[-2:] == operators(wide)[-2:]
