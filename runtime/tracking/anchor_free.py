@@ -11,7 +11,7 @@ from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.tracking.crops import context_side, mean_color
 from siamedge.runtime.tracking.feeding import CropRunner
 from siamedge.runtime.tracking.looks import Sighting
-from siamedge.runtime.tracking.online import FEATURES, OnlineClassifier
+from siamedge.runtime.tracking.online import FEATURES, OnlineClassifier, mixed
 from siamedge.runtime.tracking.params import AnchorFreeParams
 from siamedge.runtime.tracking.response_grid import Peak, ResponseGrid
 from siamedge.runtime.tracking.sizing import RememberedSize, SizeFit
@@ -43,9 +43,9 @@ def flat_kernels(kernels: Mapping[str, Array], specs: Mapping[str, TensorSpec]) 
     return joined
 
 
-def mixed(first: Array, newer: Array, share: float) -> Array:
+def mixed_kernels(first: Array, newer: Array, share: float) -> Array:
     """(1 - share) * first + share * newer, rounded for integers: both have the same scale and zero point."""
-    exact = (1 - share) * first.astype(np.float32) + share * newer.astype(np.float32)
+    exact = mixed(first.astype(np.float32), newer.astype(np.float32), share)
     return (np.rint(exact) if np.issubdtype(first.dtype, np.integer) else exact).astype(first.dtype)
 
 
@@ -121,7 +121,7 @@ class AnchorFreeTracker:
         turn = self._turn
         unmixed = self._first if turn is None else turn.look.kernels(turn.angle_deg)
         newer = self._look_of(frame, box)
-        self._search.hold({name: mixed(first, newer[name], share) for name, first in unmixed.items()})
+        self._search.hold({name: mixed_kernels(first, newer[name], share) for name, first in unmixed.items()})
 
     def place(self, box: Box) -> None:
         """Go on from this box."""
