@@ -162,9 +162,11 @@ def fitted(model: Model, cache: CompiledCache | None) -> Model:
             content = fit_tiles(model.content, tile)
         except (ImportError, *UNREADABLE):  # tflite-runtime brings no schema; what is wrong with a model LiteRT says
             return model
+        if content is model.content:
+            content = b""
         if cache is not None:
             cache.write(key, content)
-    return model._replace(content=content)
+    return model._replace(content=content) if content else model
 
 
 def tile_here() -> Tile | None:

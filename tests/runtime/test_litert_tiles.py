@@ -255,6 +255,15 @@ def test_each_processor_gets_its_groups_and_keeps_them(tmp_path: Path, monkeypat
     np.testing.assert_array_equal(session.run({"x": picture})["y"], outputs(model))
 
 
+def test_of_a_model_that_stays_only_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, cache = model_of(15, Layer(64, 3, 2, None)), CompiledCache(tmp_path / "compiled")
+    monkeypatch.setattr(litert_backend, "tile_here", lambda: AMX)
+    for _ in range(2):
+        assert litert_backend.fitted(model, cache) is model
+        (path,) = cache.folder.iterdir()
+        assert path.stat().st_size < len(model.content)
+
+
 @pytest.mark.parametrize("content", [b"", b"no model", model_of(32, Layer(8, 3, 2, 1)).content[:900]])
 def test_what_is_no_model_stays_for_litert_to_refuse(content: bytes) -> None:
     model = model_of(32, Layer(8, 3, 2, 1))._replace(content=content)
