@@ -163,7 +163,7 @@ def fitted(model: Model, cache: CompiledCache | None) -> Model:
         except (ImportError, *UNREADABLE):  # tflite-runtime brings no schema; what is wrong with a model LiteRT says
             return model
         if content is model.content:
-            content = b""
+            content = b""  # nothing to change
         if cache is not None:
             cache.write(key, content)
     return model._replace(content=content) if content else model
