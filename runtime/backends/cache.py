@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import logging
 import os
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from siamedge.runtime.backends.backend import Backend, Model
+from siamedge.runtime.logs import warn
 
-LOG = logging.getLogger(__name__)
 MAGIC = b"siamedge compiled model 1\n"
 
 
@@ -67,7 +66,7 @@ class CompiledCache(NamedTuple):
         body_at = digest_at + hashlib.sha256().digest_size
         body = content[body_at:]
         if content[:digest_at] != head or content[digest_at:body_at] != hashlib.sha256(body).digest():
-            LOG.warning("%s: damaged or not what it is called; it is compiled again", self.folder / key.name)
+            warn(__name__, "%s: damaged or not what it is called; it is compiled again", self.folder / key.name)
             return None
         return body
 
@@ -77,7 +76,7 @@ class CompiledCache(NamedTuple):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(self.folder / key.name, MAGIC + key.line + hashlib.sha256(body).digest() + body)
         except OSError as error:
-            LOG.warning("compiled models are not kept: %s", error)
+            warn(__name__, "compiled models are not kept: %s", error)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

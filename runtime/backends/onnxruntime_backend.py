@@ -1,7 +1,6 @@
 """ONNX Runtime."""
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +14,9 @@ from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_
 from siamedge.runtime.backends.onnxruntime_providers import PROVIDERS, provider_options
 from siamedge.runtime.backends.processor import cpu_signature
 from siamedge.runtime.errors import BackendError
+from siamedge.runtime.logs import warn
 from siamedge.runtime.tensors import Array
 
-LOG = logging.getLogger(__name__)
 DTYPES: Mapping[str, str] = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 HINT_INSTALL = "pip install 'siamedge[onnx]'"
 ERROR_ONLY = 3
@@ -125,7 +124,7 @@ def open_optimised(model: Model, runtime: ModuleType, threads: int, cache: Compi
         try:
             return open_session(model._replace(content=kept), runtime, "CPU", options)
         except BackendError as error:
-            LOG.warning("%s; what was optimised before is made again", error)
+            warn(__name__, "%s; what was optimised before is made again", error)
             options = session_options(runtime, "CPU", threads)
     import tempfile
 

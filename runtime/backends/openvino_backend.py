@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import platform
 from collections.abc import Mapping
 from types import ModuleType
@@ -15,9 +14,9 @@ from siamedge.runtime.backends.openvino_tiles import REVISION, fit_tiles
 from siamedge.runtime.backends.processor import has_amx
 from siamedge.runtime.backends.telemetry import telemetry_blocked
 from siamedge.runtime.errors import BackendError
+from siamedge.runtime.logs import warn
 from siamedge.runtime.tensors import Array
 
-LOG = logging.getLogger(__name__)
 INFERENCE_PRECISION: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
 """Type in which float operators compute, by the precision of the file. Without it a CPU with bf16 or f16 uses that."""
 ARM_CPU: Mapping[str, str | int] = {"LP_TRANSFORMS_MODE": False}
@@ -159,7 +158,7 @@ def compile_or_import(
             compiled = openvino.Core().import_model(io.BytesIO(blob), device, dict(config))
             check_device(model, compiled, device)
         except RuntimeError as error:
-            LOG.warning("%s: OpenVINO refuses what it compiled before, it compiles again: %s", model.name, error)
+            warn(__name__, "%s: OpenVINO refuses what it compiled before, it compiles again: %s", model.name, error)
         else:
             return compiled
     compiled = compile_model(model, openvino, device, config, fits_tiles=fits_tiles)

@@ -1,7 +1,6 @@
 """Choosing a backend and precision: the choice, and the verdict on every candidate."""
 
 import weakref
-from dataclasses import replace
 from typing import NamedTuple
 
 from siamedge.runtime.backends.backend import (
@@ -179,7 +178,7 @@ def params_of(bundle: Bundle, choice: Candidate) -> TrackerParams:
     """Give the tracker's parameters, with the score threshold of the artifact that is chosen where it has its own."""
     found = bundle.find("search", get_backend(choice.backend).format, choice.precision).lost_below
     params = bundle.manifest.tracker.params
-    return params if found is None else replace(params, lost_below=found)
+    return params if found is None else params._replace(lost_below=found)
 
 
 class TrackerMaker:

@@ -1,7 +1,6 @@
 """The record of a tuning: what was measured on this device, for which bundle, and what was chosen."""
 
 import hashlib
-import logging
 import os
 import platform
 from collections.abc import Mapping
@@ -15,9 +14,9 @@ from siamedge.runtime.backends.processor import CPUINFO, processor_name
 from siamedge.runtime.bundles.bundle import MANIFEST, Bundle, read_file
 from siamedge.runtime.bundles.picking import Candidate
 from siamedge.runtime.bundles.records import RecordError, from_json, to_json
+from siamedge.runtime.logs import warn
 from siamedge.runtime.speed.measuring import Spread
 
-LOG = logging.getLogger(__name__)
 SCHEMA = 1
 LIBRARIES = ("ai-edge-litert", "tflite-runtime", "openvino", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
 
@@ -129,7 +128,7 @@ def load_record(path: Path, sha256: str) -> Tuning | None:
     except OSError:
         return None
     except RecordError as error:
-        LOG.warning("%s: %s; the bundle has to be tuned again", path, error)
+        warn(__name__, "%s: %s; the bundle has to be tuned again", path, error)
         return None
     is_ours = tuning.schema == SCHEMA and tuning.bundle_sha256 == sha256
     has_choice = sum(trial.verdict == "chosen" for trial in tuning.trials) == 1

@@ -1,11 +1,9 @@
 """Parameters of each tracker family; they travel in the bundle's manifest."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class AnchorFreeParams:
+class AnchorFreeParams(NamedTuple):
     """Trackers whose head gives a score and four distances a cell (NanoTrack, DART).
 
     Attributes:
@@ -73,8 +71,7 @@ class AnchorFreeParams:
     online_share: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class SiamFCParams:
+class SiamFCParams(NamedTuple):
     """SiamFC with a scale pyramid.
 
     Attributes:

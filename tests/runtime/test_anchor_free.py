@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,7 +103,7 @@ def straight_update(box: Box, maps: Maps, params: AnchorFreeParams, frame: tuple
 @pytest.mark.parametrize(("score", "has_quality"), [("softmax", False), ("sigmoid", False), ("sigmoid", True)])
 @pytest.mark.parametrize("start", [Box(100, 80, 40, 30), Box(-20.5, 190, 60, 80), Box(290, 5, 25, 90)])
 def test_updates_are_those_of_the_formulas(start: Box, window, score, has_quality: bool) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    params = replace(PARAMS, window=window, score=score, has_quality=has_quality)
+    params = PARAMS._replace(window=window, score=score, has_quality=has_quality)
     responses = [random_response(params, seed) for seed in range(12)]
     tracker, expected = tracker_seeing(params, list(responses)), start
     tracker.init(GRAY, start)
@@ -154,7 +153,7 @@ def test_a_score_under_the_threshold_is_lost(score: float, is_lost: bool) -> Non
 
 @pytest.mark.parametrize(("score", "shift_px"), [(0.06, 20), (0.04, 0)])
 def test_a_score_under_hold_below_moves_nothing(score: float, shift_px: int) -> None:
-    held = replace(PARAMS, hold_below=0.05, window_influence=0.0)
+    held = PARAMS._replace(hold_below=0.05, window_influence=0.0)
     box, found, is_lost = after_one_update(response(PARAMS, (4, 3), score, SAME_SIZE), held)
     assert box.center == pytest.approx((120 + shift_px, 100), abs=1e-3)
     assert (found, is_lost) == (pytest.approx(score, abs=1e-6), True)
@@ -178,7 +177,7 @@ def test_a_score_under_hold_below_moves_nothing(score: float, shift_px: int) -> 
 def test_a_box_at_the_border_of_the_frame_stays_under_a_higher_score(
     x: float, y: float, score: float, shift_px: int
 ) -> None:
-    held = replace(PARAMS, hold_below=0.05, edge_hold_below=0.3, window_influence=0.0)
+    held = PARAMS._replace(hold_below=0.05, edge_hold_below=0.3, window_influence=0.0)
     box, *_ = after_one_update(response(PARAMS, (4, 3), score, SAME_SIZE), held, Box(x, y, 40, 40))
     assert box.center == pytest.approx((x + 20 + shift_px, y + 20), abs=1e-3)
 
@@ -187,7 +186,7 @@ def test_a_box_at_the_border_of_the_frame_stays_under_a_higher_score(
 def test_the_size_of_a_network_that_sees_each_target_too_wide_is_right_as_far_as_it_is_fitted(
     share: float, grown: float
 ) -> None:
-    params = replace(PARAMS, lr=1.0, penalty_k=0.0, window_influence=0.0, size_fit=share)
+    params = PARAMS._replace(lr=1.0, penalty_k=0.0, window_influence=0.0, size_fit=share)
     wide = [SAME_SIZE[0] + math.log(1.2), SAME_SIZE[1], SAME_SIZE[2] + math.log(1.2), SAME_SIZE[3]]
 
     def seen(scale: float) -> Maps:
@@ -203,7 +202,7 @@ def test_the_size_of_a_network_that_sees_each_target_too_wide_is_right_as_far_as
 
 def test_a_target_is_found_to_a_fraction_of_a_pixel_where_squares_are_counted_from_where_they_lie() -> None:
     """A box of half pixels, whose square has to begin at a whole one: a network that sees it in its place keeps it."""
-    start, true = Box(100.3, 80.6, 40, 40), replace(PARAMS, has_true_squares=True)
+    start, true = Box(100.3, 80.6, 40, 40), PARAMS._replace(has_true_squares=True)
     crop_px = 160 / PARAMS.search_px
     beside = [(120.0 - start.center.x) / crop_px, (101.0 - start.center.y) / crop_px]  # nearest middle: (120, 101)
     log_ltrb = [math.log((8 + sign * beside[axis]) / 2) for sign in (1, -1) for axis in (0, 1)]
@@ -220,7 +219,7 @@ def test_the_window_prefers_the_middle_of_two_equal_peaks() -> None:
 @pytest.mark.parametrize("value", [-math.inf, -1e4, 1e4, math.inf, math.nan])
 def test_distances_without_sense_never_end_in_a_traceback_or_a_box_without_numbers(value: float) -> None:
     maps = response(PARAMS, (3, 3), 0.9, [value] * 4)
-    tracker = tracker_seeing(replace(PARAMS, size_fit=1.0), [maps] * (1 + len(FIT_VIEWS) + 3))
+    tracker = tracker_seeing(PARAMS._replace(size_fit=1.0), [maps] * (1 + len(FIT_VIEWS) + 3))
     tracker.init(GRAY, BOX)
     for _ in range(3):
         box = tracker.update(GRAY).box

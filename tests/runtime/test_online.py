@@ -1,7 +1,6 @@
 """The classifier that is learnt while tracking: against a solver of another library, and on targets that change."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -80,7 +79,7 @@ def test_a_response_divides_into_the_largest_blocks_that_stay_on_one_thread(cell
 def test_a_response_that_is_computed_in_parts_is_that_of_the_regression(layout: str) -> None:
     """64 channels on 14 x 14 cells are more than one product of a vector takes."""
     size, channels = 14, 64
-    params = replace(PARAMS, response_size=size, first_cell_px=-104.0)
+    params = PARAMS._replace(response_size=size, first_cell_px=-104.0)
     shape = (1, channels, size, size) if layout == "NCHW" else (1, size, size, channels)
     classifier = OnlineClassifier(TensorSpec(FEATURES, shape, "float32", layout), params)  # type: ignore[arg-type]
     features = np.random.default_rng(0).normal(0.0, 0.3, (channels, size, size)).astype(np.float32)
@@ -173,7 +172,7 @@ def blind_network(online_share: float) -> AnchorFreeTracker:
     return AnchorFreeTracker(
         FakeSession(Model("fake", "fp32", b"", b"", (crops["template"],), (kernel,)), template),
         FakeSession(Model("fake", "fp32", b"", b"", (crops["search"], kernel), tuple(maps.values())), search),
-        replace(PARAMS, window_influence=0.1, online_share=online_share, lr=0.0),
+        PARAMS._replace(window_influence=0.1, online_share=online_share, lr=0.0),
     )
 
 

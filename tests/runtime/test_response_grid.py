@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,7 +74,7 @@ def plain_ranking(
 def test_the_best_cell_is_that_of_the_formulas(
     params: AnchorFreeParams, seed: int, spread: float, layout: str, w: float, h: float, *, is_learning: bool
 ) -> None:
-    maps, params = random_maps(params, layout, seed, spread), replace(params, online_share=0.4)
+    maps, params = random_maps(params, layout, seed, spread), params._replace(online_share=0.4)
     online = np.random.default_rng(seed).random(SIZE**2).astype(np.float32) if is_learning else None
     peak = ResponseGrid(specs(params, layout), params).best(maps, w, h, online)
     ranking = plain_ranking(maps, params, layout, w, h, online)
@@ -129,7 +128,7 @@ def test_centres_are_the_mean_over_boxes_like_the_best(layout: str, seed: int) -
     spread, w, h = 0.35, 60.0, 80.0
     maps = maps_around((-25.0, -45.0, 35.0, 35.0), seed, layout)
     alone = ResponseGrid(specs(DART, layout), DART).best(maps, w, h)
-    peak = ResponseGrid(specs(DART, layout), replace(DART, center_spread=spread)).best(maps, w, h)
+    peak = ResponseGrid(specs(DART, layout), DART._replace(center_spread=spread)).best(maps, w, h)
     rank, x, y, width, height, _, _, confidence = plain_ranking(maps, DART, layout, w, h)
     best = int(rank.argmax())
     edges = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
@@ -142,7 +141,7 @@ def test_centres_are_the_mean_over_boxes_like_the_best(layout: str, seed: int) -
 
 
 def test_two_boxes_that_are_alike_share_their_centre_by_the_squares_of_their_confidence() -> None:
-    params = replace(DART, has_quality=False, window_influence=0.0, penalty_k=0.0, center_spread=0.35)
+    params = DART._replace(has_quality=False, window_influence=0.0, penalty_k=0.0, center_spread=0.35)
     cls = np.full((1, 1, SIZE, SIZE), -80, np.float32)
     logs = np.zeros((1, 4, SIZE, SIZE), np.float32)
     cls[0, 0, 8, 8], cls[0, 0, 8, 9], cls[0, 0, 8, 10] = math.log(4), 0.0, math.log(3)
@@ -156,7 +155,7 @@ def test_two_boxes_that_are_alike_share_their_centre_by_the_squares_of_their_con
 
 
 def test_a_confidence_whose_square_is_0_leaves_the_centre() -> None:
-    params = replace(DART, center_spread=0.35)
+    params = DART._replace(center_spread=0.35)
     maps = maps_around((-25.0, -45.0, 35.0, 35.0), 2, "NCHW")
     maps["cls"][:] = -80
     peaks = [ResponseGrid(specs(item, "NCHW"), item).best(maps, 60.0, 80.0) for item in (DART, params)]
@@ -164,7 +163,7 @@ def test_a_confidence_whose_square_is_0_leaves_the_centre() -> None:
 
 
 def test_a_box_without_numbers_beside_the_best_does_not_move_it() -> None:
-    params = replace(DART, center_spread=0.35)
+    params = DART._replace(center_spread=0.35)
     maps = maps_around((-25.0, -45.0, 35.0, 35.0), 1, "NCHW")
     alone = ResponseGrid(specs(DART, "NCHW"), DART).best(maps, 60.0, 80.0)
     maps["log_ltrb"][0, :, 0, 0] = np.nan
