@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamedge.runtime.backends.tflite_file import operator_name, read_flatbuffer, write_flatbuffer
+from siamedge.runtime.backends.tflite_file import (
+    constant_of,
+    only_reader,
+    operator_name,
+    read_flatbuffer,
+    write_flatbuffer,
+)
 from siamedge.runtime.errors import ExportError
 
 INTEGER_WITHIN = 1e-3
@@ -82,19 +88,12 @@ def find_chain(model: Any, tensor: int) -> Chain | None:
     return Chain(operators, readers, scale, round(zero_point))
 
 
-def only_reader(model: Any, tensor: int) -> Any:
-    """The operator that reads a tensor; None if it is not exactly one."""
-    readers = [operator for operator in model.subgraphs[0].operators if tensor in operator.inputs]
-    return readers[0] if len(readers) == 1 else None
-
-
 def scalar(model: Any, index: int) -> float | None:
     """The value of a quantized constant with one element; None for anything else."""
-    tensor = model.subgraphs[0].tensors[index]
-    stored = model.buffers[tensor.buffer].data
-    if stored is None or len(stored) != 1 or tensor.quantization is None or tensor.quantization.scale is None:
+    tensor, stored = model.subgraphs[0].tensors[index], constant_of(model, index, np.int8)
+    if stored is None or stored.size != 1 or tensor.quantization is None or tensor.quantization.scale is None:
         return None
-    step = int(np.frombuffer(bytes(stored), np.int8)[0]) - int(tensor.quantization.zeroPoint[0])
+    step = int(stored.item()) - int(tensor.quantization.zeroPoint[0])
     return float(step) * float(tensor.quantization.scale[0])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from siamedge.runtime.backends.pixel_groups import GroupedWeights, Tile, group_for_tiles, group_weights
 from siamedge.runtime.backends.tflite_file import (
     constant_of,
+    only_reader,
     operator_name,
     read_flatbuffer,
     schema,
@@ -117,13 +118,11 @@ def find_padding(
             return None, source, None
         (top, left), (bottom, right) = ((size - 1) // 2 for size in kernel), (size // 2 for size in kernel)
         return None, source, Edges(top, bottom, left, right)
-    operators = model.subgraphs[0].operators
-    before = next((operator for operator in operators if source in operator.outputs), None)
+    before = next((operator for operator in model.subgraphs[0].operators if source in operator.outputs), None)
     if before is None or operator_name(model, before) != "PAD":
         return None, source, Edges(0, 0, 0, 0)
     sizes = constant_of(model, int(before.inputs[1]), np.int32)
-    is_lone = sum(source in operator.inputs for operator in operators) == 1
-    if not is_lone or sizes is None or sizes[[0, 3]].any():
+    if only_reader(model, source) is None or sizes is None or sizes[[0, 3]].any():
         return None, source, Edges(0, 0, 0, 0)
     (top, bottom), (left, right) = sizes[1:3].tolist()
     return before, int(before.inputs[0]), Edges(top, bottom, left, right)

@@ -76,6 +76,12 @@ def constant_of(model: Any, index: int, kind: type[np.generic]) -> Array | None:
     return np.frombuffer(bytes(stored), kind).reshape(shape)
 
 
+def only_reader(model: Any, tensor: int) -> Any:
+    """The operator that reads a tensor; None if it is not exactly one."""
+    readers = [operator for operator in model.subgraphs[0].operators if tensor in operator.inputs]
+    return readers[0] if len(readers) == 1 else None
+
+
 def operator_names(content: bytes) -> list[str]:
     """Types of the operators of a TFLite file's first subgraph, in order of execution."""
     model = read_flatbuffer(content)

@@ -29,8 +29,6 @@ FIT_VIEWS = (
 )
 """Crops of the first frame in which sizes are compared, besides the one around the target: context sides beside it, and
 how much larger."""
-
-
 LOOK = "look"
 """The template graph's output by which looks are compared; without one its kernels are."""
 

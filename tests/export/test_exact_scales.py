@@ -56,21 +56,15 @@ def read(graph: Converted) -> Any:
     return openvino.Core().read_model(model=graph.content, weights=graph.weights)
 
 
-def outputs(graph: Converted, *, integers: bool, with_steps: bool = False) -> dict[str, np.ndarray]:
+def outputs(graph: Converted, *, integers: bool) -> dict[str, np.ndarray]:
     """Of all crops, each with a random kernel; computed with integers where the processor can, or as it is written.
 
     Args:
         graph: In int8.
         integers: Which of both.
-        with_steps: Give what every FakeQuantize of an activation gives as well, by its name.
     """
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "LP_TRANSFORMS_MODE": integers}
-    model = read(graph)
-    if with_steps:
-        for operator in filter(lambda item: item.get_type_name() == "FakeQuantize", model.get_ordered_ops()):
-            operator.output(0).set_names({operator.get_friendly_name()})
-            model.add_outputs([operator.output(0)])
-    compiled = openvino.Core().compile_model(model, "CPU", config)
+    compiled = openvino.Core().compile_model(read(graph), "CPU", config)
     crop, kernel = graph.inputs
     rng = np.random.default_rng(0)
     found = []
