@@ -18,7 +18,8 @@ class TensorSpec(NamedTuple):
         name: Name inside the model file; tensors are addressed by it, never by their order.
         shape: All dimensions fixed, batch first.
         dtype: Type of the elements.
-        layout: NHWC or NCHW for pictures and maps; NPC for (batch, template positions, channels).
+        layout: NHWC or NCHW for pictures and maps; NPC for (batch, positions of the template or cells of
+            the response, channels).
         scale: Real value of one step of an integer tensor: real = scale * (stored - zero_point).
         zero_point: The stored integer that means 0.
     """

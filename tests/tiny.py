@@ -9,7 +9,12 @@ from siamedge.export.families.source import Checkpoint, SourceNetwork
 CONFIG = DartConfig(layers=((8, 2), (8, 2), (16, 2)), channels=8, head=8, tower=1, template_px=32, search_px=64)
 
 
-def make_network() -> SourceNetwork:
+def make_weights() -> Dart:
     """Random weights, the same each time."""
     torch.manual_seed(3)
-    return build(Checkpoint(Dart(CONFIG).state_dict(), {METADATA_KEY: CONFIG.to_json()}))
+    return Dart(CONFIG)
+
+
+def make_network(weights: Dart | None = None) -> SourceNetwork:
+    """The two graphs of these weights, or of make_weights."""
+    return build(Checkpoint((weights or make_weights()).state_dict(), {METADATA_KEY: CONFIG.to_json()}))

@@ -158,14 +158,13 @@ class Dart(nn.Module):
     def head(self, kernel: Tensor, features: Tensor) -> tuple[Tensor, ...]:
         """Look for the template in the features of a search crop, (N, channels, S, S); returns as `search`."""
         mixed = torch.cat([pixelwise_correlation(kernel, features), features], dim=1)
-        return self.towers(functional.relu6(self.mix(mixed)))
-
-    def towers(self, shared: Tensor) -> tuple[Tensor, ...]:
-        """From what the mix gives, (N, head, S, S), to the outputs of `search`."""
-        cls_features = _run(self.cls_tower, shared)
-        box_features = _run(self.box_tower, shared)
+        cls_features, box_features = self.towers(functional.relu6(self.mix(mixed)))
         outputs: tuple[Tensor, ...] = (self.cls(cls_features), self.box(box_features))
         return (*outputs, self.quality(box_features)) if self.config.has_quality else outputs
+
+    def towers(self, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """From what the mix gives, (N, head, S, S), to what the score and what the box is read from, (N, ., S, S)."""
+        return _run(self.cls_tower, shared), _run(self.box_tower, shared)
 
     def forward(self, z: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         """Template and search in one go, as training uses them."""

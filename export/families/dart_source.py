@@ -47,30 +47,44 @@ class TemplateGraph(nn.Module):
 
 
 class SearchGraph(nn.Module):
-    """Search crop and mixer -> logits, log distances, quality if the network has it, and features if they are wanted.
+    """Search crop and mixer -> logit, log distances and quality of each cell, and features if they are wanted.
+
+    What is a convolution of one pixel in training, the mix and the last layers, is a product of cells here, for which
+    runtimes need fewer calls.
 
     Args:
         network: Plain.
         gives_features: Whether the tracker learns from the features of the search crop.
     """
 
-    bias: Tensor
-
     def __init__(self, network: Dart, *, gives_features: bool) -> None:
         super().__init__()
-        self.network, self._gives_features = network, gives_features
-        bias = network.mix.bias
-        assert bias is not None, "convolutions of Dart have one"
-        self.register_buffer("bias", bias.detach().clone())
+        assert network.mix.bias is not None, "convolutions of Dart have one"
+        self.network, self.bias, self._gives_features = network, network.mix.bias, gives_features
+        self.score = as_product(network.cls)
+        boxes = (network.box, network.quality) if network.config.has_quality else (network.box,)
+        self.boxes = nn.ModuleList(as_product(layer) for layer in boxes)
 
     def forward(self, x: Tensor, mixer: Tensor) -> tuple[Tensor, ...]:
-        """(1, 3, X, X) float32 BGR 0..255 and (1, C, H) -> maps (1, ., S, S) of 1, 4[, 1][, C] channels."""
+        """(1, 3, X, X) float32 BGR 0..255 and (1, C, H) -> cells (1, S * S, .) of 1, 4[, 1]; features (1, C, S, S)."""
         features = self.network.features(x)
-        count, channels, height, width = features.shape
-        cells = features.permute(0, 2, 3, 1).reshape(count, height * width, channels)
-        mixed = functional.relu6(torch.matmul(cells, mixer) + self.bias)
-        outputs = self.network.towers(mixed.reshape(count, height, width, -1).permute(0, 3, 1, 2))
+        mixed = functional.relu6(torch.matmul(cells_of(features), mixer.squeeze(0)) + self.bias)
+        shared = mixed.reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2)
+        score_cells, box_cells = (cells_of(maps) for maps in self.network.towers(shared))
+        outputs = (self.score(score_cells)[None], *(product(box_cells)[None] for product in self.boxes))
         return (*outputs, features) if self._gives_features else outputs
+
+
+def cells_of(maps: Tensor) -> Tensor:
+    """(1, C, S, S) -> (S * S, C)."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def as_product(convolution: nn.Conv2d) -> nn.Linear:
+    """Give a convolution of one pixel as a product of cells."""
+    product = nn.Linear(convolution.in_channels, convolution.out_channels)
+    product.load_state_dict({name: value.reshape(value.shape[:2]) for name, value in convolution.state_dict().items()})
+    return product
 
 
 def tuned_params(metadata: Mapping[str, str]) -> dict[str, float]:

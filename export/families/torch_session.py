@@ -37,8 +37,7 @@ class TorchSession:
         with torch.inference_mode():
             kernels = [torch.zeros(shape) for shape in self._network.kernel_shapes]
             maps = self._network.search(torch.zeros(1, 3, side, side), *kernels)
-        named = zip(self._network.outputs, maps, strict=True)
-        return tuple(TensorSpec(name, tuple(value.shape), "float32", "NCHW") for name, value in named)
+        return specs_of(zip(self._network.outputs, (tuple(value.shape) for value in maps), strict=True))
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute all outputs."""
@@ -56,7 +55,7 @@ class TorchSession:
 
 
 def specs_of(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[TensorSpec, ...]:
-    """Tensors of the template graph as PyTorch has them."""
+    """Kernels, looks and maps as PyTorch has them."""
     return tuple(TensorSpec(name, shape, "float32", "NPC" if len(shape) == 3 else "NCHW") for name, shape in shapes)
 
 

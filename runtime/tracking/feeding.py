@@ -74,11 +74,20 @@ def as_chw(output: Array, spec: TensorSpec) -> FloatArray:
     return plane
 
 
+def as_channels(output: Array, spec: TensorSpec) -> FloatArray:
+    """View a (1, ...) response map as (C, cells), whatever its layout."""
+    if spec.layout == "NPC":
+        rows: FloatArray = output[0].T
+        return rows
+    planes = as_chw(output, spec)
+    return planes.reshape(len(planes), -1)
+
+
 class CellMaps:
     """Views one output of a session with its cells in a row; made anew only where the session gives other memory.
 
     Args:
-        spec: Of the output, (1, C, H, W) or (1, H, W, C).
+        spec: Of the output, (1, C, H, W), (1, H, W, C) or (1, H * W, C).
     """
 
     def __init__(self, spec: TensorSpec) -> None:
@@ -89,6 +98,5 @@ class CellMaps:
     def view(self, output: Array) -> FloatArray:
         """View the output as (C, H * W)."""
         if output is not self._output:
-            planes = as_chw(output, self._spec)
-            self._output, self._view = output, planes.reshape(len(planes), -1)
+            self._output, self._view = output, as_channels(output, self._spec)
         return self._view

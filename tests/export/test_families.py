@@ -117,7 +117,7 @@ def test_the_trial_weights_are_recognised_by_their_layout() -> None:
     }
     assert network.arch == "dart"
     for i in range(len(golden["cls"])):
-        cls, log_ltrb = run_pair(network, grown["template"][i], grown["search"][i])
-        np.testing.assert_allclose(cls, golden["cls"][i], rtol=0, atol=1e-3)
+        cls, log_ltrb = (cells.T for cells in run_pair(network, grown["template"][i], grown["search"][i]))
+        np.testing.assert_allclose(cls, golden["cls"][i].reshape(1, -1), rtol=0, atol=1e-3)
         limited = np.minimum(log_ltrb, network.params.max_log_distance)
-        np.testing.assert_allclose(np.exp(limited), np.exp(golden["log_ltrb"][i]), rtol=1e-3)
+        np.testing.assert_allclose(np.exp(limited), np.exp(golden["log_ltrb"][i].reshape(4, -1)), rtol=1e-3)

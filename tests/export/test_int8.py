@@ -32,7 +32,7 @@ def make_lively_network() -> SourceNetwork:
     network = make_network()
     with torch.no_grad():
         for parameter in network.search.parameters():
-            parameter.mul_(2.0 if parameter.ndim == 4 else 0.0)
+            parameter.mul_(2.0 if parameter.ndim > 1 else 0.0)
     return network
 
 

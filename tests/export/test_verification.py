@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, make_network
+from tiny import CONFIG, make_network, make_weights
 
 from siamedge.export.bundles.description import recommend
 from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.families.dart import Dart
-from siamedge.export.families.dart_source import SearchGraph, TemplateGraph
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.families.torch_session import TorchSession, one_torch_thread
 from siamedge.export.verification.tensors import (
@@ -44,15 +43,16 @@ def make_crops() -> CalibrationSet:
     return CalibrationSet(templates, searches, np.array([0, 1, 0, 1, 0, 1]))
 
 
-def make_decided_network() -> SourceNetwork:
-    """A network whose scores lie further apart than a tie."""
-    network = make_network()
+def make_decided_weights() -> Dart:
+    """Weights whose scores lie further apart than a tie."""
+    weights = make_weights()
     with torch.no_grad():
-        network.search.network.cls.weight.mul_(200)
-    return network
+        weights.cls.weight.mul_(200)
+    return weights
 
 
-NETWORK, CROPS = make_decided_network(), make_crops()
+WEIGHTS = make_decided_weights()
+NETWORK, CROPS = make_network(WEIGHTS), make_crops()
 SOURCE = reference_of(NETWORK, CROPS)
 
 
@@ -64,11 +64,11 @@ def verify(network: SourceNetwork, precision: Precision = "fp32") -> Verificatio
 
 
 def damaged(change: Callable[[Dart], object]) -> SourceNetwork:
-    """NETWORK's two graphs of weights some of which were changed."""
-    weights = copy.deepcopy(NETWORK.search.network)
+    """The two graphs of WEIGHTS some of which were changed."""
+    weights = copy.deepcopy(WEIGHTS)
     with torch.no_grad():
         change(weights)
-    return replace(NETWORK, template=TemplateGraph(weights), search=SearchGraph(weights, gives_features=False))
+    return make_network(weights)
 
 
 def scale(layer: str) -> Callable[[Dart], object]:

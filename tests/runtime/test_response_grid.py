@@ -22,8 +22,9 @@ DART = AnchorFreeParams(
 def specs(params: AnchorFreeParams, layout: str) -> dict[str, TensorSpec]:
     channels = {"cls": 2 if params.score == "softmax" else 1, "log_ltrb": 4, "quality": 1}
     names = ["cls", "log_ltrb"] + ["quality"] * params.has_quality
-    shapes = {n: (1, channels[n], SIZE, SIZE) if layout == "NCHW" else (1, SIZE, SIZE, channels[n]) for n in names}
-    return {n: TensorSpec(n, shape, "float32", layout) for n, shape in shapes.items()}  # type: ignore[arg-type]
+    cells = {"NCHW": ((), (SIZE, SIZE)), "NHWC": ((SIZE, SIZE), ()), "NPC": ((SIZE * SIZE,), ())}
+    before, after = cells[layout]
+    return {n: TensorSpec(n, (1, *before, channels[n], *after), "float32", layout) for n in names}  # type: ignore[arg-type]
 
 
 def random_maps(params: AnchorFreeParams, layout: str, seed: int, spread: float) -> dict[str, Array]:
@@ -38,7 +39,7 @@ def plain_ranking(
     maps: Mapping[str, Array], params: AnchorFreeParams, layout: str, w: float, h: float, online: Array | None = None
 ) -> Array:
     """Rows: rank, dx, dy, width, height, score, penalty, confidence of every cell."""
-    chw = {n: np.moveaxis(m[0], -1, 0) if layout == "NHWC" else m[0] for n, m in maps.items()}
+    chw = {n: m[0] if layout == "NCHW" else np.moveaxis(m[0], -1, 0) for n, m in maps.items()}
     chw = {n: m.astype(np.float64).reshape(m.shape[0], -1) for n, m in chw.items()}
     margin = chw["cls"][1] - chw["cls"][0] if params.score == "softmax" else chw["cls"][0]
     score = 1 / (1 + np.exp(-margin))
@@ -65,7 +66,7 @@ def plain_ranking(
 @given(
     seed=st.integers(0, 2**16),
     spread=st.sampled_from([0.0, 1.0, 8.0, 60.0]),
-    layout=st.sampled_from(["NCHW", "NHWC"]),
+    layout=st.sampled_from(["NCHW", "NHWC", "NPC"]),
     w=st.floats(4, 250),
     h=st.floats(4, 250),
     is_learning=st.booleans(),
