@@ -6,7 +6,6 @@ bends and changes its light.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -35,58 +34,20 @@ SMALLEST_PX = 16.0
 """A box side counts as no shorter: one cell."""
 NONE, ALL = np.float32(0), np.float32(1)
 """Least and most of a likeness."""
-ON_ONE_THREAD, VECTOR_ON_ONE_THREAD = 2**18, 9000
-"""Products of two matrices, or of a matrix and a vector, of more multiplications than this numpy's library (OpenBLAS)
-spreads over threads, which then spin."""
+ON_ONE_THREAD = 2**18
+"""A product of two matrices of more multiplications numpy's library (OpenBLAS) spreads over threads, which then spin;
+that of a matrix and a vector from 9216 on."""
 
 
-def block_of(count: int, products: int, limit: int) -> int:
+def block_of(count: int, products: int) -> int:
     """The largest part of so many rows, each of so many multiplications, that divides them and stays on one thread."""
-    return max(part for part in range(1, count + 1) if count % part == 0 and (part == 1 or part * products <= limit))
-
-
-class Part(NamedTuple):
-    """A part of the product of weights and features, (C,) and (C, S * S), that stays on one thread.
-
-    Attributes:
-        channels: Which.
-        cells: Which.
-        out: Memory of the result, (cells,).
-    """
-
-    channels: slice
-    cells: slice
-    out: FloatArray
-
-
-def products_in(out: FloatArray, channels: int, *, is_nchw: bool) -> tuple[list[Part], list[FloatArray]]:
-    """Divide the product along the axis whose parts lie together in memory.
-
-    Args:
-        out: Memory of the result, (S * S,).
-        channels: Of the features.
-        is_nchw: A channel's cells lie together, not a cell's channels.
-
-    Returns:
-        The parts, and memory of theirs that is to be added to out.
-    """
-    whole = slice(None)
-    if not is_nchw:
-        return [Part(whole, part, out[part]) for part in slices_of(len(out), channels)], []
-    parts = slices_of(channels, len(out))
-    memory = [out, *np.zeros((len(parts) - 1, len(out)), np.float32)]
-    return [Part(part, whole, each) for part, each in zip(parts, memory, strict=True)], memory[1:]
+    parts = (part for part in range(1, count + 1) if count % part == 0)
+    return max(part for part in parts if part == 1 or part * products <= ON_ONE_THREAD)
 
 
 def in_blocks(rows: FloatArray, size: int) -> FloatArray:
     """View (R, S * S) as (blocks, R, size)."""
     return rows.reshape(len(rows), -1, size).transpose(1, 0, 2)
-
-
-def slices_of(count: int, products: int) -> list[slice]:
-    """Rows of a product with a vector, each of so many multiplications, in parts that stay on one thread."""
-    size = block_of(count, products, VECTOR_ON_ONE_THREAD)
-    return [slice(first, first + size) for first in range(0, count, size)]
 
 
 class OnlineClassifier:
@@ -112,11 +73,12 @@ class OnlineClassifier:
         self._places = (params.first_cell_px + params.stride * np.arange(params.response_size)).astype(np.float32)
         self._rows: FloatArray = np.ones((width + 1, cells), np.float32)  # features, 1, labels
         self._weighted = np.empty((width, cells), np.float32)
-        block = block_of(cells, width * (width + 1), ON_ONE_THREAD)
+        block = block_of(cells, width * (width + 1))
         self._factors = in_blocks(self._weighted, block), in_blocks(self._rows, block).transpose(0, 2, 1)
-        self._likeness: FloatArray = np.zeros(cells, np.float32)
-        self._parts, self._addends = products_in(self._likeness, channels, is_nchw=spec.layout == "NCHW")
-        self._features, self._weights = np.zeros((channels, cells), np.float32), np.zeros(channels, np.float32)
+        self._features: FloatArray = np.zeros((channels, cells), np.float32)
+        self._weights: FloatArray = np.zeros((2, channels), np.float32)  # two rows are a matrix; the second stays 0
+        self._products: FloatArray = np.zeros((2, cells), np.float32)
+        self._likeness: FloatArray = self._products[0]
         self._offset = np.float32(0)
         self._first = self._since = np.zeros((width, width + 1), np.float32)
         self._frames = 0
@@ -133,14 +95,12 @@ class OnlineClassifier:
         Where the features are is remembered for `learn`, which is to be called while they are there.
         """
         self._features = features = self._maps.view(maps[FEATURES])
-        weights, likeness = self._weights, self._likeness
-        for part in self._parts:
-            np.dot(weights[part.channels], features[part.channels, part.cells], out=part.out)
-        for addend in self._addends:
-            np.add(likeness, addend, out=likeness)
+        likeness = self._likeness
+        np.dot(self._weights, features, out=self._products)
         np.add(likeness, self._offset, out=likeness)
         np.maximum(likeness, NONE, out=likeness)
-        return np.minimum(likeness, ALL, out=likeness)
+        np.minimum(likeness, ALL, out=likeness)
+        return likeness
 
     def is_due(self, confidence: float) -> bool:
         """Count a frame; whether it is time to learn from it, and the target was found for sure."""
@@ -184,7 +144,7 @@ class OnlineClassifier:
         is_solved, weights = cv2.solve(products, sums[:, -1:], flags=cv2.DECOMP_CHOLESKY)
         if is_solved:
             solved = np.asarray(weights, np.float32).reshape(-1)
-            self._weights, self._offset = solved[:-1], solved[-1]
+            self._weights[0], self._offset = solved[:-1], solved[-1]
 
 
 def mixed(old: FloatArray, new: FloatArray, share: float) -> FloatArray:

@@ -16,7 +16,6 @@ from siamedge.runtime.tracking.online import (
     FEATURES,
     LEARN_ABOVE,
     LEARN_EVERY,
-    ON_ONE_THREAD,
     RIDGE,
     OnlineClassifier,
     block_of,
@@ -71,13 +70,13 @@ def test_weights_are_those_of_the_weighted_ridge_regression() -> None:
 
 
 @pytest.mark.parametrize(("cells", "width", "block"), [(196, 65, 49), (256, 65, 32), (81, 6, 81), (25, 600, 1)])
-def test_a_response_divides_into_the_largest_blocks_that_stay_on_one_thread(cells: int, width: int, block: int) -> None:
-    assert block_of(cells, width**2, ON_ONE_THREAD) == block
+def test_a_lesson_divides_into_the_largest_blocks_that_stay_on_one_thread(cells: int, width: int, block: int) -> None:
+    assert block_of(cells, width**2) == block
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_a_response_that_is_computed_in_parts_is_that_of_the_regression(layout: str) -> None:
-    """64 channels on 14 x 14 cells are more than one product of a vector takes."""
+def test_a_response_of_many_cells_is_that_of_the_regression(layout: str) -> None:
+    """64 channels on 14 x 14 cells are more multiplications than a product with a vector does on one thread."""
     size, channels = 14, 64
     params = PARAMS._replace(response_size=size, first_cell_px=-104.0)
     shape = (1, channels, size, size) if layout == "NCHW" else (1, size, size, channels)
