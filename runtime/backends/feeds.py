@@ -59,7 +59,8 @@ class BoundInputs:
 
         Args:
             feeds: By name; those that it reads already are not checked again.
-            bind: Lets the library read an input, by its name, from a contiguous array from now on.
+            bind: Lets the library read an input, by its name, from a contiguous array from now on; one that nobody can
+                write to it may copy.
 
         Raises:
             BackendError: See check_feeds.
@@ -86,7 +87,7 @@ class BoundInputs:
 
         Trackers that share a session take turns with their arrays, and binding one costs more than copying it.
         """
-        if bound is None:
+        if bound is None and (feed.flags.writeable or is_frozen(feed)):
             self._bound[name] = np.ascontiguousarray(feed)
             bind(name, self._bound[name])
             return
@@ -94,6 +95,11 @@ class BoundInputs:
             self._bound[name] = self._own[name] = np.empty(feed.shape, feed.dtype)
             bind(name, self._own[name])
         np.copyto(self._own[name], feed)
+
+
+def is_frozen(feed: Array) -> bool:
+    """Whether nobody can write to an array: it is read-only and no view of memory that is not."""
+    return bool(feed.flags.owndata and not feed.flags.writeable)
 
 
 def check_declared(model: str, role: str, found: Declared, specs: Sequence[TensorSpec]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from siamedge.runtime.backends.backend import Format, Model
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
-from siamedge.runtime.backends.feeds import DeclaredTensors, check_declared, check_feeds
+from siamedge.runtime.backends.feeds import DeclaredTensors, check_declared, check_feeds, is_frozen
 from siamedge.runtime.backends.pixel_groups import AMX, X86, Tile
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.native_stderr import quiet_native_stderr
@@ -77,6 +77,7 @@ class LiteRTSession(DeclaredTensors):
         self._input_indices = {name: int(tensor["index"]) for name, tensor in inputs.items()}
         self._output_indices = {name: int(tensor["index"]) for name, tensor in outputs.items()}
         self._lent: dict[str, Array] = {}
+        self._copied: dict[str, Array] = {}
         self._results: dict[str, Array] | None = None
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -91,8 +92,8 @@ class LiteRTSession(DeclaredTensors):
         check_feeds(self._name, self._inputs, feeds)
         try:
             for name, feed in feeds.items():
-                if self._lent.get(name) is not feed:
-                    interpreter.set_tensor(self._input_indices[name], feed)
+                if self._lent.get(name) is not feed and self._copied.get(name) is not feed:
+                    self._copy(name, feed)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise BackendError(f"{self._name}: LiteRT failed: {error}") from error
@@ -100,9 +101,18 @@ class LiteRTSession(DeclaredTensors):
             self._results = {name: borrow_tensor(interpreter, at) for name, at in self._output_indices.items()}
         return self._results
 
+    def _copy(self, name: str, feed: Array) -> None:
+        """Copy a feed into the interpreter, and remember one that is frozen: it need not be copied again."""
+        self._interpreter.set_tensor(self._input_indices[name], feed)
+        if is_frozen(feed) and name not in self._lent:
+            self._copied[name] = feed
+        else:
+            self._copied.pop(name, None)
+
     def memory(self, name: str) -> Array:
         """An input's memory in the interpreter, which it keeps alive."""
         if name not in self._lent:
+            self._copied.pop(name, None)
             self._lent[name] = borrow_tensor(self._interpreter, self._input_indices[name])
         return self._lent[name]
 
@@ -110,6 +120,7 @@ class LiteRTSession(DeclaredTensors):
         """Free the model."""
         self._interpreter = self._results = None
         self._lent.clear()
+        self._copied.clear()
 
 
 def borrow_tensor(interpreter: Any, index: int) -> Array:

@@ -80,7 +80,7 @@ class OpenVINOSession(DeclaredTensors):
         self._fed.forget()
 
     def _bind(self, name: str, memory: Array) -> None:
-        self._request.set_tensor(name, self._tensor(memory, shared_memory=True))
+        self._request.set_tensor(name, self._tensor(memory, shared_memory=memory.flags.writeable))
 
 
 def compile_model(

@@ -44,8 +44,10 @@ class CropRunner:
         self.picture: Image = self._writer.picture
 
     def hold(self, kernels: Mapping[str, Array]) -> None:
-        """Feed these tensors from now on, together with each crop."""
-        self._feeds.update({name: np.array(kernels[name]) for name in self._session.inputs if name in kernels})
+        """Feed copies of these tensors from now on, read-only, together with each crop."""
+        for name in self._session.inputs.keys() & kernels.keys():
+            copy = self._feeds[name] = np.array(kernels[name])
+            copy.flags.writeable = False
 
     def held(self, names: Iterable[str]) -> dict[str, Array]:
         """Copies of the tensors that are fed together with each crop."""

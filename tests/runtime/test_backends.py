@@ -154,12 +154,14 @@ def test_memory_that_a_session_lends_is_read_as_it_is_and_outlives_it(loaded: tu
     if not isinstance(session, LendingSession):
         pytest.skip(f"{backend.name} binds the caller's memory")
     crop = np.random.default_rng(0).integers(0, 256, model.inputs[0].shape).astype(model.inputs[0].dtype)
-    expected = session.run({"template": crop})["matrix"].copy()
+    frozen = np.zeros_like(crop)
+    frozen.flags.writeable = False
+    expected, other = (session.run({"template": feed})["matrix"].copy() for feed in (crop, frozen))
     memory = session.memory("template")
     for _ in range(2):
         memory[:] = crop
         np.testing.assert_array_equal(session.run({"template": memory})["matrix"], expected)
-        session.run({"template": np.zeros_like(crop)})
+        np.testing.assert_array_equal(session.run({"template": frozen})["matrix"], other)
     session.close()
     del session
     memory[:] = 1

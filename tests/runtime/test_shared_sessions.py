@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from siamedge.runtime.backends.backend import Model, Session, get_backend
+from siamedge.runtime.backends.tflite_file import write_flatbuffer
 from siamedge.runtime.tensors import TensorSpec
 
 IN, OUT = TensorSpec("x", (1, 3), "float32", "NPC"), TensorSpec("y", (1, 3), "float32", "NPC")
@@ -32,7 +34,41 @@ def doubling_openvino(folder: Path) -> Model:
     return Model("m.xml", "fp32", (folder / "m.xml").read_bytes(), (folder / "m.bin").read_bytes(), (IN,), (OUT,))
 
 
-MODELS: dict[str, Callable[[Path], Model]] = {"onnxruntime": doubling_onnx, "openvino": doubling_openvino}
+def doubling_tflite(folder: Path) -> Model:
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    graph, operator, code = schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT()
+    graph.tensors = [tensor_of(schema, name) for name in "xy"]
+    operator.opcodeIndex, operator.builtinOptions = 0, schema.AddOptionsT()
+    operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
+    operator.inputs, operator.outputs = np.array([0, 0], np.int32), np.array([1], np.int32)
+    graph.inputs, graph.outputs, graph.operators = [0], [1], [operator]
+    code.builtinCode, code.version = schema.BuiltinOperator.ADD, 1
+    signature = schema.SignatureDefT()
+    signature.signatureKey = b"serving_default"
+    signature.inputs, signature.outputs = ([entry_of(schema, *item)] for item in (("x", 0), ("y", 1)))
+    model = schema.ModelT()
+    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
+    model.buffers, model.signatureDefs = [schema.BufferT()], [signature]
+    return Model("doubling.tflite", "fp32", write_flatbuffer(model), b"", (IN,), (OUT,))
+
+
+def tensor_of(schema: Any, name: str) -> Any:
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = name.encode(), np.array([1, 3], np.int32), schema.TensorType.FLOAT32
+    return tensor
+
+
+def entry_of(schema: Any, name: str, tensor: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), tensor
+    return entry
+
+
+MODELS: dict[str, Callable[[Path], Model]] = {
+    "onnxruntime": doubling_onnx,
+    "openvino": doubling_openvino,
+    "tflite": doubling_tflite,
+}
 
 
 @pytest.fixture(params=MODELS)
@@ -57,6 +93,18 @@ def test_a_feed_that_is_written_again_is_read_again(session: Session) -> None:
     session.run({"x": other})
     feed[:] = 9
     assert session.run({"x": feed})["y"][0, 0] == 18
+
+
+def test_feeds_that_cannot_be_written_take_turns_with_one_that_can(session: Session) -> None:
+    frozen, other = np.full((1, 3), 2, np.float32), np.full((1, 3), 3, np.float32)
+    frozen.flags.writeable = other.flags.writeable = False
+    free = np.full((1, 3), 5, np.float32)
+    view = free.view()
+    view.flags.writeable = False
+    for feed in (frozen, frozen, other, frozen, free, frozen, view, view):
+        assert session.run({"x": feed})["y"][0, 0] == 2 * feed[0, 0]
+    free[:] = 7
+    assert session.run({"x": view})["y"][0, 0] == 14
 
 
 def test_a_view_with_gaps_is_read_right(session: Session) -> None:
