@@ -45,7 +45,7 @@ class TorchSession:
         channels = crop if self._network.color == "BGR" else crop[..., ::-1]
         image = torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2), dtype=np.float32))
         graph = self._network.template if self._role == "template" else self._network.search
-        kernels = [torch.from_numpy(feeds[name]) for name in self.inputs if name != self._role]
+        kernels = [torch.tensor(feeds[name]) for name in self.inputs if name != self._role]
         with torch.inference_mode():
             outputs = graph(image, *kernels)
         return {name: output.numpy() for name, output in zip(self.outputs, outputs, strict=True)}

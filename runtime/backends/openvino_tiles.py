@@ -155,33 +155,43 @@ def groups_of(stages: Sequence[Stage]) -> list[int]:
 
 def regroup(crop: Any, stages: Sequence[Stage]) -> None:
     """Let stages compute on groups of pixels."""
+    group_pixels(crop, groups_of(stages)[0])
+    for stage, pixels in zip(stages, groups_of(stages), strict=True):
+        for node in stage.between:
+            node.validate_and_infer_types()
+        result = on_groups(stage, pixels)
+        for port in list(stage.bias.output(0).get_target_inputs()):
+            port.replace_source_output(result.output(0))
+
+
+def group_pixels(crop: Any, pixels: int) -> None:
+    """Have what reads an input of (1, H, W, C) read (1, H, W / pixels, pixels * C)."""
     from openvino import opset13  # type: ignore[import-untyped]
 
     _, rows, columns, channels = crop.output(0).get_shape()
-    pixels = groups_of(stages)[0]
     readers = list(crop.output(0).get_target_inputs())
     shape = np.array((1, rows, columns // pixels, pixels * channels), np.int64)
     grouped = opset13.reshape(crop, opset13.constant(shape), special_zero=False)
     for port in readers:
         port.replace_source_output(grouped.output(0))
-    for stage, count in zip(stages, groups_of(stages), strict=True):
-        for node in stage.between:
-            node.validate_and_infer_types()
-        found = stage.convolution.get_attributes()
-        (down, across), (top, left), bottom = found["strides"], found["pads_begin"], found["pads_end"][0]
-        weights = group_weights(stage.weights, stride=across, pad=left, pixels=count)
-        outputs = count // across
-        steps = opset13.convert(opset13.constant(np.ascontiguousarray(weights.weights)), "f32")
-        scaled = opset13.multiply(steps, opset13.constant(np.tile(stage.scales, (outputs, 1, 1, 1))))
-        convolution = opset13.convolution(
-            stage.convolution.input_value(0),
-            scaled,
-            strides=[down, 1],
-            pads_begin=[top, weights.before],
-            pads_end=[bottom, weights.after],
-            dilations=[1, 1],
-        )
-        bias = opset13.add(convolution, opset13.constant(np.tile(stage.offsets, (1, outputs, 1, 1))))
-        bias.set_friendly_name(stage.bias.get_friendly_name())
-        for port in list(stage.bias.output(0).get_target_inputs()):
-            port.replace_source_output(bias.output(0))
+
+
+def on_groups(stage: Stage, pixels: int) -> Any:
+    """Make a stage's convolution and bias anew, reading groups of so many pixels; gives the addition of the bias."""
+    from openvino import opset13
+
+    found = stage.convolution.get_attributes()
+    (down, across), (top, left), bottom = found["strides"], found["pads_begin"], found["pads_end"][0]
+    weights, outputs = group_weights(stage.weights, stride=across, pad=left, pixels=pixels), pixels // across
+    steps = opset13.convert(opset13.constant(np.ascontiguousarray(weights.weights)), "f32")
+    convolution = opset13.convolution(
+        stage.convolution.input_value(0),
+        opset13.multiply(steps, opset13.constant(np.tile(stage.scales, (outputs, 1, 1, 1)))),
+        strides=[down, 1],
+        pads_begin=[top, weights.before],
+        pads_end=[bottom, weights.after],
+        dilations=[1, 1],
+    )
+    bias = opset13.add(convolution, opset13.constant(np.tile(stage.offsets, (1, outputs, 1, 1))))
+    bias.set_friendly_name(stage.bias.get_friendly_name())
+    return bias
