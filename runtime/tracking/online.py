@@ -119,9 +119,8 @@ class OnlineClassifier:
         """
         rows, label = self._rows, self._labels(place)
         rows[:-2], rows[-1] = self._features, label
-        around = (label == 0).astype(np.float32)
-        outside = max(1.0, float(np.add.reduce(around)))
-        counts = around * np.float32(0.5 / outside) + label * np.float32(0.5 / float(np.add.reduce(label)))
+        outside, inside = max(1, label.size - int(np.count_nonzero(label))), float(np.add.reduce(label))
+        counts = np.where(label, label * np.float32(0.5 / inside), np.float32(0.5 / outside))
         np.multiply(rows[:-1], counts, out=self._weighted)
         taught: FloatArray = np.add.reduce(np.matmul(*self._factors), axis=0)
         return taught
