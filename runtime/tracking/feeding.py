@@ -70,26 +70,17 @@ class CropRunner:
         return self._session.run(self._feeds)
 
 
-def as_chw(output: Array, spec: TensorSpec) -> FloatArray:
-    """View a (1, ...) response map as (C, H, W), whatever its layout."""
-    plane: FloatArray = output[0] if spec.layout == "NCHW" else output[0].transpose(2, 0, 1)
-    return plane
-
-
-def as_channels(output: Array, spec: TensorSpec) -> FloatArray:
-    """View a (1, ...) response map as (C, cells), whatever its layout."""
-    if spec.layout == "NPC":
-        rows: FloatArray = output[0].T
-        return rows
-    planes = as_chw(output, spec)
-    return planes.reshape(len(planes), -1)
+def channels_first(output: Array, spec: TensorSpec) -> FloatArray:
+    """View (1, C, H, W) or (1, H, W, C) as (C, H, W), and (1, P, C) as (C, P)."""
+    whole: FloatArray = output[0]
+    return whole if spec.layout == "NCHW" else whole.transpose(whole.ndim - 1, *range(whole.ndim - 1))
 
 
 class CellMaps:
     """Views one output of a session with its cells in a row; made anew only where the session gives other memory.
 
     Args:
-        spec: Of the output, (1, C, H, W), (1, H, W, C) or (1, H * W, C).
+        spec: Of the output, (1, C, H, W), (1, H, W, C) or, cells in a row, (1, P, C).
     """
 
     def __init__(self, spec: TensorSpec) -> None:
@@ -98,7 +89,8 @@ class CellMaps:
         self._view: FloatArray = self._output
 
     def view(self, output: Array) -> FloatArray:
-        """View the output as (C, H * W)."""
+        """View the output as (C, cells)."""
         if output is not self._output:
-            self._output, self._view = output, as_channels(output, self._spec)
+            planes = channels_first(output, self._spec)
+            self._output, self._view = output, planes.reshape(len(planes), -1)
         return self._view

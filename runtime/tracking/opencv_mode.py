@@ -14,7 +14,7 @@ from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, FloatArray, Image
 from siamedge.runtime.tensors import Array
 from siamedge.runtime.tracking.crops import Square, crop_square, mean_color
-from siamedge.runtime.tracking.feeding import CropRunner, as_chw
+from siamedge.runtime.tracking.feeding import CropRunner, channels_first
 from siamedge.runtime.tracking.params import AnchorFreeParams, TrackerParams
 from siamedge.runtime.tracking.trackers import TrackResult, check_init
 
@@ -121,15 +121,15 @@ class OpenCVNanoTracker:
         return runner.run(runner.picture)
 
     def _scores(self, maps: Mapping[str, Array]) -> FloatArray:
-        logits = np.ascontiguousarray(as_chw(maps["cls"], self._outputs["cls"]))
+        logits = np.ascontiguousarray(channels_first(maps["cls"], self._outputs["cls"]))
         parts = np.asarray(cv2.exp(logits - logits.max(axis=0)))
         scores: FloatArray = parts[1] / (parts[0] + parts[1])
         return scores
 
     def _distances(self, maps: Mapping[str, Array]) -> FloatArray:
         if "ltrb" in maps:
-            return as_chw(maps["ltrb"], self._outputs["ltrb"])
-        distances: FloatArray = np.exp(as_chw(maps["log_ltrb"], self._outputs["log_ltrb"]))
+            return channels_first(maps["ltrb"], self._outputs["ltrb"])
+        distances: FloatArray = np.exp(channels_first(maps["log_ltrb"], self._outputs["log_ltrb"]))
         return distances
 
     def _move(self, ltrb: FloatArray, scores: FloatArray, scale: np.float32) -> TrackResult:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from siamedge.runtime.backends.backend import Session
 from siamedge.runtime.geometry import FloatArray
 from siamedge.runtime.tensors import Array, TensorSpec
-from siamedge.runtime.tracking.feeding import CropRunner, as_channels, as_chw
+from siamedge.runtime.tracking.feeding import CropRunner, channels_first
 from siamedge.runtime.tracking.params import AnchorFreeParams
 
 Outputs = Mapping[str, FloatArray]
-"""Kernels, (P, C) or (C, H, W), or maps, (C, cells), by name."""
+"""Kernels or maps by name, (C, H, W) or (C, P)."""
 
 
 class CropPairs(Protocol):
@@ -43,17 +43,13 @@ def respond(template: Session, search: Session, crops: CropPairs) -> tuple[tuple
     outputs = []
     for crop, pair in zip(crops.searches, crops.pairs, strict=True):
         locate.hold(raw[pair])
-        maps = locate.run(crop)
-        outputs.append({name: as_channels(maps[name], spec).copy() for name, spec in search.outputs.items()})
-    kernels = tuple(
-        {name: _plain(kernel[name], spec).copy() for name, spec in template.outputs.items()} for kernel in raw
-    )
+        outputs.append(_in_common_layout(locate.run(crop), search.outputs))
+    kernels = tuple(_in_common_layout(kernel, template.outputs) for kernel in raw)
     return kernels, tuple(outputs)
 
 
-def _plain(kernel: Array, spec: TensorSpec) -> FloatArray:
-    plain: FloatArray = kernel[0] if spec.layout == "NPC" else as_chw(kernel, spec)
-    return plain
+def _in_common_layout(outputs: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> Outputs:
+    return {name: channels_first(value, specs[name]).copy() for name, value in outputs.items()}
 
 
 def score_map(outputs: Outputs) -> FloatArray:

@@ -11,7 +11,7 @@ from siamedge.runtime.backends.backend import Session
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.tensors import Array
 from siamedge.runtime.tracking.crops import Square, context_side, mean_color
-from siamedge.runtime.tracking.feeding import CropRunner, as_chw
+from siamedge.runtime.tracking.feeding import CropRunner, channels_first
 from siamedge.runtime.tracking.params import SiamFCParams
 from siamedge.runtime.tracking.trackers import TrackResult, check_init
 
@@ -138,7 +138,7 @@ class SiamFCTracker:
 
     def _respond(self, frame: Image, scale: int, side_px: float) -> float:
         """Put the response of one scale into the pyramid; give its highest raw value, NaN if any is not finite."""
-        response = as_chw(self._run(self._search, frame, side_px)["response"], self._response)[0]
+        response = channels_first(self._run(self._search, frame, side_px)["response"], self._response)[0]
         self._pyramid.add(scale, response)
         return float(response.max()) if np.isfinite(response).all() else math.nan
 

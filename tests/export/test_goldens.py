@@ -8,7 +8,7 @@ from siamedge.export.checkpoints.reading import load_network
 from siamedge.export.formats.converters import make_converter
 from siamedge.runtime.backends.backend import FORMATS, Format, Session, get_backend
 from siamedge.runtime.tensors import encode_crop
-from siamedge.runtime.tracking.feeding import as_channels
+from siamedge.runtime.tracking.feeding import channels_first
 
 BACKEND_OF = {"onnx": "onnxruntime", "tflite": "tflite", "openvino": "openvino"}
 CHECKPOINTS = {
@@ -54,7 +54,7 @@ def test_fp32_reproduces_the_goldens(arch: str, format_name: Format) -> None:
         kernels = {name: value for name, value in run(template, z, {}).items() if name in search.inputs}
         found = run(search, x, kernels)
         for name, value in found.items():
-            check_output(name, as_channels(value, search.outputs[name]), golden, index)
+            check_output(name, channels_first(value, search.outputs[name]), golden, index)
 
 
 def check_output(name: str, value: np.ndarray, golden: dict[str, np.ndarray], index: int) -> None:
