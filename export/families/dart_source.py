@@ -76,7 +76,7 @@ class SearchGraph(nn.Module):
 
 
 def cells_of(maps: Tensor) -> Tensor:
-    """(1, C, S, S) -> (S * S, C)."""
+    """(1, C, S, S) -> (S * S, C); unlike pixelwise_kernel with channels last at once, as runtimes compute in int8."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 

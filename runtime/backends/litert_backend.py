@@ -77,7 +77,7 @@ class LiteRTSession(DeclaredTensors):
         self._input_indices = {name: int(tensor["index"]) for name, tensor in inputs.items()}
         self._output_indices = {name: int(tensor["index"]) for name, tensor in outputs.items()}
         self._lent: dict[str, Array] = {}
-        self._copied: dict[str, Array] = {}
+        self._there: dict[str, Array] = {}  # feeds whose values are in the interpreter: lent memory, or frozen
         self._results: dict[str, Array] | None = None
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -92,7 +92,7 @@ class LiteRTSession(DeclaredTensors):
         check_feeds(self._name, self._inputs, feeds)
         try:
             for name, feed in feeds.items():
-                if self._lent.get(name) is not feed and self._copied.get(name) is not feed:
+                if self._there.get(name) is not feed:
                     self._copy(name, feed)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
@@ -104,23 +104,24 @@ class LiteRTSession(DeclaredTensors):
     def _copy(self, name: str, feed: Array) -> None:
         """Copy a feed into the interpreter, and remember one that is frozen: it need not be copied again."""
         self._interpreter.set_tensor(self._input_indices[name], feed)
-        if is_frozen(feed) and name not in self._lent:
-            self._copied[name] = feed
+        if name in self._lent:
+            return
+        if is_frozen(feed):
+            self._there[name] = feed
         else:
-            self._copied.pop(name, None)
+            self._there.pop(name, None)
 
     def memory(self, name: str) -> Array:
         """An input's memory in the interpreter, which it keeps alive."""
         if name not in self._lent:
-            self._copied.pop(name, None)
-            self._lent[name] = borrow_tensor(self._interpreter, self._input_indices[name])
+            self._lent[name] = self._there[name] = borrow_tensor(self._interpreter, self._input_indices[name])
         return self._lent[name]
 
     def close(self) -> None:
         """Free the model."""
         self._interpreter = self._results = None
         self._lent.clear()
-        self._copied.clear()
+        self._there.clear()
 
 
 def borrow_tensor(interpreter: Any, index: int) -> Array:

@@ -155,8 +155,9 @@ def groups_of(stages: Sequence[Stage]) -> list[int]:
 
 def regroup(crop: Any, stages: Sequence[Stage]) -> None:
     """Let stages compute on groups of pixels."""
-    group_pixels(crop, groups_of(stages)[0])
-    for stage, pixels in zip(stages, groups_of(stages), strict=True):
+    groups = groups_of(stages)
+    group_pixels(crop, groups[0])
+    for stage, pixels in zip(stages, groups, strict=True):
         for node in stage.between:
             node.validate_and_infer_types()
         result = on_groups(stage, pixels)

@@ -50,8 +50,8 @@ class CropRunner:
             copy.flags.writeable = False
 
     def held(self, names: Iterable[str]) -> dict[str, Array]:
-        """Copies of the tensors that are fed together with each crop."""
-        return {name: self._feeds[name].copy() for name in names if name in self._feeds}
+        """The tensors that are fed together with each crop, read-only."""
+        return {name: self._feeds[name] for name in names if name in self._feeds}
 
     def run(self, crop: Image) -> Mapping[str, Array]:
         """Compute the outputs for one crop; their memory may be reused by the next call."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from tflite_parts import operator_code, signature_of
 
 from siamedge.runtime.backends import litert_backend, processor
 from siamedge.runtime.backends.backend import Model
@@ -44,7 +45,7 @@ class Builder:
         self._random = np.random.default_rng(side)
         self._model, self._graph = schema.ModelT(), schema.SubGraphT()
         self._model.version, self._model.subgraphs, self._model.buffers = 3, [self._graph], [schema.BufferT()]
-        self._model.operatorCodes = [self._code("CONV_2D", 3), self._code("PAD", 2)]
+        self._model.operatorCodes = [operator_code("CONV_2D", 3), operator_code("PAD", 2)]
         self._graph.tensors, self._graph.operators = [], []
         self._last = self._tensor((1, side, side, 3), [0.5], -3)
         self._graph.inputs = [self._last]
@@ -79,11 +80,7 @@ class Builder:
         ends = [
             tuple(int(n) for n in self._graph.tensors[index].shape) for index in (self._graph.inputs[0], self._last)
         ]
-        signature = schema.SignatureDefT()
-        signature.signatureKey = b"serving_default"
-        signature.inputs = [self._entry("x", self._graph.inputs[0])]
-        signature.outputs = [self._entry("y", self._last)]
-        self._model.signatureDefs = [signature]
+        self._model.signatureDefs = [signature_of({"x": self._graph.inputs[0]}, {"y": self._last})]
         specs = [
             TensorSpec(name, shape, "int8", "NHWC", scale, -3)
             for name, shape, scale in zip("xy", ends, (0.5, 0.4), strict=True)
@@ -92,17 +89,6 @@ class Builder:
 
     def _scale(self, tensor: int) -> float:
         return float(self._graph.tensors[tensor].quantization.scale[0])
-
-    def _code(self, name: str, version: int) -> Any:
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
-        code.version = version
-        return code
-
-    def _entry(self, name: str, tensor: int) -> Any:
-        entry = schema.TensorMapT()
-        entry.name, entry.tensorIndex = name.encode(), tensor
-        return entry
 
     def _operator(self, code: int, options: Any, inputs: tuple[int, ...], output: int) -> None:
         operator = schema.OperatorT()

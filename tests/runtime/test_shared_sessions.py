@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tflite_parts import operator_code, signature_of
 
 from siamedge.runtime.backends.backend import Model, Session, get_backend
 from siamedge.runtime.backends.tflite_file import write_flatbuffer
@@ -36,19 +37,14 @@ def doubling_openvino(folder: Path) -> Model:
 
 def doubling_tflite(folder: Path) -> Model:
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
-    graph, operator, code = schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT()
+    graph, operator, model = schema.SubGraphT(), schema.OperatorT(), schema.ModelT()
     graph.tensors = [tensor_of(schema, name) for name in "xy"]
     operator.opcodeIndex, operator.builtinOptions = 0, schema.AddOptionsT()
     operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
     operator.inputs, operator.outputs = np.array([0, 0], np.int32), np.array([1], np.int32)
     graph.inputs, graph.outputs, graph.operators = [0], [1], [operator]
-    code.builtinCode, code.version = schema.BuiltinOperator.ADD, 1
-    signature = schema.SignatureDefT()
-    signature.signatureKey = b"serving_default"
-    signature.inputs, signature.outputs = ([entry_of(schema, *item)] for item in (("x", 0), ("y", 1)))
-    model = schema.ModelT()
-    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
-    model.buffers, model.signatureDefs = [schema.BufferT()], [signature]
+    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [operator_code("ADD", 1)]
+    model.buffers, model.signatureDefs = [schema.BufferT()], [signature_of({"x": 0}, {"y": 1})]
     return Model("doubling.tflite", "fp32", write_flatbuffer(model), b"", (IN,), (OUT,))
 
 
@@ -56,12 +52,6 @@ def tensor_of(schema: Any, name: str) -> Any:
     tensor = schema.TensorT()
     tensor.name, tensor.shape, tensor.type = name.encode(), np.array([1, 3], np.int32), schema.TensorType.FLOAT32
     return tensor
-
-
-def entry_of(schema: Any, name: str, tensor: int) -> Any:
-    entry = schema.TensorMapT()
-    entry.name, entry.tensorIndex = name.encode(), tensor
-    return entry
 
 
 MODELS: dict[str, Callable[[Path], Model]] = {
