@@ -51,11 +51,11 @@ def shortened(clip: Clip) -> Clip:
 def follow(searcher: Searcher, clip: Clip, number: int, kind: int) -> Iterator[Row]:
     """The rows of one scene, its tracker running on while the target is gone."""
     searcher.init(clip.images[0], Box(*clip.boxes[0]))
-    first = searcher.signature(clip.images[0], Box(*clip.boxes[0]))
+    first = searcher.signature(searcher.crop(clip.images[0], Box(*clip.boxes[0])))
     usual, usual_cosine, last = -np.inf, 0.1, first
     for k, (image, truth) in enumerate(zip(clip.images[1:], clip.boxes[1:], strict=True)):
         result = searcher.update(image)
-        x, looked = log_odds(result.score), searcher.signature(image, result.box)
+        x, looked = log_odds(result.score), searcher.signature(searcher.crop(image, result.box))
         cosine, same, last = float(looked @ first), float(looked @ last), looked
         if k < FIRST_FRAMES:
             usual, usual_cosine = max(usual, x), max(usual_cosine, cosine)

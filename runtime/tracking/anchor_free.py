@@ -8,7 +8,7 @@ import numpy as np
 from siamedge.runtime.backends.backend import Session
 from siamedge.runtime.geometry import Box, FloatArray, Image, Point
 from siamedge.runtime.tensors import Array, TensorSpec
-from siamedge.runtime.tracking.crops import context_side, mean_color
+from siamedge.runtime.tracking.crops import context_side, crop_square, mean_color
 from siamedge.runtime.tracking.feeding import CropRunner
 from siamedge.runtime.tracking.looks import Sighting
 from siamedge.runtime.tracking.online import FEATURES, OnlineClassifier, mixed
@@ -110,9 +110,15 @@ class AnchorFreeTracker:
         w, h = max(peak.w * view.ratio, MIN_SIDE_PX), max(peak.h * view.ratio, MIN_SIDE_PX)
         return Sighting(Box.around(view.point(peak.dx, peak.dy), w, h), peak.confidence)
 
-    def signature(self, frame: Image, box: Box) -> FloatArray:
-        """How the network sees a box: its look, or its template kernels, as one vector of length 1."""
-        return flat_kernels(self._look_of(frame, box), self._look_specs)
+    def crop(self, frame: Image, box: Box) -> Image:
+        """The template crop of a box, (template_px, template_px, 3) uint8, BGR, in memory of its own."""
+        crop = np.empty((self._params.template_px, self._params.template_px, 3), np.uint8)
+        crop_square(frame, self._template_view(box).square, crop, self._padding, exact=True)
+        return crop
+
+    def signature(self, crop: Image) -> FloatArray:
+        """How the network sees a template crop: its look, or its template kernels, as one vector of length 1."""
+        return flat_kernels(self._template.run(crop), self._look_specs)
 
     def blend(self, frame: Image, box: Box, share: float) -> None:
         """Search for the first template with so much of a newer look mixed in, 0..1; looks before it are forgotten."""
@@ -151,9 +157,10 @@ class AnchorFreeTracker:
 
     def _look_of(self, frame: Image, box: Box) -> Mapping[str, Array]:
         """Kernels of a box; once a target, so what it looks like is not approximated."""
-        params = self._params
-        view = self._cut(box.center, context_side(box.w, box.h, params.context), params.template_px)
-        return self._template.run_on(frame, view.square, self._padding, exact=True)
+        return self._template.run_on(frame, self._template_view(box).square, self._padding, exact=True)
+
+    def _template_view(self, box: Box) -> View:
+        return self._cut(box.center, context_side(box.w, box.h, self._params.context), self._params.template_px)
 
     def _learnt(self, maps: Mapping[str, Array]) -> FloatArray | None:
         return None if self._classifier is None else self._classifier.response(maps)
