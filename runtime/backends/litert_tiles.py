@@ -21,7 +21,7 @@ from siamedge.runtime.backends.tflite_file import (
 )
 from siamedge.runtime.tensors import Array
 
-REVISION = 1
+REVISION = 2
 """Of what is changed; a model that is kept is one of it."""
 
 
@@ -77,7 +77,7 @@ def fit_tiles(content: bytes, tile: Tile) -> bytes:
 def find_stage(model: Any, convolution: Any, tile: Tile) -> Stage | None:
     """How an operator is to be grouped; None where it is no such convolution or as cheap on single pixels."""
     graph = model.subgraphs[0]
-    if operator_name(model, convolution) != "CONV_2D" or not is_int8(graph, convolution):
+    if operator_name(model, convolution) != "CONV_2D" or not is_plain(graph, convolution):
         return None
     options, stored = convolution.builtinOptions, constant_of(model, int(convolution.inputs[1]), np.int8)
     if stored is None or {options.dilationHFactor, options.dilationWFactor} != {1}:
@@ -100,12 +100,13 @@ def find_stage(model: Any, convolution: Any, tile: Tile) -> Stage | None:
     return Stage(convolution, pad, source, edges, pixels, outputs, grouped)
 
 
-def is_int8(graph: Any, operator: Any) -> bool:
-    """Whether an operator with a bias reads and writes one int8 picture."""
+def is_plain(graph: Any, operator: Any) -> bool:
+    """Whether an operator with a bias reads and writes one int8 picture, each output all of its channels."""
     tensors = [graph.tensors[int(index)] for index in (*operator.inputs[:2], *operator.outputs)]
     has_bias = len(operator.inputs) == 3 and int(operator.inputs[2]) >= 0
     is_one = int(tensors[0].shape[0]) == 1
-    return has_bias and is_one and {tensor.type for tensor in tensors} == {schema().TensorType.INT8}
+    reads_all = int(tensors[0].shape[3]) == int(tensors[1].shape[3])  # else groups of channels do, each its own
+    return has_bias and is_one and reads_all and {tensor.type for tensor in tensors} == {schema().TensorType.INT8}
 
 
 def find_padding(

@@ -128,11 +128,15 @@ def open_optimised(model: Model, runtime: ModuleType, threads: int, cache: Compi
             options = session_options(runtime, "CPU", threads)
     import tempfile
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimised.onnx"
-        options.optimized_model_filepath = str(path)
-        session = open_session(model, runtime, "CPU", options)
-        cache.write(key, path.read_bytes())
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "optimised.onnx"
+            options.optimized_model_filepath = str(path)
+            session = open_session(model, runtime, "CPU", options)
+            cache.write(key, path.read_bytes())
+    except (BackendError, OSError) as error:  # also where the folder for temporary files is full
+        session = open_session(model, runtime, "CPU", session_options(runtime, "CPU", threads))
+        warn(__name__, "compiled models are not kept: %s", error)
     return session
 
 

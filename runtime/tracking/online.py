@@ -5,6 +5,7 @@ features that tells the two apart costs a product of a few thousand numbers a fr
 bends and changes its light.
 """
 
+import math
 from collections.abc import Mapping
 
 import cv2
@@ -86,8 +87,9 @@ class OnlineClassifier:
     def start(self, maps: Mapping[str, Array], place: Place) -> None:
         """Learn from the first frame: what the search graph gave for a crop of it, and where the target is in that."""
         self._features = self._maps.view(maps[FEATURES])
-        self._first = self._since = self._lesson(place)
-        self._solve()
+        if (taught := self._lesson(place)) is not None:
+            self._first = self._since = taught
+            self._solve()
 
     def response(self, maps: Mapping[str, Array]) -> FloatArray:
         """Give the (S * S,) likeness for a search crop, 0..1, in memory that the next call uses again.
@@ -109,11 +111,12 @@ class OnlineClassifier:
 
     def learn(self, place: Place) -> None:
         """Learn where the target was found in the last crop."""
-        self._since = mixed(self._since, self._lesson(place), 1 - (1 - RATE) ** LEARN_EVERY)
-        self._solve()
+        if (taught := self._lesson(place)) is not None:
+            self._since = mixed(self._since, taught, 1 - (1 - RATE) ** LEARN_EVERY)
+            self._solve()
 
-    def _lesson(self, place: Place) -> FloatArray:
-        """What one crop teaches: X' C X and beside it X' C y, (D, D + 1), D = channels + 1.
+    def _lesson(self, place: Place) -> FloatArray | None:
+        """What one crop teaches: X' C X and beside it X' C y, (D, D + 1), D = channels + 1; None if not all is finite.
 
         X are the cells' features and 1, y their labels, C the cells' weights, which sum to 1.
         """
@@ -123,7 +126,7 @@ class OnlineClassifier:
         counts = np.where(label, label * np.float32(0.5 / inside), np.float32(0.5 / outside))
         np.multiply(rows[:-1], counts, out=self._weighted)
         taught: FloatArray = np.add.reduce(np.matmul(*self._factors), axis=0)
-        return taught
+        return taught if math.isfinite(np.add.reduce(taught, axis=None)) else None
 
     def _labels(self, place: Place) -> FloatArray:
         """How far each cell is the target, (S * S,), 0..1; the one nearest to its centre is, however small it is."""

@@ -132,7 +132,9 @@ class ResponseGrid:
     def strongest(self, maps: Mapping[str, Array], w: float, h: float, online: FloatArray | None = None) -> Peak:
         """Give the cell with the highest confidence, whatever its place and size; arguments as in best."""
         self._read(maps, online)
-        return self._decode(int(self._confidence.argmax()), context_side(w, h, 0.5), w / h)
+        found = np.where(np.isfinite(self._ratios).all(0), np.nan_to_num(self._confidence, nan=-1.0), -1.0)
+        cell = int(found.argmax())
+        return NOWHERE if found[cell] < 0 else self._decode(cell, context_side(w, h, 0.5), w / h)
 
     def _centered(self, peak: Peak, cell: int) -> Peak:
         """The peak with the mean centre of all boxes like its own, weighted by the squares of their confidence.

@@ -30,12 +30,14 @@ class Layer(NamedTuple):
         kernel: Side.
         stride: Of both axes.
         pad: Pixels on every side by a PAD of its own; None: SAME.
+        groups: So many parts of the outputs each read a part of the inputs.
     """
 
     outputs: int
     kernel: int
     stride: int
     pad: int | None
+    groups: int = 1
 
 
 class Builder:
@@ -65,7 +67,7 @@ class Builder:
         options.fusedActivationFunction = schema.ActivationFunctionType.RELU
         lost = 0 if layer.pad is None else layer.kernel - 1
         size = tuple(-(-(count - lost) // layer.stride) for count in (rows, columns))
-        shape = (layer.outputs, layer.kernel, layer.kernel, channels)
+        shape = (layer.outputs, layer.kernel, layer.kernel, channels // layer.groups)
         scales = self._random.uniform(0.002, 0.01, layer.outputs)
         weights = self._constant(self._random.integers(-127, 128, shape).astype(np.int8), scales)
         bias = self._constant(
@@ -205,6 +207,13 @@ def test_what_takes_no_fewer_tiles_or_cannot_be_read_in_groups_stays() -> None:
     assert operators(fit_tiles(wide, AMX))[-2:] == operators(wide)[-2:]
     strided = model_of(15, Layer(64, 3, 2, None)).content
     assert fit_tiles(strided, AMX) is strided, "its padding hangs on the picture's side"
+
+
+def test_a_convolution_of_groups_of_channels_stays() -> None:
+    """Its weights have the channels of one group, so that pixels cannot be told from groups in its input."""
+    model = model_of(32, Layer(8, 1, 1, 0), Layer(16, 3, 2, 1, groups=2))
+    assert operators(fit_tiles(model.content, AMX))[-1] == ("CONV_2D", (1, 16, 16, 16))
+    np.testing.assert_array_equal(outputs(model._replace(content=fit_tiles(model.content, AMX))), outputs(model))
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,19 @@ def test_nothing_is_learnt_from_a_frame_in_doubt() -> None:
     assert classifier.response({FEATURES: again}) == pytest.approx(before)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_crop_with_a_feature_that_is_no_number_teaches_nothing(value: float) -> None:
+    classifier, spoilt = started(with_target(4, 4, 1)), with_target(4, 4, 1)
+    spoilt[0, 2, 0, 0] = value
+    before = classifier.response({FEATURES: with_target(2, 6, 1)}).copy()
+    with np.errstate(invalid="ignore"):
+        classifier.response({FEATURES: spoilt})
+        classifier.learn(IN_THE_MIDDLE)
+    after = classifier.response({FEATURES: with_target(2, 6, 1)})
+    np.testing.assert_array_equal(after, before)
+    assert after.reshape(SIZE, SIZE)[2, 6] > 0.5
+
+
 def blind_network(online_share: float) -> AnchorFreeTracker:
     """A tracker whose network scores all cells alike and gives a box of 40 px everywhere; its features are colours."""
     names = {"cls": 1, "log_ltrb": 4, FEATURES: 3}

@@ -1,5 +1,7 @@
 """Optimised ONNX models: a whole entry under the same key is loaded, anything else is optimised again, never fatal."""
 
+import resource
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,22 @@ def test_a_damaged_entry_is_optimised_again(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     assert times_123(two, BACKEND, cache) == [2, 4, 6]
     assert cache.read(key_of(two)) is not None
+
+
+def test_a_model_that_cannot_be_kept_runs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files of 16 bytes at most, as on a full disk, and then no folder for temporary ones."""
+    cache, limits = CompiledCache(tmp_path / "compiled"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+        found = times_123(times(2), BACKEND, cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert found == times_123(times(2), BACKEND, cache) == [2, 4, 6]
+    assert caplog.text.count("compiled models are not kept") == 2
+    assert not cache.folder.exists()
 
 
 def test_the_key_holds_model_version_processor_and_threads() -> None:

@@ -108,6 +108,18 @@ def test_a_response_without_numbers_keeps_the_box_and_scores_zero() -> None:
     assert (peak.dx, peak.dy, peak.score, peak.penalty) == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("name", ["cls", "quality", "log_ltrb"])
+def test_the_strongest_cell_is_one_of_numbers(name: str) -> None:
+    maps = random_maps(DART, "NCHW", 3, 2.0)
+    grid = ResponseGrid(specs(DART, "NCHW"), DART)
+    strongest = grid.strongest(maps, 60.0, 40.0)
+    maps[name][0, 0, 0, 0] = np.nan
+    assert strongest.confidence > 0
+    assert grid.strongest(maps, 60.0, 40.0) == strongest
+    maps[name][:] = np.nan
+    assert grid.strongest(maps, 60.0, 40.0).confidence == 0
+
+
 def test_windows_end_at_zero_or_inside() -> None:
     assert cosine_window(NANO)[0] == 0
     assert cosine_window(DART)[0] == pytest.approx(np.hanning(SIZE + 2)[1] ** 2)
