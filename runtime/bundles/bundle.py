@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from siamedge.runtime.backends.backend import Format, Model, Precision
+from siamedge.runtime.bundles.consistency import disagreement
 from siamedge.runtime.bundles.manifest import SCHEMA, Artifact, FileEntry, Manifest, Role
 from siamedge.runtime.bundles.records import RecordError, from_json
 from siamedge.runtime.errors import BundleError
@@ -40,10 +41,13 @@ class Bundle(NamedTuple):
                 loaded is never read: all precisions of NanoTrack v2 take 10 ms.
 
         Raises:
-            BundleError: It is not there, no bundle, damaged, too new, or names a file outside itself.
+            BundleError: It is not there, no bundle, damaged, too new or at odds with itself, or it names a file outside
+                itself.
         """
         content = read_file(path, MANIFEST)
         bundle = cls(path, parse_manifest(content, path))
+        if (found := disagreement(bundle.manifest)) is not None:
+            raise BundleError(f"{path.name}: {MANIFEST}: {found}", hint=AGAIN)
         bundle.verify_names()
         if is_whole:
             bundle.verify()
@@ -165,7 +169,7 @@ def _read_from_zip(path: Path, name: str, bytes_wanted: int | None) -> bytes:
                 raise _missing(path, name)
             _check_size(name, archive.getinfo(name).file_size, bytes_wanted)
             return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise BundleError(f"{path.name}: {name} is damaged ({error})", hint=AGAIN) from error
 
 

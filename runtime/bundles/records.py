@@ -139,7 +139,18 @@ def _parse_plain(kind: Any, value: Any, where: str) -> Any:
         is_number = abs(value) <= sys.float_info.max  # also false for the NaN that json.loads lets through
         return float(_checked(is_number, value, "a finite number", where))
     is_fitting = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    if isinstance(value, str) and not value.isascii():
+        _checked(is_printable(value), ascii(value), "a text that can be printed", where)
     return _checked(is_fitting, value, PLAIN_NAMES.get(kind, kind.__name__), where)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text is made of whole characters; JSON can name halves of them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checked(is_fitting: bool, value: Any, wanted: str, where: str) -> Any:

@@ -130,6 +130,52 @@ def test_a_link_that_leaves_the_bundle_is_refused(tmp_path: Path) -> None:
     assert refusal(path) == (f"tiny.siamedge: {SEARCH} is a link that leaves the bundle", "do not use this bundle")
 
 
+def of_search(key: str, change: Callable[[list], object]) -> Callable[[dict], object]:
+    """Change the inputs or outputs of the first search graph."""
+    return lambda tree: change(next(found for found in tree["artifacts"] if found["role"] == "search")[key])
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda tree: tree["tracker"]["params"].update(lr=50.0), "tracker.params.lr: expected 0 to 1, found 50"),
+        (
+            lambda tree: tree["tracker"]["params"].update(stride=0),
+            "tracker.params.stride: expected 1 to 8192, found 0",
+        ),
+        (
+            lambda tree: tree["tracker"]["params"].update(template_px=33),
+            "the onnx-fp32 template model has no input for crops of 33 px, those of tracker.params.template_px",
+        ),
+        (
+            lambda tree: tree["tracker"]["params"].update(response_size=7),
+            "the onnx-fp32 search model gives 64 values as 'cls', expected 49 of 49 cells",
+        ),
+        (
+            lambda tree: tree["tracker"]["params"].update(score="softmax"),
+            "the onnx-fp32 search model gives 64 values as 'cls', expected 128 of 64 cells",
+        ),
+        (
+            of_search("outputs", lambda outputs: outputs[0].update(name="klass")),
+            "the onnx-fp32 search model has no output 'cls', which its tracker reads",
+        ),
+        (
+            lambda tree: tree["tracker"].update(family="siamfc", params={"template_px": 32, "search_px": 64}),
+            "the onnx-fp32 search model has no output 'response', which its tracker reads",
+        ),
+        (
+            lambda tree: tree.update(name="\ud800"),
+            "name: expected a text that can be printed, found \"'\\\\ud800'\"",
+        ),
+    ],
+)
+def test_a_manifest_that_no_tracker_can_work_with_is_told(
+    bundle: Path, edit: Callable[[dict], object], told: str
+) -> None:
+    rewrite(bundle, with_manifest(edit))
+    assert refusal(bundle) == (f"{bundle.name}: manifest.json: {told}", AGAIN)
+
+
 @pytest.mark.parametrize("schema", [0, 2, 99])
 def test_another_schema_is_told_with_both_numbers(bundle: Path, schema: int) -> None:
     rewrite(bundle, with_manifest(lambda tree: tree.update(schema=schema, brand_new_key=1)))
@@ -182,6 +228,19 @@ def test_a_compressed_zip_opens_too_and_its_damage_is_told(tmp_path: Path) -> No
     path.write_bytes(whole)
     message, _ = refusal(path)
     assert message.startswith(f"tiny.zip: {SEARCH} is damaged (")
+
+
+def test_a_zip_whose_names_are_damaged_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.zip"
+    write_bundle(path, make_manifest(), FILES)
+    content = bytearray(path.read_bytes())
+    directory = content.rfind(b"PK\x01\x02")
+    content[directory + 8 : directory + 10] = (0x800).to_bytes(2, "little")  # its name is UTF-8
+    content[directory + 46] = 0xFF
+    path.write_bytes(content)
+    message, hint = refusal(path)
+    assert message.startswith("tiny.zip: manifest.json is damaged")
+    assert hint == AGAIN
 
 
 def test_what_is_no_bundle_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""What a manifest says twice has to agree: the tracker's parameters, and the tensors of its graphs."""
+
+import math
+from collections.abc import Mapping
+
+from siamedge.runtime.bundles.manifest import Artifact, Manifest
+from siamedge.runtime.tracking.params import AnchorFreeParams, TrackerParams
+
+LARGEST_PX = 8192.0
+SIDE, SHARE, COUNT, FACTOR = (1.0, LARGEST_PX), (0.0, 1.0), (1.0, 1024.0), (1e-3, 1e3)
+RANGES: Mapping[str, tuple[float, float]] = {
+    "template_px": SIDE,
+    "search_px": SIDE,
+    "stride": SIDE,
+    "response_size": COUNT,
+    "response_up": COUNT,
+    "scale_num": COUNT,
+    "scale_step": (1.0, 10.0),
+    "scale_lr": SHARE,
+    "scale_penalty": SHARE,
+    "context": (0.0, 10.0),
+    "first_cell_px": (-LARGEST_PX, LARGEST_PX),
+    "window_influence": SHARE,
+    "penalty_k": (0.0, 100.0),
+    "lr": SHARE,
+    "distance_scale": FACTOR,
+    "max_log_distance": (-10.0, 20.0),
+    "hold_below": SHARE,
+    "edge_hold_below": SHARE,
+    "turn_step_deg": (0.0, 180.0),
+    "turn_below": SHARE,
+    "size_fit": SHARE,
+    "size_pull": SHARE,
+    "center_spread": (0.0, 100.0),
+    "online_share": SHARE,
+}
+"""Least and largest value of the tracker's parameters, as runtime/tracking/params.py explains them."""
+
+
+def disagreement(manifest: Manifest) -> str | None:
+    """What no tracker could work with: where, found and expected; None if there is nothing."""
+    params = manifest.tracker.params
+    for name, (least, most) in RANGES.items():
+        if not least <= (value := getattr(params, name, least)) <= most:
+            return f"tracker.params.{name}: expected {least:g} to {most:g}, found {value:g}"
+    for artifact in manifest.artifacts:
+        if (found := _tensor_of_other_size(artifact, params)) is not None:
+            return f"the {artifact.format}-{artifact.precision} {artifact.role} model {found}"
+    return None
+
+
+def _tensor_of_other_size(artifact: Artifact, params: TrackerParams) -> str | None:
+    side = params.search_px if artifact.role == "search" else params.template_px
+    if not any(math.prod(spec.shape) == 3 * side**2 for spec in artifact.inputs):
+        return f"has no input for crops of {side} px, those of tracker.params.{artifact.role}_px"
+    wanted, cells = outputs_of(params) if artifact.role == "search" else {}, params.response_size**2
+    sizes = {spec.name: math.prod(spec.shape) for spec in artifact.outputs}
+    for name, channels in wanted.items():
+        if name not in sizes:
+            return f"has no output {name!r}, which its tracker reads"
+        if sizes[name] != channels * cells:
+            return f"gives {sizes[name]} values as {name!r}, expected {channels * cells} of {cells} cells"
+    return None
+
+
+def outputs_of(params: TrackerParams) -> dict[str, int]:
+    """The outputs of a search graph that a tracker reads, and how many values each has a cell."""
+    if not isinstance(params, AnchorFreeParams):
+        return {"response": 1}
+    quality = {"quality": 1} if params.has_quality else {}
+    return {"cls": 2 if params.score == "softmax" else 1, "log_ltrb": 4, **quality}
