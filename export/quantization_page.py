@@ -36,7 +36,8 @@ def to_html(manifest: Manifest, measured: tuple[Measured, ...]) -> str:
         f"<h1>{escape(title)}</h1>",
         f"<p>Each model is compared with the source network on {manifest.verification[0].crops} search crops. "
         f"Budget of int8: the same peak on at least {budget.peak_agreement:.0%} of the crops (cells that the source "
-        f"ranks alike to 0.05 logits are one peak), box edges at most {budget.box_px:g} px apart on average. "
+        f"ranks alike to 0.05 logits are one peak), box edges at most {budget.box_px:g} px apart on average, and no "
+        f"output off by more than {budget.relative_rms:.0%} (root mean square). "
         f"Calibrated on {escape(manifest.provenance.calibration or 'nothing')}.</p>",
         "<h2>What was made</h2>",
         "<p>Time is CPU time of the search graph on one thread of the machine that exported. A precision that is not "

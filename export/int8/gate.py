@@ -75,10 +75,11 @@ class Trial:
 
 
 def error_of(trial: Trial, budget: Budget) -> float:
-    """Sum the share of the peaks that moved and the distance of the boxes, each as a multiple of what is allowed."""
+    """Sum what moved, each as a multiple of what is allowed: peaks, boxes, and the output that is furthest off."""
     found = trial.measured.verification
     moved = (1 - found.peak_agreement) / (1 - budget.peak_agreement)
-    return moved + (found.box_px or 0.0) / budget.box_px
+    furthest = max((difference.relative_rms for difference in found.differences.values()), default=0.0)
+    return moved + (found.box_px or 0.0) / budget.box_px + furthest / budget.relative_rms
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.families.torch_session import TorchSession
 from siamedge.runtime.backends.backend import Format, Precision, Session
 from siamedge.runtime.bundles.manifest import Difference, Verification
+from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import FloatArray
 from siamedge.runtime.tracking.feeding import CropRunner
 from siamedge.runtime.tracking.params import AnchorFreeParams
@@ -29,26 +30,29 @@ class Budget:
         relative_error: Largest difference of an output as a share of the largest source value of that output.
         peak_agreement: Smallest share of crops with the peak in the same cell, 0..1.
         box_px: Largest mean distance of the box edges at the source's peak, search-crop pixels.
+        relative_rms: Largest root mean square of an output's differences, as a share of the source output's own: peaks
+            and boxes do not tell how high scores are, nor what quality, features and looks are.
     """
 
     relative_error: float
     peak_agreement: float
     box_px: float
+    relative_rms: float
 
 
 BUDGETS: Mapping[Precision, Budget] = {
-    "fp32": Budget(relative_error=1e-3, peak_agreement=0.99, box_px=0.05),
-    "fp16": Budget(relative_error=0.05, peak_agreement=0.95, box_px=0.5),
-    "int8": Budget(relative_error=float("inf"), peak_agreement=0.95, box_px=0.5),
-    "bf16": Budget(relative_error=0.05, peak_agreement=0.95, box_px=0.5),
+    "fp32": Budget(relative_error=1e-3, peak_agreement=0.99, box_px=0.05, relative_rms=1e-3),
+    "fp16": Budget(relative_error=0.05, peak_agreement=0.95, box_px=0.5, relative_rms=0.05),
+    "int8": Budget(relative_error=float("inf"), peak_agreement=0.95, box_px=0.5, relative_rms=0.15),
+    "bf16": Budget(relative_error=0.05, peak_agreement=0.95, box_px=0.5, relative_rms=0.05),
 }
 """fp32 beyond its budget fails an export; the others are then not recommended."""
 TIE_LOGITS = 0.05
 """Two cells of the source whose scores differ by no more are one peak: which of them wins is chance, in fp32 too."""
-COSINE_DIGITS = 9
+RATIO_DIGITS = 9
 """Further digits depend on the order of a sum; equal exports must give equal bytes."""
 LATENCY_RUNS = 30
-NOT_FINITE = Difference(sys.float_info.max, 0.0)
+NOT_FINITE = Difference(sys.float_info.max, 0.0, sys.float_info.max)
 """Of an output with a NaN or infinity, which JSON cannot hold."""
 
 
@@ -95,16 +99,25 @@ def difference(ours: list[FloatArray], source: list[FloatArray]) -> Difference:
     a, b = np.stack(ours).ravel().astype(np.float64), np.stack(source).ravel().astype(np.float64)
     if not np.isfinite(a).all():
         return NOT_FINITE
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    cosine = float(a @ b) / norm if norm > 0 else 1.0
-    return Difference(float(np.abs(a - b).max()), round(cosine, COSINE_DIGITS))
+    apart, sizes = np.abs(a - b), (float(np.linalg.norm(a)), float(np.linalg.norm(b)))
+    if not apart.any():
+        return Difference(0.0, 1.0)
+    cosine = float(a @ b) / (sizes[0] * sizes[1]) if min(sizes) > 0 else 0.0
+    rms = float(np.linalg.norm(apart)) / sizes[1] if sizes[1] > 0 else sys.float_info.max
+    return Difference(float(apart.max()), round(cosine, RATIO_DIGITS), round(rms, RATIO_DIGITS))
 
 
 def differences(ours: Reference, source: Reference) -> dict[str, Difference]:
-    """Compare all kernels and outputs."""
+    """Compare all kernels and outputs of the source.
+
+    Raises:
+        ExportError: We lack one.
+    """
     found = {}
     for mine, theirs in ((ours.kernels, source.kernels), (ours.outputs, source.outputs)):
-        for name in mine[0]:
+        for name in theirs[0]:
+            if name not in mine[0]:
+                raise ExportError(f"the converted model gives {', '.join(mine[0])}, but not {name}")
             found[name] = difference([maps[name] for maps in mine], [maps[name] for maps in theirs])
     return found
 
@@ -142,6 +155,12 @@ def judge(verification: Verification, source: Reference, budget: Budget) -> tupl
         return False, f"peak agreement {verification.peak_agreement:.3f}, budget {budget.peak_agreement:g}"
     if verification.box_px is not None and verification.box_px > budget.box_px:
         return False, f"boxes differ by {verification.box_px:.2f} px, budget {budget.box_px:g} px"
+    for name, found in verification.differences.items():
+        if found.relative_rms > budget.relative_rms:
+            return (
+                False,
+                f"{name} is off by {found.relative_rms:.0%} (root mean square), budget {budget.relative_rms:g}",
+            )
     return True, "within budget"
 
 

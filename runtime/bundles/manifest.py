@@ -78,11 +78,13 @@ class Difference(NamedTuple):
 
     Attributes:
         max_abs: Largest absolute difference.
-        cosine: Cosine of the angle between the two outputs, taken as one long vector.
+        cosine: Cosine of the angle between the two outputs, taken as one long vector; 0 if one of them is 0.
+        relative_rms: Root mean square of the differences over that of the source's output; 0 where it is not stated.
     """
 
     max_abs: float
     cosine: float
+    relative_rms: float = 0.0
 
 
 class Verification(NamedTuple):

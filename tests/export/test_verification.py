@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from tiny import CONFIG, make_network, make_weights
 
 from siamedge.export.bundles.description import recommend
 from siamedge.export.calibration.crop_sets import CalibrationSet
+from siamedge.export.calibration.rollout import render_crops
+from siamedge.export.checkpoints.reading import default_weights, load_network
 from siamedge.export.families.dart import Dart
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.families.torch_session import TorchSession, one_torch_thread
@@ -30,6 +33,7 @@ from siamedge.export.verification.tensors import (
 from siamedge.runtime.backends.backend import Precision
 from siamedge.runtime.bundles.manifest import Difference, Verification
 from siamedge.runtime.bundles.records import to_json
+from siamedge.runtime.errors import ExportError
 from siamedge.runtime.tensors import Array
 from siamedge.runtime.tracking.params import AnchorFreeParams
 
@@ -120,6 +124,59 @@ def test_a_wrong_box_edge_is_found_where_tensors_may_differ() -> None:
     assert found.reason == f"boxes differ by {found.box_px:.2f} px, budget 0.5 px"
 
 
+class Altered:
+    """A session whose outputs are changed by a function."""
+
+    def __init__(self, session: TorchSession, change: Callable[[dict[str, Array]], object]) -> None:
+        self._session, self._change = session, change
+        self.inputs, self.outputs = session.inputs, session.outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        given = {name: values.copy() for name, values in self._session.run(feeds).items()}
+        self._change(given)
+        return given
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@cache
+def default_network() -> tuple[SourceNetwork, Reference, dict[str, TorchSession]]:
+    """It, what it gives for some drawn crops, and its graphs."""
+    network = load_network(default_weights())
+    sessions = {role: TorchSession(network, role) for role in ("template", "search")}
+    return network, reference_of(network, render_crops(network, 6, (1,))), sessions
+
+
+def test_a_missing_output_is_an_error_in_every_precision() -> None:
+    network, source, sessions = default_network()
+    search = Altered(sessions["search"], lambda given: given.pop("features"))
+    with pytest.raises(ExportError, match="gives cls, log_ltrb, quality, but not features"):
+        verify_pair(sessions["template"], search, network, source, ("onnx", "int8"))
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "change"),
+    [
+        ("search", "cls", lambda given: np.subtract(given["cls"], 12, out=given["cls"])),
+        ("search", "quality", lambda given: given["quality"].fill(-20)),
+        ("search", "quality", lambda given: np.negative(given["quality"], out=given["quality"])),
+        ("search", "features", lambda given: given["features"].fill(0)),
+        ("template", "look", lambda given: given["look"].fill(0)),
+    ],
+    ids=["level of scores", "no quality", "turned quality", "no features", "no look"],
+)
+def test_what_neither_peaks_nor_boxes_show_is_found_in_int8(role: str, name: str, change: Callable) -> None:
+    """The default network: its tracker compares scores with thresholds, and learns from the features."""
+    network, source, sessions = default_network()
+    whole = verify_pair(sessions["template"], sessions["search"], network, source, ("onnx", "int8")).verification
+    assert whole.verdict == "pass"
+    changed = {**sessions, role: Altered(sessions[role], change)}
+    found = verify_pair(changed["template"], changed["search"], network, source, ("onnx", "int8")).verification
+    assert (found.verdict, found.peak_agreement, found.box_px) == ("not recommended", 1.0, 0.0)
+    assert found.reason.startswith(name)
+
+
 def test_a_moved_peak_is_found_where_tensors_may_differ() -> None:
     found = verify(damaged(lambda network: network.cls.weight.neg_()), "int8")
     assert found.verdict == "not recommended"
@@ -141,8 +198,11 @@ def test_values_that_are_no_numbers_never_pass(value: float, precision: Precisio
 def test_a_difference_is_the_largest_one_and_the_angle_between_all_values() -> None:
     ours = [np.array([[3.0, 0.0]], np.float32), np.array([[0.0, 0.0]], np.float32)]
     source = [np.array([[3.0, 4.0]], np.float32), np.array([[0.0, 0.0]], np.float32)]
-    assert difference(ours, source) == Difference(4.0, pytest.approx(0.6))
-    assert difference(source, source) == Difference(0.0, pytest.approx(1.0))
+    assert difference(ours, source) == Difference(4.0, pytest.approx(0.6), pytest.approx(0.8))
+    assert difference(source, source) == Difference(0.0, 1.0, 0.0)
+    nothing = [0 * values for values in source]
+    assert difference(nothing, source) == Difference(4.0, 0.0, 1.0)
+    assert difference(nothing, nothing) == Difference(0.0, 1.0, 0.0)
 
 
 def reference(cls: list[list[float]], log_ltrb: list[float]) -> Reference:
@@ -185,11 +245,16 @@ def plain(**changes: object) -> Verification:
         ({"box_px": 0.5}, (True, "within budget")),
         ({"box_px": 0.75}, (False, "boxes differ by 0.75 px, budget 0.5 px")),
         ({"box_px": None}, (True, "within budget")),
+        ({"differences": {"cls": Difference(0.0, 1.0, 0.2)}}, (True, "within budget")),
+        (
+            {"differences": {"cls": Difference(0.0, 1.0, 0.21)}},
+            (False, "cls is off by 21% (root mean square), budget 0.2"),
+        ),
     ],
 )
 def test_the_figure_that_breaks_the_budget_decides(changes: dict, expected: tuple[bool, str]) -> None:
     source = reference([[0, -2], [1, 0]], [0.0] * 4)
-    budget = Budget(relative_error=0.1, peak_agreement=0.9, box_px=0.5)
+    budget = Budget(relative_error=0.1, peak_agreement=0.9, box_px=0.5, relative_rms=0.2)
     assert judge(plain(**changes), source, budget) == expected
 
 
