@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from siamedge.export.annotations import read_boxes
 from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.calibration.targets import find_target
 from siamedge.export.families.source import SourceNetwork
@@ -28,39 +29,45 @@ SYNTHETIC_SEEDS = (11, 12, 13, 14)
 
 @dataclass(slots=True)
 class CropRecorder:
-    """Keeps the crops with which two sessions are run."""
+    """Keeps the crops with which two sessions are run, each search crop with the template whose kernels it was fed."""
 
     network: SourceNetwork
     templates: list[Array] = field(default_factory=list)
     searches: list[Array] = field(default_factory=list)
     pairs: list[int] = field(default_factory=list)
+    _numbers: dict[bytes, int] = field(default_factory=dict)
 
     def sessions(self) -> tuple["RecordingSession", "RecordingSession"]:
         """Template and search session that report to this recorder."""
         template, search = TorchSession(self.network, "template"), TorchSession(self.network, "search")
         return RecordingSession(template, self.note_template), RecordingSession(search, self.note_search)
 
-    def note_template(self, feeds: Mapping[str, Array]) -> None:
+    def note_template(self, feeds: Mapping[str, Array], given: Mapping[str, Array]) -> None:
         """Keep a template crop."""
+        self._numbers[self._identity(given)] = len(self.templates)
         self.templates.append(feeds["template"][0].copy())
 
-    def note_search(self, feeds: Mapping[str, Array]) -> None:
-        """Keep a search crop and which template it belongs to."""
+    def note_search(self, feeds: Mapping[str, Array], given: Mapping[str, Array]) -> None:
+        """Keep a search crop; a tracker may go back to an earlier look of its target."""
         self.searches.append(feeds["search"][0].copy())
-        self.pairs.append(len(self.templates) - 1)
+        self.pairs.append(self._numbers[self._identity(feeds)])
+
+    def _identity(self, tensors: Mapping[str, Array]) -> bytes:
+        return b"".join(tensors[name].tobytes() for name in self.network.kernels)
 
 
 class RecordingSession:
-    """A TorchSession that shows its feeds to somebody before it runs."""
+    """A TorchSession that shows somebody what it was fed and what it gave."""
 
-    def __init__(self, session: TorchSession, note: Callable[[Mapping[str, Array]], None]) -> None:
+    def __init__(self, session: TorchSession, note: Callable[[Mapping[str, Array], Mapping[str, Array]], None]) -> None:
         self._session, self._note = session, note
         self.inputs, self.outputs = session.inputs, session.outputs
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Note the feeds, then compute."""
-        self._note(feeds)
-        return self._session.run(feeds)
+        """Compute, and note both."""
+        given = self._session.run(feeds)
+        self._note(feeds, given)
+        return given
 
     def close(self) -> None:
         """Nothing to free."""
@@ -108,7 +115,7 @@ def read_clip(address: str) -> Clip:
         ExportError: The source cannot be read.
     """
     try:
-        boxes = read_boxes(address)
+        boxes = read_targets(address)
         with open_source(address) as source:
             images = (frame.image for frame in islice(source, FRAMES_PER_CLIP))
             yield from _with_annotation(images, boxes) if boxes else _with_found_targets(images)
@@ -135,24 +142,16 @@ def _with_found_targets(images: Iterator[Image]) -> Clip:
         before = image
 
 
-def read_boxes(address: str) -> list[Box | None]:
-    """Read x,y,w,h rows that belong to a folder or video; nan and empty ones give None.
+def read_targets(address: str) -> list[Box | None]:
+    """Read the boxes that belong to a folder or video, if there are any; frames without a target give None.
 
     Raises:
-        ExportError: A row has not four numbers.
+        SourceError: A row is no box.
     """
     path = Path(address)
     file = path / "groundtruth.txt" if path.is_dir() else path.with_suffix(".txt")
-    if not file.is_file():
-        return []
-    boxes: list[Box | None] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        try:
-            x, y, w, h = (float(value) for value in line.replace(",", " ").split())
-        except ValueError as error:
-            raise ExportError(f"{file}:{number}: {line!r} is not x,y,w,h", hint="four numbers a row") from error
-        boxes.append(Box(x, y, w, h) if np.isfinite([x, y, w, h]).all() and w > 0 and h > 0 else None)
-    return boxes
+    rows = read_boxes(file).tolist() if file.is_file() else []
+    return [Box(*row) if np.isfinite(row).all() and min(row[2:]) > 0 else None for row in rows]
 
 
 def choose_evenly(recorder: CropRecorder, count: int, seed: int | None = None) -> CalibrationSet:

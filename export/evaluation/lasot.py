@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from siamedge.export.evaluation.annotations import Boxes
+from siamedge.export.annotations import Boxes
 from siamedge.export.evaluation.onepass import PRECISION_BINS, SUCCESS_BINS, full_pass
 from siamedge.export.evaluation.overlap import Vector, center_distance
 from siamedge.export.evaluation.runner import Run

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from siamedge.export.evaluation.annotations import Boxes, read_boxes, read_flags
+from siamedge.export.annotations import Boxes, read_boxes, read_flags
 from siamedge.export.evaluation.sequences import Origin
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES

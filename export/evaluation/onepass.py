@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from siamedge.export.evaluation.annotations import Boxes
+from siamedge.export.annotations import Boxes
 from siamedge.export.evaluation.overlap import center_distance, clipped, continuous_iou
 from siamedge.export.evaluation.runner import Run
 from siamedge.export.evaluation.sequences import Sequence
@@ -43,7 +43,7 @@ def got10k_terms(sequence: Sequence, runs: tuple[Run, ...]) -> Terms:
     visible = ~sequence.absent[1:]
     size = runs[0].size
     found = clipped(full_pass(sequence, runs)[1:][visible], size)
-    overlaps = continuous_iou(found, clipped(sequence.boxes[1:][visible], size))
+    overlaps = np.nan_to_num(continuous_iou(found, clipped(sequence.boxes[1:][visible], size)))
     count = np.array([float(len(overlaps))])
     hits = (overlaps[:, None] > GOT10K_BINS[None, :]).sum(axis=0).astype(np.float64)
     return {"overlap": Ratio(overlaps.sum(keepdims=True), count), "success": Ratio(hits, np.full(len(hits), count[0]))}

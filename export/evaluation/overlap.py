@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from siamedge.export.evaluation.annotations import Boxes
+from siamedge.export.annotations import Boxes
 
 Vector = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamedge.export.evaluation.annotations import Boxes
+from siamedge.export.annotations import Boxes
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from siamedge.export.evaluation.annotations import read_boxes
+from siamedge.export.annotations import read_boxes
 from siamedge.export.evaluation.layouts import Entry, pictures
 from siamedge.runtime.errors import SourceError
 

@@ -354,6 +354,14 @@ def test_nine_frames_off_target_are_no_failure_under_vot_and_ten_are() -> None:
         assert scores("vot-multistart", sequence, one_run(boxes))["robustness"] == pytest.approx(robustness)
 
 
+def test_a_tracker_that_begins_late_has_failed_before_under_got10k() -> None:
+    """The target is there from the fourth of ten frames on: nine count, and two of them have no box to compare with."""
+    sequence, boxes = perfect(10)
+    boxes[:3] = np.nan
+    found = scores("got10k", sequence, one_run(boxes))
+    assert found == pytest.approx({"ao": 7 / 9, "sr_50": 7 / 9, "sr_75": 7 / 9})
+
+
 def test_a_single_frame_has_a_score_in_every_convention_that_has_frames_to_count() -> None:
     sequence, boxes = perfect(1)
     run = one_run(boxes)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.export.evaluation.annotations import read_boxes, rectangle_of_corners
+from siamedge.export.annotations import read_boxes, rectangle_of_corners
 from siamedge.export.evaluation.datasets import open_dataset, origin_of, recognise
 from siamedge.export.evaluation.sequences import Sequence, read_frames
 from siamedge.runtime.errors import SourceError

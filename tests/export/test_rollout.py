@@ -9,7 +9,7 @@ import pytest
 from tiny import CONFIG, make_network
 
 from siamedge.export.calibration.choosing import split
-from siamedge.export.calibration.rollout import collect_crops, read_boxes
+from siamedge.export.calibration.rollout import CropRecorder, collect_crops, read_targets
 from siamedge.export.families.torch_session import one_torch_thread
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import Box
@@ -55,6 +55,21 @@ def test_the_first_template_is_the_annotated_target_with_its_context(folder: Pat
     np.testing.assert_array_equal(crops.templates[0], first[22:54, 32:64])
 
 
+def test_a_search_crop_belongs_to_the_template_whose_kernels_it_was_fed() -> None:
+    """Trackers keep kernels: here the first target's are fed again after the second's were made."""
+    random = np.random.default_rng(3)
+    recorder = CropRecorder(NETWORK)
+    template, search = recorder.sessions()
+    made = []
+    for _ in range(2):
+        crop = random.integers(0, 256, (1, CONFIG.template_px, CONFIG.template_px, 3)).astype(np.float32)
+        made.append({name: value.copy() for name, value in template.run({"template": crop}).items()})
+    crop = random.integers(0, 256, (1, CONFIG.search_px, CONFIG.search_px, 3)).astype(np.float32)
+    for kernels in (made[1], made[0], made[1]):
+        search.run({"search": crop, **{name: kernels[name] for name in NETWORK.kernels}})
+    assert recorder.pairs == [1, 0, 1]
+
+
 def test_boxes_outside_the_picture_are_passed_over(folder: Path) -> None:
     (folder / "groundtruth.txt").write_text("500,30,16,16\n" * 30 + "40,30,16,16\n" * 10)
     assert len(collect(folder).templates) == 1
@@ -98,20 +113,19 @@ def test_a_folder_of_clips_gives_the_crops_of_each(folder: Path, tmp_path_factor
 
 
 def test_boxes_are_read_beside_a_video_and_in_a_folder(tmp_path: Path) -> None:
-    rows = "1,2,3,4\n 5 6 7.5 8 \nnan,nan,nan,nan\n1,2,0,4\n"
+    rows = "1,2,3,4\n 5 6 7.5 8 \nnan,nan,nan,nan\n1,2,0,4\nnan\n1,2,4,2,4,6,1,6\n\n"
     (tmp_path / "groundtruth.txt").write_text(rows)
     (tmp_path / "a.txt").write_text(rows)
-    expected = [Box(1, 2, 3, 4), Box(5, 6, 7.5, 8), None, None]
-    assert read_boxes(str(tmp_path)) == read_boxes(str(tmp_path / "a.mp4")) == expected
-    assert read_boxes(str(tmp_path / "b.mp4")) == []
+    expected = [Box(1, 2, 3, 4), Box(5, 6, 7.5, 8), None, None, None, Box(0.5, 1.5, 4, 5)]
+    assert read_targets(str(tmp_path)) == read_targets(str(tmp_path / "a.mp4")) == expected
+    assert read_targets(str(tmp_path / "b.mp4")) == []
 
 
 @pytest.mark.parametrize("row", ["1,2,3", "x", "\x00\x01"])
-def test_a_row_that_is_no_box_is_named(tmp_path: Path, row: str) -> None:
-    (tmp_path / "groundtruth.txt").write_text(f"1,2,3,4\n{row}\n")
-    with pytest.raises(ExportError) as caught:
-        read_boxes(str(tmp_path))
-    assert str(caught.value) == f"{tmp_path / 'groundtruth.txt'}:2: {row!r} is not x,y,w,h"
+def test_a_row_that_is_no_box_is_named(folder: Path, row: str) -> None:
+    (folder / "groundtruth.txt").write_text(f"1,2,3,4\n{row}\n")
+    message, _ = refusal(folder)
+    assert message.startswith(f"calibration: {folder / 'groundtruth.txt'}:2: ")
 
 
 def test_verification_crops_are_set_apart_from_calibration(folder: Path) -> None:
