@@ -63,7 +63,7 @@ class Counters:
         captured: Frames that arrived.
         delivered: Frames that were given to the tracker; the others were dropped for newer ones.
         unreadable: Frames that could not be decoded.
-        reconnects: Connections after the first one.
+        reconnects: Connections after the first one that delivered a frame.
     """
 
     captured: int = 0
@@ -81,7 +81,8 @@ class LiveSource:
     """Gives always the newest frame of a feed, decoding no other, and reconnects with back-off when it breaks.
 
     A thread reads the feed; everything else, decoding and the calls of `on_event` included, happens in the thread
-    that iterates. The iteration ends when the feed stays away for longer than `reconnect_for_s`.
+    that iterates. The iteration ends when the feed stays away for longer than `reconnect_for_s`; one that lets itself
+    be opened and delivers nothing is still away.
 
     Attributes:
         counters: See there.
@@ -103,6 +104,8 @@ class LiveSource:
         self._has_ended = False
         self._last_size: tuple[int, int] | None = None
         self._repeat: tuple[int, float] = (0, 0.0)
+        self._given_up_s: float | None = None
+        self._backoff_s = options.first_backoff_s
         self._reader = threading.Thread(target=self._read_all, name=f"reader of {name}", daemon=True)
         self._reader.start()
 
@@ -222,6 +225,10 @@ class LiveSource:
                 packet = self._feed.read()
             except SourceError as error:
                 return str(error)
+            if self._given_up_s is not None:
+                self._given_up_s = None
+                self.counters.reconnects += 1
+                self._queue("reconnected", f"connection {self.counters.reconnects + 1}")
             with self._changed:
                 self._newest = packet
                 self.counters.captured += 1
@@ -229,20 +236,20 @@ class LiveSource:
         return "closed"
 
     def _reconnect(self, reason: str) -> bool:
-        """Open the feed again, waiting longer after each failure; tell whether that worked."""
-        deadline_s = time.monotonic() + self._options.reconnect_for_s
-        wait_s = self._options.first_backoff_s
-        while time.monotonic() + wait_s <= deadline_s:
-            self._queue("reconnecting", f"{reason}; next try in {wait_s:g} s")
-            if self._is_closing.wait(wait_s):
+        """Open the feed again, waiting longer after each try until a frame has come; tell whether it is open."""
+        if self._given_up_s is None:
+            self._given_up_s = time.monotonic() + self._options.reconnect_for_s
+            self._backoff_s = self._options.first_backoff_s
+        while time.monotonic() + self._backoff_s <= self._given_up_s:
+            self._queue("reconnecting", f"{reason}; next try in {self._backoff_s:g} s")
+            if self._is_closing.wait(self._backoff_s):
                 return False
+            self._backoff_s = min(max(0.25, 2 * self._backoff_s), self._options.longest_backoff_s)
             try:
                 self._feed = self._open_feed()
             except SourceError as error:
-                reason, wait_s = str(error), min(max(0.25, 2 * wait_s), self._options.longest_backoff_s)
+                reason = str(error)
             else:
-                self.counters.reconnects += 1
-                self._queue("reconnected", f"connection {self.counters.reconnects + 1}")
                 return True
         self._queue("ended", reason)
         return False

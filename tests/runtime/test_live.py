@@ -169,6 +169,23 @@ def test_a_camera_that_stays_away_ends_the_iteration(camera: Camera) -> None:
     assert kinds(events)[-1] == "ended"
 
 
+def test_a_camera_that_answers_and_sends_nothing_stays_away(camera: Camera) -> None:
+    events: list[SourceEvent] = []
+    with open_live(camera.url, events, read_timeout_s=0.3, reconnect_for_s=1) as source:
+        frames = iter(source)
+        next(frames)
+        camera.is_stalled = True
+        mend = threading.Timer(10, lambda: setattr(camera, "is_stalled", False))
+        mend.start()
+        assert next(frames, None) is None
+        mend.cancel()
+        assert (source.state, source.counters.reconnects) == ("ended", 0)
+    tries = [event.detail.rpartition(" in ")[2] for event in events if event.kind == "reconnecting"]
+    assert tries[:2] == ["0.02 s", "0.2 s"]
+    assert camera.requests >= 3
+    assert set(kinds(events)) <= {"stalled", "reconnecting", "ended"}
+
+
 def test_a_change_of_size_is_an_event_and_frames_go_on(camera: Camera) -> None:
     events: list[SourceEvent] = []
     with open_live(camera.url, events) as source:
