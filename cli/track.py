@@ -116,6 +116,7 @@ def track(
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.loop import as_json_line
     from siamedge.runtime.loop import track as follow
+    from siamedge.runtime.sources.recordings import VideoFile
     from siamedge.runtime.sources.source import open_source
 
     opened = Bundle.open(bundle, is_whole=False)
@@ -128,6 +129,8 @@ def track(
     refuse_idle(source, {"--size": size, "--fps": fps, "--reconnect": reconnect is not None})
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, options))
+        is_recording = isinstance(frames, VideoFile)
+        refuse({"--reconnect": reconnect is not None and is_recording}, "does nothing with a recording", "--source")
         status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
         if len(boxes) > 1:
             follow_several(opened, picked.choice, frames, boxes, status, Outputs(output, as_json))

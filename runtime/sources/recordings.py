@@ -13,6 +13,7 @@ import numpy as np
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
 from siamedge.runtime.native_stderr import quiet_native_stderr
+from siamedge.runtime.sources.length import Length, is_clearly_shorter, stated_length
 from siamedge.runtime.sources.source import Frame, SourceOptions, orient, path_of, quiet_opencv
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -54,12 +55,14 @@ class VideoFile:
                 f"{path}: not a video that OpenCV can read",
                 hint=f"convert it: ffmpeg -i {path.name} -c:v libx264 converted.mp4",
             )
+        self._stated, self._remedy = stated_length(self._capture, path), "copy or record it again"
 
     @classmethod
     def of_capture(cls, capture: cv2.VideoCapture, name: str, options: SourceOptions) -> "VideoFile":
         """The recording that an open capture reads, such as a file on a web server."""
         video = cls.__new__(cls)
         video._capture, video._name, video._options = capture, name, options
+        video._stated, video._remedy = stated_length(capture, None), "download it, then give the file"
         return video
 
     @property
@@ -72,7 +75,8 @@ class VideoFile:
         """Frames from the current position to the end.
 
         Raises:
-            SourceError: The file has a header, but not one readable frame.
+            SourceError: The file has a header, but not one readable frame; or, after the last frame, it ended clearly
+                before the length that its header states.
         """
         pacer = Pacer(self._options.is_paced)
         previous_s, first_s, index = -1.0, 0.0, 0
@@ -89,7 +93,12 @@ class VideoFile:
             yield Frame(orient(np.asarray(image, np.uint8), self._options), index, time_s)
             previous_s, index = time_s, index + 1
         if index == 0:
-            raise SourceError(f"{self._name}: the video has no frames", hint="copy or record it again")
+            raise SourceError(f"{self._name}: the video has no frames", hint=self._remedy)
+        if self._stated and is_clearly_shorter(Length(index, previous_s + 1 / self.fps), self._stated):
+            raise SourceError(
+                f"{self._name}: stopped after {index} of {self._stated.frames} frames: is it damaged or cut off?",
+                hint=self._remedy,
+            )
 
     def __enter__(self) -> "VideoFile":
         return self

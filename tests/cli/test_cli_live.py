@@ -6,9 +6,12 @@ import socket
 from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from camera_server import running_camera
 from command_line import Run
+from file_server import serving
 
 from siamedge.cli.live import cameras_here, parse_size
 from siamedge.cli.main import with_values
@@ -71,6 +74,17 @@ def test_a_window_that_cannot_be_is_one_line(track: Run) -> None:
 def test_a_camera_that_is_not_there_is_one_line(track: Run) -> None:
     outcome = track("--source", "93", "--init", "1,1,9,9")
     assert (outcome.code, outcome.stderr.splitlines()[0]) == (1, "siamedge: camera /dev/video93: no such device")
+
+
+def test_a_recording_on_a_server_is_not_connected_to_again(track: Run, tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(f"{tmp_path}/clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    with serving((tmp_path / "clip.avi").read_bytes(), "clip.avi") as file:
+        outcome = track("--source", file.url, "--init", "1,1,9,9", "--reconnect", "5")
+    assert outcome.code == 2
+    assert "'--source': --reconnect does nothing with a recording" in outcome.stderr.splitlines()[0]
 
 
 def test_a_live_camera_gives_frames_events_and_a_summary(track: Run) -> None:

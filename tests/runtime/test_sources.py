@@ -8,16 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from file_server import serving
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.sources.cameras import to_bgr
+from siamedge.runtime.sources.length import Length, is_clearly_shorter
 from siamedge.runtime.sources.source import Frame, SourceOptions, kind_of_source, open_source, without_password
 
 
 def write_video(path: Path, frames: int, fps: float = 10.0, codec: str = "MJPG") -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (64, 48))
     for k in range(frames):
-        writer.write(np.full((48, 64, 3), 10 * k, np.uint8))
+        writer.write(np.full((48, 64, 3), 10 * k % 256, np.uint8))
     writer.release()
 
 
@@ -97,6 +99,72 @@ def test_video_without_frames_gets_its_line(tmp_path: Path) -> None:
         f"{tmp_path}/cut.avi: the video has no frames",
         f"{tmp_path}/cut.avi: not a video that OpenCV can read",
     )
+
+
+def read_as_far_as_it_goes(address: str) -> tuple[int, str]:
+    """How many frames came, and the line of the error that ended them."""
+    came: list[int] = []
+    with open_source(address) as source, pytest.raises(SourceError) as caught:
+        came.extend(frame.index for frame in source)
+    return len(came), str(caught.value)
+
+
+def test_a_recording_that_ends_before_its_time_gives_its_frames_and_then_a_line(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 40)
+    write_video(tmp_path / "clip.mp4", 40, codec="mp4v")
+    content = (tmp_path / "clip.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: content.index(b"movi") + (len(content) - content.index(b"movi")) // 2])
+    film = bytearray((tmp_path / "clip.mp4").read_bytes())
+    start, stop = film.index(b"mdat") + 4, film.index(b"moov") - 4
+    film[start + (stop - start) // 4 : stop] = bytes(stop - start - (stop - start) // 4)
+    (tmp_path / "zeros.mp4").write_bytes(film)
+    for name in ("cut.avi", "zeros.mp4"):
+        frames, line = read_as_far_as_it_goes(f"{tmp_path}/{name}")
+        assert 5 < frames < 25, name
+        assert line == f"{tmp_path}/{name}: stopped after {frames} of 40 frames: is it damaged or cut off?"
+
+
+def test_a_download_that_breaks_gives_its_frames_and_then_a_line(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 40)
+    content = (tmp_path / "clip.avi").read_bytes()
+    with serving(content, "clip.avi") as file:
+        file.has_range = False
+        assert len(read(file.url)) == 40
+        file.cut_after = content.index(b"movi") + (len(content) - content.index(b"movi")) // 2
+        frames, line = read_as_far_as_it_goes(file.url)
+    assert 5 < frames < 25
+    assert line == f"{file.url}: stopped after {frames} of 40 frames: is it damaged or cut off?"
+
+
+@pytest.mark.parametrize("stated", [0, 43, 2**31 - 1])
+def test_a_header_that_states_no_length_or_nearly_the_right_one_is_no_error(tmp_path: Path, stated: int) -> None:
+    write_video(tmp_path / "clip.avi", 40)
+    content = bytearray((tmp_path / "clip.avi").read_bytes())
+    for place in (content.index(b"avih") + 24, content.index(b"strh") + 40):
+        assert content[place : place + 4] == (40).to_bytes(4, "little")
+        content[place : place + 4] = stated.to_bytes(4, "little")
+    (tmp_path / "clip.avi").write_bytes(content)
+    assert len(read(f"{tmp_path}/clip.avi")) == 40
+
+
+def test_a_film_that_was_trimmed_without_encoding_is_whole(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", 40, codec="mp4v")
+    content = bytearray((tmp_path / "clip.mp4").read_bytes())
+    for name, place in ((b"mvhd", 20), (b"elst", 12)):
+        played = content.index(name) + place
+        assert content[played : played + 4] == (4000).to_bytes(4, "big")
+        content[played : played + 4] = (2000).to_bytes(4, "big")
+    (tmp_path / "clip.mp4").write_bytes(content)
+    with open_source(f"{tmp_path}/clip.mp4") as source:
+        assert len(list(source)) < 25
+
+
+def test_only_what_lacks_frames_and_seconds_is_short() -> None:
+    varying, stated = Length(100, 15.5), Length(471, 15.7)
+    assert not is_clearly_shorter(varying, stated)
+    assert not is_clearly_shorter(Length(270, 9.0), Length(300, 10.0))
+    assert is_clearly_shorter(Length(269, 8.9), Length(300, 10.0))
+    assert is_clearly_shorter(Length(107_600, 3587.0), Length(108_000, 3600.0))
 
 
 def test_folder_without_images_and_unreadable_image_name_the_file(tmp_path: Path) -> None:
