@@ -43,6 +43,7 @@ class Camera:
         sent: Number of the picture that was sent last.
         sent_whole: Parts that have left as a whole, over all connections.
         requests: Connections so far.
+        moved_to: The Location of the answer to /moved.
         streaming: The threads that send now.
     """
 
@@ -52,6 +53,7 @@ class Camera:
         self.has_length, self.cut_after = True, 0
         self.sent, self.sent_whole, self.requests = 0, 0, 0
         self.is_held = self.is_waiting = False
+        self.moved_to = "/"
         self.is_closing = threading.Event()
         self.streaming: set[threading.Thread] = set()
         self.url = ""
@@ -81,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         self.camera.requests += 1
         if self.path == "/moved":
             self.send_response(302)
-            self.send_header("Location", "/")
+            self.send_header("Location", self.camera.moved_to)
             self.end_headers()
             return
         if self.camera.is_dead or self.path == "/missing":

@@ -6,7 +6,7 @@ import time
 from base64 import b64encode
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ from siamedge.runtime.sources.source import SourceOptions, without_password
 
 LARGEST_FRAME_BYTES = 32 * 2**20
 REDIRECTS = 5
+ADDRESS_HINT = (
+    "http://user:password@host:port/path, port at most 65535; in a password / is %2F, ? is %3F, # is %23, @ is %40"
+)
 
 
 class Answer(NamedTuple):
@@ -117,7 +120,7 @@ def connect_mjpeg(address: str, options: SourceOptions) -> MjpegFeed | None:
         The feed; None if the answer is something else than a multipart stream.
 
     Raises:
-        SourceError: Nobody answers in time, or the answer is an error.
+        SourceError: It is no address, nobody answers in time, or the answer is an error.
     """
     name, url = without_password(address), address
     deadline_s = time.monotonic() + options.open_timeout_s
@@ -135,7 +138,10 @@ def connect_mjpeg(address: str, options: SourceOptions) -> MjpegFeed | None:
             )
         if not moved:
             return None
-        url = moved if "//" in moved else f"{urlsplit(url).scheme}://{urlsplit(url).netloc}{moved}"
+        try:
+            url = urljoin(url, moved)
+        except ValueError as error:
+            raise SourceError(f"{name}: redirected to {without_password(moved)}, which is no address") from error
     raise SourceError(f"{name}: more than {REDIRECTS} redirects")
 
 
@@ -143,15 +149,19 @@ def request(url: str, name: str, timeout_s: float, whole_s: float) -> Answer:
     """Send one GET and read the answer's head.
 
     Raises:
-        SourceError: Nobody answers in time.
+        SourceError: The URL is none, or nobody answers in time.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SourceError(f"{name}: its host or its port is none", hint=ADDRESS_HINT) from error
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     headers = {"Accept": "*/*", "User-Agent": "siamedge"}
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-    connection = kind(parts.hostname or "", parts.port, timeout=max(0.05, timeout_s))
+    connection = kind(parts.hostname or "", port, timeout=max(0.05, timeout_s))
     try:
         connection.connect()
         used = connection.sock

@@ -181,8 +181,12 @@ def path_of(address: str) -> Path:
 
 
 def without_password(address: str) -> str:
-    """The address as it may be shown: user and password replaced by ***."""
-    return re.sub(r"//[^/@]*@", "//***@", address)
+    """The address as it may be shown: user and password replaced by ***.
+
+    A password may hold what it should not: with an @ in it the last one counts, and where a / follows what is neither
+    a host nor its port, the password goes on.
+    """
+    return re.sub(r"//(?:[^/?#]*|[^/?#:@[]*:(?!\d*[/?]).*)@", "//***@", address)
 
 
 def orient(image: Image, options: SourceOptions) -> Image:

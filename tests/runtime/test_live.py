@@ -247,9 +247,20 @@ def test_silent_and_refusing_servers_get_their_lines(camera: Camera) -> None:
     assert str(caught.value) == f"{address}: no answer within 0.3 s"
 
 
-def test_redirects_are_followed(camera: Camera) -> None:
+@pytest.mark.parametrize(
+    "place", ["/", "stream.mjpg", "stream?camera=1", "/go?to=http://127.0.0.1:9/", "//{host}/stream"]
+)
+def test_redirects_are_followed(camera: Camera, place: str) -> None:
+    camera.moved_to = place.format(host=camera.url.split("/")[2])
     with open_live(f"{camera.url}moved") as source:
         assert next(iter(source)).image.shape == (240, 320, 3)
+
+
+def test_a_redirect_to_nowhere_gets_its_line(camera: Camera) -> None:
+    camera.moved_to = "http://user:secret@[::1/x"
+    with pytest.raises(SourceError) as caught:
+        open_live(f"{camera.url}moved")
+    assert str(caught.value) == f"{camera.url}moved: redirected to http://***@[::1/x, which is no address"
 
 
 def open_files() -> int:

@@ -185,7 +185,29 @@ def test_stream_that_refuses_gets_a_line_without_its_password() -> None:
     with pytest.raises(SourceError) as caught:
         read("http://user:secret@127.0.0.1:9/", open_timeout_s=1)
     assert str(caught.value) == "http://***@127.0.0.1:9/: Connection refused"
-    assert without_password("rtsp://127.0.0.1/a@b") == "rtsp://127.0.0.1/a@b"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://127.0.0.1/a@b", "rtsp://127.0.0.1/a@b"),
+        ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
+        ("http://camera:80?mail=a@b", "http://camera:80?mail=a@b"),
+        ("rtsp://user:secret@camera/a@b", "rtsp://***@camera/a@b"),
+        ("rtsp://user:se@cr@et@camera/x", "rtsp://***@camera/x"),
+        ("http://user:sec/ret@camera/x", "http://***@camera/x"),
+        ("http://user:3#sec?ret@camera/x", "http://***@camera/x"),
+        ("http://user:secret@[::1]:80/", "http://***@[::1]:80/"),
+    ],
+)
+def test_a_password_is_never_shown(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "[::1", "user:sec/ret@127.0.0.1:9"])
+def test_an_address_whose_host_or_port_is_none_gets_its_line(host: str) -> None:
+    address = f"http://{host}/x"
+    assert message_of(address) == f"{without_password(address)}: its host or its port is none"
 
 
 def test_grey_and_16_bit_camera_pictures_become_bgr() -> None:
