@@ -19,7 +19,9 @@ from siamedge.runtime.sources.source import Frame, SourceOptions, orient, path_o
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 FALLBACK_FPS = 30.0
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""Any but the stuffed bytes and the restart markers, which stand between the pixels' bits."""
 
 
 class Pacer:
@@ -46,6 +48,8 @@ class VideoFile:
         path = path_of(address)
         if path.suffix.lower() in IMAGE_SUFFIXES:
             raise SourceError(f"{path}: one image is no video", hint="give the folder that holds the images")
+        if not path.is_file():
+            raise SourceError(f"{path}: a pipe or a device is no video file", hint="write the video into a file first")
         if path.stat().st_size == 0:
             raise SourceError(f"{path}: the file is empty (0 bytes)", hint="copy or record it again")
         self._name, self._options = str(path), options
@@ -136,10 +140,13 @@ class ImageFolder:
         """
         pacer = Pacer(self._options.is_paced)
         for index, path in enumerate(self.paths):
-            image = read_image(path)
+            try:
+                image, reason = read_image(path), ""
+            except OSError as error:
+                image, reason = None, f" ({error.strerror})"
             if image is None:
                 raise SourceError(
-                    f"{path}: unreadable image, number {index + 1} of {len(self.paths)}",
+                    f"{path}: unreadable image, number {index + 1} of {len(self.paths)}{reason}",
                     hint="copy it again, or move it out of the folder",
                 )
             time_s = index / self.fps
@@ -156,11 +163,11 @@ class ImageFolder:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files of a folder, in natural order: 2.png before 10.png; hidden ones are left out."""
+    """Image files of a folder, in natural order: 2.png before 10.png; hidden ones are left out, and folders."""
     if not folder.is_dir():
         return []
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(found, key=natural_key)
+    return sorted((p for p in found if not p.is_dir()), key=natural_key)
 
 
 def clips_in(address: str) -> list[str]:
@@ -184,9 +191,13 @@ def natural_key(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
 
 
 def read_image(path: Path) -> Image | None:
-    """Decode an image file to (H, W, 3) uint8 BGR; None if it cannot be decoded or is cut off."""
+    """Decode an image file to (H, W, 3) uint8 BGR; None if it cannot be decoded or is cut off.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     content = path.read_bytes()
-    if not content or (content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN)):
+    if not content or (content.startswith(JPEG_START) and not is_whole_jpeg(content)):
         return None
     try:
         with quiet_native_stderr():
@@ -194,3 +205,16 @@ def read_image(path: Path) -> Image | None:
     except cv2.error:
         return None
     return None if image is None else np.asarray(image, np.uint8)
+
+
+def is_whole_jpeg(content: bytes) -> bool:
+    """Tell whether a JPEG reaches its end mark; what stands behind it, such as a phone's film, does not matter.
+
+    Source: ITU-T T.81, annex B: every marker but the end mark begins a segment, whose first two bytes are its length.
+    """
+    place = len(JPEG_START)
+    while found := JPEG_MARKER.search(content, place):
+        if found[0] == JPEG_END:
+            return True
+        place = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
+    return False

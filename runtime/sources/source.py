@@ -160,7 +160,7 @@ def kind_of_source(address: str) -> SourceKind:
     Raises:
         SourceError: The scheme is unknown, or there is no such file or folder.
     """
-    if address.isdecimal() or address.startswith("/dev/"):
+    if address.isdecimal() or is_device(address):
         return "camera"
     if match := re.match(r"([a-z][a-z0-9+.-]+):", address):
         if match[1] not in SCHEMES:
@@ -173,6 +173,17 @@ def kind_of_source(address: str) -> SourceKind:
     if not path.exists():
         raise SourceError(f"no such file or folder: {path}", hint="a camera is a number (0) or a path under /dev")
     return "folder" if path.is_dir() else "file"
+
+
+def is_device(address: str) -> bool:
+    """Tell whether an address is a path under /dev, and nothing that only lies there: a file, a folder or a pipe.
+
+    /dev/shm holds files, and the shell's `<(...)` and `< clip.mp4` are paths under /dev too.
+    """
+    if not address.startswith("/dev/") or address.startswith("/dev/shm/"):
+        return False
+    path = Path(address)
+    return not (path.is_file() or path.is_dir() or path.is_fifo())
 
 
 def path_of(address: str) -> Path:

@@ -1,5 +1,6 @@
 """Sources: what they deliver, and the line that each unusable one gets."""
 
+import os
 import subprocess
 import sys
 import time
@@ -173,6 +174,42 @@ def test_folder_without_images_and_unreadable_image_name_the_file(tmp_path: Path
         cv2.imwrite(str(tmp_path / f"{k}.png"), np.zeros((4, 6, 3), np.uint8))
     (tmp_path / "1.png").write_bytes(b"garbage")
     assert message_of(str(tmp_path)) == f"{tmp_path}/1.png: unreadable image, number 2 of 3"
+
+
+def test_images_that_are_links_to_nothing_are_named_and_folders_are_no_images(tmp_path: Path) -> None:
+    for k in (1, 3):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.zeros((4, 6, 3), np.uint8))
+    (tmp_path / "x.png").mkdir()
+    assert len(read(str(tmp_path))) == 2
+    (tmp_path / "2.png").symlink_to("nowhere.png")
+    line = f"{tmp_path}/2.png: unreadable image, number 2 of 3 (No such file or directory)"
+    assert message_of(str(tmp_path)) == line
+
+
+def test_what_stands_behind_a_jpeg_does_not_matter_and_a_cut_one_is_unreadable(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    thumbnail, whole = (cv2.imencode(".jpg", image)[1].tobytes() for image in (pixels[:8, :8], pixels))
+    exif = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    photo = whole[:2] + exif + whole[2:]
+    for content in (whole, photo, photo + b"a film: \xff\xda\0\x08"):
+        (tmp_path / "1.jpg").write_bytes(content)
+        assert read(str(tmp_path))[0].image.shape == (60, 80, 3)
+    for content in (whole[:-2], photo[: len(photo) - 300], photo[: 2 + len(exif)]):
+        (tmp_path / "1.jpg").write_bytes(content)
+        assert message_of(str(tmp_path)) == f"{tmp_path}/1.jpg: unreadable image, number 1 of 1"
+
+
+def test_files_and_pipes_under_dev_are_no_cameras(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 3)
+    with (tmp_path / "clip.avi").open("rb") as file:
+        assert len(read(f"/dev/fd/{file.fileno()}")) == 3
+    receiver, sender = os.pipe()
+    os.mkfifo(tmp_path / "pipe.ts")
+    for pipe in (f"/dev/fd/{receiver}", f"{tmp_path}/pipe.ts"):
+        assert message_of(pipe) == f"{pipe}: a pipe or a device is no video file"
+    os.close(receiver)
+    os.close(sender)
+    assert message_of("/dev/shm/none.mp4") == "no such file or folder: /dev/shm/none.mp4"
 
 
 def test_each_unusable_camera_gets_its_line(tmp_path: Path) -> None:
