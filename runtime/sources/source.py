@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 import numpy as np
 
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.geometry import Image
+from siamedge.runtime.geometry import Box, Image
 
 SourceKind = Literal["file", "folder", "camera", "csi", "stream", "synthetic"]
 EventKind = Literal["stalled", "frozen", "resumed", "resized", "unreadable", "reconnecting", "reconnected", "ended"]
@@ -205,6 +205,21 @@ def orient(image: Image, options: SourceOptions) -> Image:
     turned = np.rot90(image, -options.rotate_deg // 90) if options.rotate_deg else image
     turned = turned[:, ::-1] if options.is_mirrored else turned
     return np.ascontiguousarray(turned)
+
+
+def orient_box(box: Box, size: tuple[int, int], options: SourceOptions) -> Box:
+    """Where a box lies after `orient`.
+
+    Args:
+        box: In the frame as it came.
+        size: (width, height) of that frame.
+        options: As for `orient`.
+    """
+    width, height = size
+    for _ in range(options.rotate_deg // 90):
+        box = Box(height - box.y - box.h, box.x, box.h, box.w)
+        width, height = height, width
+    return box._replace(x=width - box.x - box.w) if options.is_mirrored else box
 
 
 def quiet_opencv() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image, Point
 from siamedge.runtime.sources.recordings import Pacer
-from siamedge.runtime.sources.source import Frame, SourceOptions
+from siamedge.runtime.sources.source import Frame, SourceOptions, orient, orient_box
 from siamedge.runtime.tensors import Array
 
 MARGIN = 0.15
@@ -60,7 +60,7 @@ class SyntheticSource:
     """A patterned beetle that crosses a patterned scene; every pixel and box follows from the seed.
 
     Attributes:
-        size: (width, height) of the frames.
+        size: (width, height) of the scene, before frames are turned.
         frames: Length of the clip.
     """
 
@@ -71,10 +71,10 @@ class SyntheticSource:
         frames: int = 150,
         size: tuple[int, int] = (640, 480),
         fps: float = 30.0,
-        is_paced: bool = False,
+        options: SourceOptions | None = None,
     ) -> None:
         self.size, self.frames = size, frames
-        self._fps, self._is_paced = fps, is_paced
+        self._fps, self._options = fps, options or SourceOptions()
         random = np.random.default_rng(seed)
         width = round(size[0] * (1 + 2 * MARGIN))
         self._background = paint_ground(random, width, size[1])
@@ -97,7 +97,7 @@ class SyntheticSource:
             frames=number("frames", settings.get("frames", "150"), 1, 1_000_000),
             size=(number("size width", width, 64, 7680), number("size height", height, 64, 4320)),
             fps=fps,
-            is_paced=options.is_paced,
+            options=options,
         )
 
     @property
@@ -106,26 +106,26 @@ class SyntheticSource:
         return self._fps
 
     def box_at(self, index: int) -> Box:
-        """The exact box around the whole target, hidden parts and parts outside the frame included."""
+        """The exact box around the whole target in its frame, hidden parts and parts outside the frame included."""
         pose = self._pose(index)
         long, short = self._half_axes(pose)
         angle = math.radians(pose.angle_deg)
         half_w = math.hypot(long * math.cos(angle), short * math.sin(angle))
         half_h = math.hypot(long * math.sin(angle), short * math.cos(angle))
-        return Box.around(self._center(pose), 2 * half_w, 2 * half_h)
+        return orient_box(Box.around(self._center(pose), 2 * half_w, 2 * half_h), self.size, self._options)
 
     def image_at(self, index: int) -> Image:
-        """Draw a frame."""
+        """Draw a frame, turned and mirrored as the options say."""
         ground, pole = self.ground_at(index)
         pose = self._pose(index)
         ground = np.where(pole, ground, self._with_beetle(ground, pose))
         if pose.blur > 0.002:
             sigma_px = pose.blur * 2 * self._half_axes(pose)[1]
             ground = np.asarray(cv2.GaussianBlur(ground, (0, 0), sigma_px), np.uint8)
-        return ground
+        return orient(ground, self._options)
 
     def ground_at(self, index: int) -> tuple[Image, Array]:
-        """The scene without the target, and where the pole stands in front: (H, W, 1) bool."""
+        """The scene before it is turned, without the target, and where the pole stands in front: (H, W, 1) bool."""
         width, height = self.size
         pan = self._pan_px(index)
         left = round(width * MARGIN + pan)
@@ -139,7 +139,7 @@ class SyntheticSource:
 
     def __iter__(self) -> Iterator[Frame]:
         """The clip from its first frame."""
-        pacer = Pacer(self._is_paced)
+        pacer = Pacer(self._options.is_paced)
         for index in range(self.frames):
             image = self.image_at(index)
             pacer.wait_for(index / self._fps)

@@ -1,11 +1,13 @@
 """The synthetic scene: its boxes are exact, and it holds the difficulties that it claims."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
-from siamedge.runtime.sources.source import SourceOptions, open_source
+from siamedge.runtime.sources.source import SourceOptions, open_source, orient
 from siamedge.runtime.sources.synthetic import SyntheticSource
 
 
@@ -33,6 +35,21 @@ def test_the_box_encloses_exactly_the_pixels_that_the_target_changes() -> None:
         box = source.box_at(index)
         found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         assert found == pytest.approx((box.x, box.y, box.x + box.w, box.y + box.h), abs=1.5), index
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_a_turned_and_mirrored_scene_knows_its_boxes(degrees: Literal[0, 90, 180, 270], is_mirrored: bool) -> None:
+    options = SourceOptions(rotate_deg=degrees, is_mirrored=is_mirrored)
+    with open_source("synthetic:?frames=8&size=320x240", options) as source:
+        assert isinstance(source, SyntheticSource)
+        frame = next(iter(source))
+    box, ground = source.box_at(0), orient(source.ground_at(0)[0], options)
+    assert frame.image.shape == ground.shape == ((320, 240, 3) if degrees in (90, 270) else (240, 320, 3))
+    changed = (frame.image != ground).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    assert found == pytest.approx((box.x, box.y, box.x + box.w, box.y + box.h), abs=1.5)
 
 
 def test_the_clip_holds_growth_turn_occlusion_blur_and_leaving() -> None:
