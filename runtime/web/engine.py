@@ -1,11 +1,9 @@
 """The tracking thread behind the page: it owns source and trackers, and takes commands between frames."""
 
-import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -13,7 +11,6 @@ from typing import Literal, TypeVar
 from siamedge.runtime.errors import SiamedgeError, SourceError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.latency import LatencyMeter
-from siamedge.runtime.loop import state_of
 from siamedge.runtime.outputs.overlay import draw_target, unit_of
 from siamedge.runtime.outputs.recorder import Recorder
 from siamedge.runtime.sources.live import LiveSource
@@ -25,15 +22,14 @@ from siamedge.runtime.sources.source import (
     open_source,
     without_password,
 )
-from siamedge.runtime.tracking.presence import PresenceTracker, State
-from siamedge.runtime.tracking.trackers import Tracker, TrackResult, check_init
-from siamedge.runtime.web.snapshot import Snapshot, TargetView, as_line, encode
+from siamedge.runtime.tracking.trackers import Tracker
+from siamedge.runtime.web.commands import COMMAND_TIMEOUT_S, Commands
+from siamedge.runtime.web.snapshot import Snapshot, as_line, encode
+from siamedge.runtime.web.targets import Targets
 
 T = TypeVar("T")
 Mode = Literal["running", "paused", "ended", "failed"]
-MOST_TARGETS = 8
 MOST_EVENTS = 50
-COMMAND_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +51,6 @@ class Setup:
     folder: Path
 
 
-@dataclass(slots=True)
-class Target:
-    """One followed object."""
-
-    tracker: Tracker
-    result: TrackResult
-    state: State = "present"
-
-
 class SourceLeftError(Exception):
     """Leaves the iteration over a source because another one is wanted."""
 
@@ -80,15 +67,13 @@ class Engine:
         self.newest: Snapshot | None = None
         self.on_snapshot: Callable[[], None] = lambda: None
         self._setup = setup
-        self._model, self._address = next(iter(setup.models)), setup.sources[0]
+        self._address = setup.sources[0]
         self._options = setup.options._replace(is_paced=True, on_event=self._note, on_wait=self._serve)
-        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._woken = threading.Event()
+        self._commands, self._targets = Commands(), Targets(setup.models)
         self._is_closing = self._is_leaving = False
         self._mode: Mode = "running"
         self._failure = ""
         self._steps = 0
-        self._targets: dict[int, Target] = {}
         self._recorder: Recorder | None = None
         self._events: deque[SourceEvent] = deque(maxlen=MOST_EVENTS)
         self._meter, self._rate, self._last_s = LatencyMeter(), 0.0, 0.0
@@ -117,7 +102,7 @@ class Engine:
     def close(self) -> None:
         """Stop, and finish a recording."""
         self._is_closing = True
-        self._woken.set()
+        self._commands.wake()
         self._thread.join(COMMAND_TIMEOUT_S)
 
     def do(self, command: Callable[[], T]) -> T:
@@ -126,20 +111,7 @@ class Engine:
         Raises:
             SourceError: The tracking thread does not answer.
         """
-        done: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(command())
-            except (SiamedgeError, KeyError) as error:
-                done.set_exception(error)
-
-        self._commands.put(run)
-        self._woken.set()
-        try:
-            return done.result(COMMAND_TIMEOUT_S)
-        except TimeoutError as error:
-            raise SourceError(f"the tracker did not answer within {COMMAND_TIMEOUT_S:g} s") from error
+        return self._commands.do(command)
 
     # The verbs; each runs in the tracking thread, through do().
 
@@ -151,15 +123,7 @@ class Engine:
         """
         if self.newest is None:
             raise SourceError("there is no frame yet")
-        image = self.newest.frame.image
-        check_init(image, box)
-        if key is None and len(self._targets) >= MOST_TARGETS:
-            raise SourceError(f"{MOST_TARGETS} targets are the most", hint="remove one first")
-        free = next(k for k in range(1, MOST_TARGETS + 2) if k not in self._targets)
-        chosen = free if key is None else key
-        tracker = self._targets[chosen].tracker if chosen in self._targets else self._setup.models[self._model]()
-        tracker.init(image, box)
-        self._targets[chosen] = Target(tracker, TrackResult(box, 1.0, lost=False))
+        chosen = self._targets.put(self.newest.frame.image, box, key)
         self._publish(self.newest.frame, self.newest.latency_ms)
         return chosen
 
@@ -169,7 +133,7 @@ class Engine:
         Raises:
             KeyError: There is no such target.
         """
-        del self._targets[key]
+        self._targets.remove(key)
         self._refresh()
 
     def pause(self, is_paused: bool) -> None:
@@ -207,13 +171,7 @@ class Engine:
         Raises:
             SourceError: There is no such model.
         """
-        if name not in self._setup.models:
-            raise SourceError(f"no model {name!r}; there are {', '.join(self._setup.models)}")
-        self._model = name
-        for target in self._targets.values():
-            target.tracker = self._setup.models[name]()
-            if self.newest:
-                target.tracker.init(self.newest.frame.image, target.result.box)
+        self._targets.use_model(name, self.newest.frame.image if self.newest else None)
         self._meter = LatencyMeter()
         self._refresh()
 
@@ -253,7 +211,7 @@ class Engine:
             "source_state": source.state if isinstance(source, LiveSource) else "file",
             "dropped": counters.dropped if counters else 0,
             "reconnects": counters.reconnects if counters else 0,
-            "model": self._model,
+            "model": self._targets.model,
             "why": self._setup.why,
             "fps": round(self._rate, 2),
             "latency_ms": [round(value, 3) for value in times] if self._meter.total else None,
@@ -270,8 +228,8 @@ class Engine:
             while not self._is_closing:
                 self._follow_source()
                 while not self._is_closing and self._mode in ("ended", "failed"):
-                    self._woken.wait(1.0)
-                    self._run_commands()
+                    self._commands.wait()
+                    self._commands.run_all()
         finally:
             if self._recorder:
                 self._recorder.close()
@@ -301,12 +259,7 @@ class Engine:
             if isinstance(self._source, LiveSource):
                 return
         start_s = time.monotonic()
-        for target in self._targets.values():
-            target.result = target.tracker.update(frame.image)
-            watching = target.tracker
-            target.state = (
-                watching.state if isinstance(watching, PresenceTracker) else state_of(target.result, target.state)
-            )
+        self._targets.update(frame.image)
         now_s = time.monotonic()
         latency_ms = 1000 * (now_s - (start_s if frame.captured_s is None else frame.captured_s))
         self._measure(now_s, latency_ms)
@@ -328,7 +281,7 @@ class Engine:
 
     def _publish(self, frame: Frame, latency_ms: float) -> None:
         number = self.newest.number + 1 if self.newest else 0
-        self.newest = Snapshot(number, frame, tuple(self._views()), latency_ms)
+        self.newest = Snapshot(number, frame, self._targets.views(), latency_ms)
         self.on_snapshot()
 
     def _refresh(self) -> None:
@@ -336,28 +289,17 @@ class Engine:
         if self.newest:
             self._publish(self.newest.frame, self.newest.latency_ms)
 
-    def _views(self) -> Iterator[TargetView]:
-        for key, target in sorted(self._targets.items()):
-            watching = target.tracker
-            known = watching.probability if isinstance(watching, PresenceTracker) else target.result.score
-            yield TargetView(key, target.result.box, target.result.score, target.state, known)
-
     def _note(self, event: SourceEvent) -> None:
         self._events.append(event)
         self._refresh()
 
     def _serve(self) -> None:
         """Run commands between frames, and while a live source waits for one; leave the source if asked to."""
-        self._run_commands()
+        self._commands.run_all()
         if self._is_closing or self._is_leaving:
             raise SourceLeftError
 
-    def _run_commands(self) -> None:
-        self._woken.clear()
-        while not self._commands.empty():
-            self._commands.get()()
-
     def _wait_until(self, is_met: Callable[[], bool]) -> None:
         while not is_met():
-            self._woken.wait(1.0)
+            self._commands.wait()
             self._serve()

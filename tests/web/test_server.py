@@ -33,10 +33,11 @@ from siamedge.runtime.sources.source import SourceOptions
 from siamedge.runtime.tracking.trackers import TrackResult
 from siamedge.runtime.web.access import Access
 from siamedge.runtime.web.engine import Engine, Setup
-from siamedge.runtime.web.server import VERBS, make_app
+from siamedge.runtime.web.server import make_app
 from siamedge.runtime.web.serving import link_to, parse_address
 from siamedge.runtime.web.snapshot import Snapshot
 from siamedge.runtime.web.telemetry import temperature_c
+from siamedge.runtime.web.verbs import VERBS
 
 SCENE = "synthetic:?frames=100000&size=320x240&fps=60"
 HOST = "http://127.0.0.1:8765"

@@ -1,0 +1,118 @@
+"""The objects that the page follows, and the network that follows them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from siamedge.runtime.errors import SourceError
+from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.loop import state_of
+from siamedge.runtime.tracking.presence import PresenceTracker, State
+from siamedge.runtime.tracking.trackers import Tracker, TrackResult, check_init
+from siamedge.runtime.web.snapshot import TargetView
+
+MOST_TARGETS = 8
+
+
+@dataclass(slots=True)
+class Target:
+    """One followed object.
+
+    Attributes:
+        tracker: Initialised.
+        result: Of the newest frame, in its pixels.
+        state: See presence.
+    """
+
+    tracker: Tracker
+    result: TrackResult
+    state: State = "present"
+
+
+class Targets:
+    """Up to eight targets with the numbers 1 to 8; their networks are one of several models.
+
+    Args:
+        models: Name to what opens a tracker of it; the first is used until another one is chosen.
+
+    Attributes:
+        model: The name of the one that is used.
+    """
+
+    def __init__(self, models: Mapping[str, Callable[[], Tracker]]) -> None:
+        self.model = next(iter(models))
+        self._models = models
+        self._targets: dict[int, Target] = {}
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def put(self, image: Image, box: Box, key: int | None = None) -> int:
+        """Follow what is in a box of a frame: as the target with a number, or as a new one; give its number.
+
+        Raises:
+            SourceError: The box is not in the frame, no target can have this number, or there are eight.
+        """
+        check_init(image, box)
+        if key is None and len(self._targets) >= MOST_TARGETS:
+            raise SourceError(f"{MOST_TARGETS} targets are the most", hint="remove one first")
+        free = next(k for k in range(1, MOST_TARGETS + 2) if k not in self._targets)
+        chosen = free if key is None else key
+        tracker = self._started(image, box, self.model)
+        self._targets[chosen] = Target(tracker, TrackResult(box, 1.0, lost=False))
+        return chosen
+
+    def remove(self, key: int) -> None:
+        """Follow one target no longer.
+
+        Raises:
+            KeyError: There is no such target.
+        """
+        del self._targets[key]
+
+    def clear(self) -> None:
+        """Follow nothing."""
+        self._targets.clear()
+
+    def use_model(self, name: str, image: Image | None) -> None:
+        """Change network or precision; targets are taken over where they are.
+
+        Args:
+            name: Of the model.
+            image: The newest frame; None before the first, when there are no targets.
+
+        Raises:
+            SourceError: There is no such model.
+        """
+        if name not in self._models:
+            raise SourceError(f"no model {name!r}; there are {', '.join(self._models)}")
+        if image is not None:
+            started = [self._started(image, target.result.box, name) for target in self._targets.values()]
+            for target, tracker in zip(self._targets.values(), started, strict=True):
+                target.tracker = tracker
+        self.model = name
+
+    def update(self, image: Image) -> None:
+        """Follow all targets into the next frame."""
+        for target in self._targets.values():
+            target.result = target.tracker.update(image)
+            watching = target.tracker
+            target.state = (
+                watching.state if isinstance(watching, PresenceTracker) else state_of(target.result, target.state)
+            )
+
+    def views(self) -> tuple[TargetView, ...]:
+        """Every target in the newest frame, in the order of their numbers."""
+        return tuple(view_of(key, target) for key, target in sorted(self._targets.items()))
+
+    def _started(self, image: Image, box: Box, model: str) -> Tracker:
+        """A tracker of a model that follows a box of a frame."""
+        tracker = self._models[model]()
+        tracker.init(image, box)
+        return tracker
+
+
+def view_of(key: int, target: Target) -> TargetView:
+    """What is shown of a target."""
+    watching, result = target.tracker, target.result
+    known = watching.probability if isinstance(watching, PresenceTracker) else result.score
+    return TargetView(key, result.box, result.score, target.state, known)
