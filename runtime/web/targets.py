@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.loop import state_of
+from siamedge.runtime.loop import state_of, update_at_size
 from siamedge.runtime.tracking.presence import PresenceTracker, State
 from siamedge.runtime.tracking.trackers import Tracker, TrackResult, check_init
 from siamedge.runtime.web.snapshot import TargetView
@@ -19,11 +19,13 @@ class Target:
 
     Attributes:
         tracker: Initialised.
+        size: (width, height) of the frame that it was initialised with.
         result: Of the newest frame, in its pixels.
         state: See presence.
     """
 
     tracker: Tracker
+    size: tuple[int, int]
     result: TrackResult
     state: State = "present"
 
@@ -57,8 +59,8 @@ class Targets:
             raise SourceError(f"{MOST_TARGETS} targets are the most", hint="remove one first")
         free = next(k for k in range(1, MOST_TARGETS + 2) if k not in self._targets)
         chosen = free if key is None else key
-        tracker = self._started(image, box, self.model)
-        self._targets[chosen] = Target(tracker, TrackResult(box, 1.0, lost=False))
+        tracker, size = self._started(image, box, self.model)
+        self._targets[chosen] = Target(tracker, size, TrackResult(box, 1.0, lost=False))
         return chosen
 
     def remove(self, key: int) -> None:
@@ -87,14 +89,14 @@ class Targets:
             raise SourceError(f"no model {name!r}; there are {', '.join(self._models)}")
         if image is not None:
             started = [self._started(image, target.result.box, name) for target in self._targets.values()]
-            for target, tracker in zip(self._targets.values(), started, strict=True):
-                target.tracker = tracker
+            for target, (tracker, size) in zip(self._targets.values(), started, strict=True):
+                target.tracker, target.size = tracker, size
         self.model = name
 
     def update(self, image: Image) -> None:
         """Follow all targets into the next frame."""
         for target in self._targets.values():
-            target.result = target.tracker.update(image)
+            target.result = update_at_size(target.tracker, image, target.size)
             watching = target.tracker
             target.state = (
                 watching.state if isinstance(watching, PresenceTracker) else state_of(target.result, target.state)
@@ -104,11 +106,11 @@ class Targets:
         """Every target in the newest frame, in the order of their numbers."""
         return tuple(view_of(key, target) for key, target in sorted(self._targets.items()))
 
-    def _started(self, image: Image, box: Box, model: str) -> Tracker:
-        """A tracker of a model that follows a box of a frame."""
+    def _started(self, image: Image, box: Box, model: str) -> tuple[Tracker, tuple[int, int]]:
+        """A tracker of a model that follows a box of a frame, and the frame's (width, height)."""
         tracker = self._models[model]()
         tracker.init(image, box)
-        return tracker
+        return tracker, (image.shape[1], image.shape[0])
 
 
 def view_of(key: int, target: Target) -> TargetView:

@@ -1,0 +1,35 @@
+"""The followed objects of the page."""
+
+import numpy as np
+
+from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.tracking.trackers import TrackResult
+from siamedge.runtime.web.targets import Targets
+
+LARGE, SMALL = np.zeros((480, 640, 3), np.uint8), np.zeros((240, 320, 3), np.uint8)
+
+
+class OneSizeTracker:
+    """Answers with the box it was given, for frames of the first one's size alone."""
+
+    def init(self, frame: Image, box: Box) -> None:
+        self._shape, self._box = frame.shape, box
+
+    def update(self, frame: Image) -> TrackResult:
+        assert frame.shape == self._shape
+        return TrackResult(self._box, 0.8, lost=False)
+
+
+def box_in(targets: Targets, frame: Image) -> Box:
+    targets.update(frame)
+    return targets.views()[0].box
+
+
+def test_frames_of_another_size_are_followed_in_the_pixels_of_the_first() -> None:
+    targets = Targets({"one": OneSizeTracker, "two": OneSizeTracker})
+    targets.put(LARGE, Box(100, 80, 40, 30))
+    assert box_in(targets, LARGE) == Box(100, 80, 40, 30)
+    assert box_in(targets, SMALL) == Box(50, 40, 20, 15)
+    targets.use_model("two", SMALL)
+    assert box_in(targets, SMALL) == Box(50, 40, 20, 15)
+    assert box_in(targets, LARGE) == Box(100, 80, 40, 30)
