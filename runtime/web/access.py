@@ -42,10 +42,12 @@ class Access:
         A page of another site sends its own Origin. On loopback the Host must be a loopback name too, which a
         foreign name that was made to point here (DNS rebinding) is not.
         """
-        host = urlsplit(f"//{host_header or ''}").hostname or ""
-        if not self.token and not is_loopback(host):
+        try:
+            host = urlsplit(f"//{host_header or ''}").hostname or ""
+            is_own = origin is None or urlsplit(origin).netloc == host_header
+        except ValueError:  # no address, such as "["
             return False
-        return origin is None or urlsplit(origin).netloc == host_header
+        return is_own and (bool(self.token) or is_loopback(host))
 
     def may_steer(self, client: str) -> bool:
         """Whether a client is the controller; an empty seat is taken by the first that asks."""

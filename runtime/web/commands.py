@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from siamedge.runtime.errors import SiamedgeError, SourceError
+from siamedge.runtime.errors import SourceError
 
 T = TypeVar("T")
 COMMAND_TIMEOUT_S = 15.0
@@ -30,7 +30,7 @@ class Commands:
         def run() -> None:
             try:
                 done.set_result(command())
-            except (SiamedgeError, KeyError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who asked; tracking goes on
                 done.set_exception(error)
 
         self._asked.put(run)

@@ -1,5 +1,6 @@
 """The tracking thread behind the page: it owns source and trackers, and takes commands between frames."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -119,7 +120,7 @@ class Engine:
         """Follow what is in a box of the newest frame, as a new target or in place of one.
 
         Raises:
-            SourceError: There is no frame yet, the box is not in it, or there are eight targets.
+            SourceError: There is no frame yet, the box is not in it, or no target can have this number.
         """
         if self.newest is None:
             raise SourceError("there is no frame yet")
@@ -247,6 +248,10 @@ class Engine:
             self._mode = "running"
         except SiamedgeError as error:
             self._mode, self._failure = "failed", str(error)
+        except Exception as error:
+            # A bug, of which a page would never hear if this thread died of it: it would show "running" for ever.
+            logging.getLogger(__name__).exception("following %s failed", without_password(self._address))
+            self._mode, self._failure = "failed", f"{type(error).__name__}: {error}"
         self._source = None
         self._refresh()
 

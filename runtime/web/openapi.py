@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from siamedge.runtime.web.targets import MOST_TARGETS
+
 Schema = Mapping[str, Any]
 BOX: Schema = {
     "type": "array",
@@ -11,12 +13,13 @@ BOX: Schema = {
     "maxItems": 4,
     "description": "x, y, w, h in pixels of the frame, 0-based, from its left top",
 }
+ID: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_TARGETS}
 BODIES: Mapping[str, tuple[str, Mapping[str, Schema]]] = {
     "target": (
         "Follow what is in a box of the newest frame; with the id of a target, in its place",
-        {"box": BOX, "id": {"type": "integer", "minimum": 1}},
+        {"box": BOX, "id": ID},
     ),
-    "remove": ("Follow a target no longer", {"id": {"type": "integer"}}),
+    "remove": ("Follow a target no longer", {"id": ID}),
     "pause": ("Hold the picture and the trackers", {}),
     "resume": ("Go on", {}),
     "step": ("While paused, follow one frame", {}),

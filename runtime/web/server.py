@@ -4,7 +4,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -47,7 +47,7 @@ class Hub:
 
     def _notify(self) -> None:
         """Called from the tracking thread, also while the server is closing."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
@@ -89,7 +89,7 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if not self._access.is_known(linked or asked.cookies.get(COOKIE) or bearer):
             return problem(401, "open the link with the token that siamedge printed at its start")
-        if linked and asked.url.path == "/" and self._access.token:
+        if linked and asked.scope["path"] == "/" and self._access.token:
             answer = RedirectResponse("/", headers=dict(HEADERS))
             answer.set_cookie(COOKIE, linked, httponly=True, samesite="strict")
             return answer
@@ -110,7 +110,7 @@ def make_app(engine: Engine, access: Access) -> ASGIApp:
         yield
 
     async def page(request: Request) -> Response:
-        return FileResponse(STATIC / PAGES[request.url.path], headers=dict(HEADERS))
+        return FileResponse(STATIC / PAGES[request.scope["path"]], headers=dict(HEADERS))
 
     async def openapi(request: Request) -> Response:
         return JSONResponse(document(VERBS), headers=dict(HEADERS))
@@ -171,7 +171,7 @@ async def read_body(request: Request) -> dict[str, Any] | None:
             return None
     try:
         body = json.loads(received or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 

@@ -55,10 +55,14 @@ class Targets:
             SourceError: The box is not in the frame, no target can have this number, or there are eight.
         """
         check_init(image, box)
-        if key is None and len(self._targets) >= MOST_TARGETS:
+        numbers = range(1, MOST_TARGETS + 1)
+        if key is not None and key not in numbers:
+            raise SourceError(
+                f"{key} is no number of a target: they go from 1 to {MOST_TARGETS}", hint="leave it out for a new one"
+            )
+        chosen = next((k for k in numbers if k not in self._targets), None) if key is None else key
+        if chosen is None:
             raise SourceError(f"{MOST_TARGETS} targets are the most", hint="remove one first")
-        free = next(k for k in range(1, MOST_TARGETS + 2) if k not in self._targets)
-        chosen = free if key is None else key
         tracker, size = self._started(image, box, self.model)
         self._targets[chosen] = Target(tracker, size, TrackResult(box, 1.0, lost=False))
         return chosen

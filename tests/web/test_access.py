@@ -42,10 +42,19 @@ def test_loopback_names(host: str, expected: bool) -> None:
         ("null", "127.0.0.1:8765", False),
         ("http://evil.example", "evil.example", False),
         (None, "evil.example", False),
+        (None, "[", False),
+        ("http://[", "127.0.0.1:8765", False),
     ],
 )
 def test_foreign_pages_are_refused_on_loopback(origin: str | None, host: str, expected: bool) -> None:
     assert Access.for_host("127.0.0.1").is_own_page(origin, host) is expected
+
+
+def test_off_loopback_any_name_of_this_machine_is_taken_but_not_what_is_none() -> None:
+    access = Access.for_host("0.0.0.0")
+    assert access.is_own_page("http://board.local:8765", "board.local:8765")
+    assert not access.is_own_page("http://evil.example", "board.local:8765")
+    assert not access.is_own_page(None, "[")
 
 
 def test_the_first_page_steers_until_it_leaves_or_another_takes_over() -> None:

@@ -54,6 +54,18 @@ class StillTracker:
         return TrackResult(self._box, 0.8, lost=False)
 
 
+class BrokenTracker(StillTracker):
+    """Fails with what no tracker should: in the update, and at the start unless the box is in the corner."""
+
+    def init(self, frame: Image, box: Box) -> None:
+        super().init(frame, box)
+        if box.x:
+            raise cv2.error("Failed to allocate 1083000000000000 bytes")
+
+    def update(self, frame: Image) -> TrackResult:
+        raise ZeroDivisionError("the tracker has a bug")
+
+
 class SlowTracker(StillTracker):
     """Takes most of the time between two frames, so that what is asked meets an update under way."""
 
@@ -126,7 +138,24 @@ def test_a_target_is_followed_moved_and_removed(client: TestClient) -> None:
         ("target", {"box": [400, 0, 5, 5]}, 400, "the start box 400,0,5,5 is outside the frame of 320 x 240 pixels"),
         ("target", {"box": [1, 2, 3]}, 400, 'the body must be {"box": [x, y, w, h]} and may have "id": a number'),
         ("target", {"box": "x", "id": 1}, 400, 'the body must be {"box": [x, y, w, h]} and may have "id": a number'),
+        ("target", {"box": [True, 2, 3, 4]}, 400, 'the body must be {"box": [x, y, w, h]} and may have "id": a number'),
+        (
+            "target",
+            {"box": [1, 2, 3, 10**400]},
+            400,
+            'the body must be {"box": [x, y, w, h]} and may have "id": a number',
+        ),
+        (
+            "target",
+            {"box": [1, 2, 3, 4], "id": []},
+            400,
+            'the body must be {"box": [x, y, w, h]} and may have "id": a number',
+        ),
+        ("target", {"box": [1, 2, 3, 4], "id": 0}, 400, "0 is no number of a target: they go from 1 to 8"),
+        ("target", {"box": [1, 2, 3, 4], "id": 9}, 400, "9 is no number of a target: they go from 1 to 8"),
         ("remove", {"id": 7}, 400, "there is no target 7"),
+        ("remove", {"id": []}, 400, 'the body must be {"id": a number}'),
+        ("record", {"on": "false"}, 400, 'the body must be {"on": true} or {"on": false}'),
         ("source", {"address": "/etc/passwd"}, 400, "'/etc/passwd' is not one of the sources that this page may open"),
         ("model", {"name": "x"}, 400, "no model 'x'; there are one fp32, two int8"),
         ("jump", {}, 404, f"no verb 'jump'; there are {', '.join(VERBS)}"),
@@ -140,7 +169,7 @@ def test_what_cannot_be_done_is_said(
 
 
 def test_bodies_that_are_no_json_or_too_long_are_refused(client: TestClient) -> None:
-    for content in (b"{", b"[1]", b"x" * 20_000):
+    for content in (b"{", b"[1]", b"[" * 9999, b"x" * 20_000):
         answer = client.post("/api/pause", content=content)
         assert answer.status_code == 400
         assert answer.json()["error"] == "the body must be a JSON object of at most 10000 bytes"
@@ -220,6 +249,22 @@ def test_a_source_that_ends_or_fails_is_a_state_and_another_can_be_chosen(client
     assert state_of(client)["failure"] == f"no such file or folder: {tmp_path}/gone.mp4"
     client.post("/api/source", json={"address": SCENE})
     wait_for(lambda: state_of(client)["mode"] == "running" and state_of(client)["size"] == [320, 240])
+
+
+def test_a_tracker_that_breaks_is_told_and_the_page_can_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine(Setup((SCENE,), {"broken": BrokenTracker}, "the only one", SourceOptions(), tmp_path))
+    engine.start()
+    wait_for(lambda: engine.newest is not None)
+    with pytest.raises(cv2.error, match="Failed to allocate"):
+        engine.do(lambda: engine.set_target(Box(10, 10, 20, 20), 2))
+    assert (engine.status()["mode"], engine.newest and engine.newest.targets) == ("running", ())
+    engine.do(lambda: engine.set_target(Box(0, 0, 10, 10)))
+    wait_for(lambda: engine.status()["mode"] == "failed")
+    assert engine.status()["failure"] == "ZeroDivisionError: the tracker has a bug"
+    assert "ZeroDivisionError" in caplog.text
+    engine.do(engine.reset)
+    wait_for(lambda: engine.status()["mode"] == "running" and engine.status()["failure"] == "")
+    engine.close()
 
 
 def test_another_model_takes_the_targets_over(client: TestClient) -> None:
@@ -304,7 +349,10 @@ def test_one_page_steers_and_the_others_watch(client: TestClient) -> None:
 def test_foreign_origins_and_names_are_refused(client: TestClient) -> None:
     refused = client.post("/api/pause", headers={"Origin": "http://evil.example"})
     assert (refused.status_code, refused.json()["error"]) == (403, "this request comes from another site's page")
-    assert client.get("/api/state", headers={"Host": "evil.example"}).status_code == 403
+    for host in ("evil.example", "["):
+        assert client.get("/api/state", headers={"Host": host}).status_code == 403
+    assert client.get("/api/state", headers={"Origin": "http://["}).status_code == 403
+    assert client.get("/", headers={"Host": "localhost/x"}).status_code == 200
     with (
         pytest.raises(WebSocketDisconnect),
         client.websocket_connect("/api/stream", headers={**OWN, "Origin": "http://evil.example"}),
