@@ -102,12 +102,16 @@ def problem(status: int, message: str, hint: str = "") -> JSONResponse:
 
 
 def make_app(engine: Engine, access: Access) -> ASGIApp:
-    """The whole interface as an ASGI application; the engine must have been started."""
+    """The whole interface as an ASGI application; the engine must have been started, and is closed at its end.
+
+    The end is the last moment for that: after SIGTERM, uvicorn lets the signal end the process when it is done.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.hub = Hub(engine)
         yield
+        await run_in_threadpool(engine.close)
 
     async def page(request: Request) -> Response:
         return FileResponse(STATIC / PAGES[request.scope["path"]], headers=dict(HEADERS))

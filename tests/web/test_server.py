@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +200,15 @@ def test_no_frame_follows_a_pause_that_was_answered(client: TestClient) -> None:
         client.post("/api/resume")
 
 
-def test_ctrl_c_ends_quietly_while_a_page_is_open_and_paused(tmp_path: Path) -> None:
-    connect = pytest.importorskip("websockets.sync.client", reason="needs the extra [web]").connect
+@contextmanager
+def running_server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that serves the scene and records into a folder, and its link."""
     program = (
         "from siamedge.runtime.sources.source import SourceOptions\n"
         "from siamedge.runtime.web.engine import Setup\n"
         "from siamedge.runtime.web.serving import serve\n"
         "from pathlib import Path\n"
-        f"setup = Setup(({SCENE!r},), {{'none': object}}, 'the only one', SourceOptions(), Path({str(tmp_path)!r}))\n"
+        f"setup = Setup(({SCENE!r},), {{'none': object}}, 'the only one', SourceOptions(), Path({str(folder)!r}))\n"
         "try:\n"
         "    serve(setup, '127.0.0.1:0', lambda link: print(link, flush=True))\n"
         "except KeyboardInterrupt:\n"
@@ -216,20 +218,40 @@ def test_ctrl_c_ends_quietly_while_a_page_is_open_and_paused(tmp_path: Path) -> 
     server = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     try:
         assert server.stdout is not None
-        link = server.stdout.readline().strip()
+        yield server, server.stdout.readline().strip()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def ask(address: str, body: bytes | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(address, body, {"X-Client": "a"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return dict(json.load(answer))
+
+
+def test_ctrl_c_ends_quietly_while_a_page_is_open_and_paused(tmp_path: Path) -> None:
+    with running_server(tmp_path) as (server, link):
         stream = link.replace("http", "ws", 1) + "api/stream?client=a"
         with connect(stream, origin=link.rstrip("/"), proxy=None) as page:
             page.recv(60)
-            urllib.request.urlopen(urllib.request.Request(link + "api/pause", b"{}", {"X-Client": "a"}), timeout=60)
+            ask(link + "api/pause", b"{}")
             page.send("next")
             page.recv(60)
             page.send("next")
             server.send_signal(signal.SIGINT)
             _, errors = server.communicate(timeout=120)
-    finally:
-        server.kill()
-        server.wait()
     assert errors == ""
+
+
+def test_sigterm_finishes_the_recording(tmp_path: Path) -> None:
+    with running_server(tmp_path) as (server, link):
+        ask(link + "api/record", b"{}")
+        wait_for(lambda: ask(link + "api/state")["recorded"] >= 3)
+        server.terminate()
+        assert server.wait(120) == -signal.SIGTERM
+    assert {path.suffix for path in tmp_path.iterdir()} == {".mkv", ".jsonl"}
+    assert not list(tmp_path.glob("*.part.*"))
 
 
 def test_reset_forgets_targets_and_begins_again(client: TestClient) -> None:
