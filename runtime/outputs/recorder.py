@@ -4,11 +4,14 @@ import queue
 import threading
 import time
 from contextlib import suppress
+from io import FileIO
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
-from siamedge.runtime.errors import SiamedgeError, SourceError
+import cv2
+
+from siamedge.runtime.errors import PlaceError, SiamedgeError, SourceError
 from siamedge.runtime.geometry import Image
 from siamedge.runtime.outputs.video import VideoWriter
 
@@ -41,7 +44,8 @@ class Recorder:
         SourceError: The folder cannot be written.
 
     The video carries its final name from the second that it is closed; until then, and after a crash, it is
-    NAME.part.mkv beside the side-car.
+    NAME.part.mkv beside the side-car. Where a frame or its line cannot be written, as on a full disk, the recording
+    ends with the one before, and what there is of it is kept.
     """
 
     def __init__(self, folder: Path, fps: float) -> None:
@@ -74,17 +78,34 @@ class Recorder:
     def _write_all(self) -> None:
         try:
             with self._lines, VideoWriter(self._video, self._fps) as video:
-                while (item := self._queue.get()) is not None:
-                    video.write(item[0])
-                    self._lines.write(item[1] + "\n")
-                    self._lines.flush()
-                    self._frames += 1
+                self._problem = self._write_queue(video)
         except (SiamedgeError, OSError) as error:
-            self._problem = str(error)
+            self._problem = "; ".join(filter(None, (self._problem, str(error))))
+
+    def _write_queue(self, video: VideoWriter) -> str:
+        """Write frames and their lines until the recording is closed; give what ended it before that, or ""."""
+        while (item := self._queue.get()) is not None:
+            end = self._lines.tell()
+            try:
+                self._write_line(item[1])
+                video.write(item[0])
+            except (SiamedgeError, OSError, cv2.error) as error:
+                self._lines.truncate(end)
+                return str(error)
+            self._frames += 1
+        return ""
+
+    def _write_line(self, line: str) -> None:
+        left = f"{line}\n".encode()
+        try:
+            while left:
+                left = left[self._lines.write(left) :]
+        except OSError as error:
+            raise PlaceError(f"{self._boxes}: cannot be written: {error.strerror}") from error
 
 
-def open_new(folder: Path, name: str) -> tuple[Path, TextIO]:
-    """Make the side-car NAME.jsonl, or NAME-2.jsonl and so on if that is there, and open it.
+def open_new(folder: Path, name: str) -> tuple[Path, FileIO]:
+    """Make the side-car NAME.jsonl, or NAME-2.jsonl and so on if that is there, and open it, unbuffered.
 
     Raises:
         SourceError: The folder cannot be written.
@@ -93,6 +114,6 @@ def open_new(folder: Path, name: str) -> tuple[Path, TextIO]:
         folder.mkdir(parents=True, exist_ok=True)
         names = (f"{name}.jsonl" if number == 1 else f"{name}-{number}.jsonl" for number in count(1))
         path = next(folder / free for free in names if not (folder / free).exists())
-        return path, path.open("x", encoding="utf-8")
+        return path, path.open("xb", buffering=0)
     except OSError as error:
         raise SourceError(f"{folder}: cannot record here: {error.strerror}", hint="is the folder writable?") from error

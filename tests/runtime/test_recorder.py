@@ -1,6 +1,7 @@
 """Recordings: in order, never in the way, readable after the program was killed."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,21 @@ def test_a_disk_that_is_behind_leaves_frames_out_and_counts_them(tmp_path: Path)
     assert done.frames + done.left_out == 100
     assert done.frames >= LONGEST_QUEUE
     assert frames_in(done.video) == done.frames == len(done.boxes.read_text().splitlines())
+
+
+def test_a_full_disk_ends_a_recording_and_what_there_is_of_it_is_kept(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recorder = Recorder(tmp_path, 30.0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        for number in range(5):
+            recorder.add(np.zeros((48, 64, 3), np.uint8), json.dumps({"frame": number, "padding": "x" * 300_000}))
+        done = recorder.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.problem == f"{done.boxes}: cannot be written: File too large"
+    assert [json.loads(line)["frame"] for line in done.boxes.read_text().splitlines()] == [0, 1, 2]
+    assert frames_in(done.video) == done.frames == 3
 
 
 def test_recordings_of_the_same_second_have_different_names(tmp_path: Path) -> None:
