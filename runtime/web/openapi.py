@@ -82,6 +82,7 @@ def responses(media: str) -> dict[str, Any]:
         "401": "the token is missing or wrong",
         "403": "the request comes from another site's page",
         "423": "another client is in control",
+        "500": "siamedge has a bug; its traceback is in the log",
     }
     failures = {
         code: {"description": text, "content": {"application/json": {"schema": ERROR}}}

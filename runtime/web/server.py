@@ -152,7 +152,12 @@ def make_app(engine: Engine, access: Access) -> ASGIApp:
         Route("/api/{verb}", verb, methods=["POST"]),
         WebSocketRoute("/api/stream", stream),
     ]
-    return Guard(Starlette(routes=routes, lifespan=lifespan), access)
+    return Guard(Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed}), access)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """The answer where there is a bug; uvicorn logs its traceback after it."""
+    return problem(500, f"{type(error).__name__}: {error}")
 
 
 async def answer_of(work: Awaitable[object]) -> Response:

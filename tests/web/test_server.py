@@ -277,8 +277,9 @@ def test_a_tracker_that_breaks_is_told_and_the_page_can_go_on(tmp_path: Path, ca
     engine = Engine(Setup((SCENE,), {"broken": BrokenTracker}, "the only one", SourceOptions(), tmp_path))
     engine.start()
     wait_for(lambda: engine.newest is not None)
-    with pytest.raises(cv2.error, match="Failed to allocate"):
-        engine.do(lambda: engine.set_target(Box(10, 10, 20, 20), 2))
+    client = TestClient(make_app(engine, Access("127.0.0.1")), base_url=HOST, raise_server_exceptions=False)
+    answer = client.post("/api/target", json={"box": [10, 10, 20, 20]})
+    assert (answer.status_code, answer.json()["error"]) == (500, "error: Failed to allocate 1083000000000000 bytes")
     assert (engine.status()["mode"], engine.newest and engine.newest.targets) == ("running", ())
     engine.do(lambda: engine.set_target(Box(0, 0, 10, 10)))
     wait_for(lambda: engine.status()["mode"] == "failed")
