@@ -155,7 +155,10 @@ def _show(ready: "Prepared", lines: list[str]) -> None:
     for note in ready.notes:
         _say(f"note: {note}")
     if not ready.release.has_service:
-        _say("note: no service: " + ("no --run" if ready.found.scope != "none" else "systemd does not run there"))
+        _say(
+            "note: no service: "
+            + ("no --run, one that runs is stopped" if ready.found.scope != "none" else "systemd does not run there")
+        )
     for line in lines:
         typer.echo(f"  {line}")
 

@@ -27,7 +27,7 @@ class Plan:
         keep: Layers that it has.
         current: Release that is on now, empty if none.
         send_release: The release itself is not there yet.
-        runs: Its service, if it has one, is active.
+        runs: Its service, if it has one, is active; else none is.
     """
 
     release: Release
@@ -66,13 +66,14 @@ def plan_flash(remote: Remote, release: Release) -> Plan:
     """
     state = remote.call("state", remote.scope)
     have = set(state["layers"])
+    wanted = "active" if release.has_service else "inactive"
     return Plan(
         release,
         tuple(layer for layer in release.layers if layer.name not in have),
         tuple(layer for layer in release.layers if layer.name in have),
         state["current"],
         release.name not in state["releases"],
-        not release.has_service or remote.scope == "none" or state["service"].get("ActiveState") == "active",
+        remote.scope == "none" or state["service"].get("ActiveState", "inactive") == wanted,
     )
 
 

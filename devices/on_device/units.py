@@ -21,10 +21,15 @@ class RefusedError(Exception):
 def start(unit: Path, scope: str, settle_s: float) -> None:
     """Install a release's unit, restart the service, and see that it stays up; at first boot only enable it.
 
+    A release without a unit has no service: that of another release is stopped and disabled.
+
     Raises:
         RefusedError: It does not; with the service's last words.
     """
-    if scope == "none" or not unit.is_file():
+    if scope == "none":
+        return
+    if not unit.is_file():
+        _disable(scope)
         return
     _install_unit(unit, scope)
     if scope == "boot":
@@ -50,6 +55,15 @@ def _install_unit(unit: Path, scope: str) -> None:
         systemctl(scope, "daemon-reload")
     if systemctl(scope, "enable", UNIT).returncode:
         raise RefusedError(f"{UNIT} cannot be enabled")
+
+
+def _disable(scope: str) -> None:
+    """Stop the service, for reboots too; its unit stays, without which `stop` could not remove its state."""
+    if not (unit_folder(scope) / UNIT).is_file():
+        return
+    if systemctl(scope, "disable", "--now", UNIT).returncode:
+        raise RefusedError(f"{UNIT} cannot be stopped")
+    systemctl(scope, "reset-failed", UNIT)
 
 
 def stop(scope: str) -> None:

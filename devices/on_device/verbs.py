@@ -195,8 +195,9 @@ def _back(base: Path, before: str, scope: str) -> str:
         (base / "current").unlink()
         return "there was none before it, so nothing runs"
     _point(base, "current", before)
-    start(_release(base, before) / UNIT, scope, 0.0)
-    return f"release {before} runs again"
+    unit = _release(base, before) / UNIT
+    start(unit, scope, 0.0)
+    return f"release {before} {'runs' if unit.is_file() else 'is on'} again"
 
 
 def rollback(base: Path, scope: str, settle_s: str) -> None:

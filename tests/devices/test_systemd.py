@@ -31,8 +31,8 @@ exit 1
 """
 
 
-def tracker_release(folder: Path, base: Path, mood: str, watchdog_s: int = 120) -> Release:
-    """A release with the real launcher, the real supervised process and the real unit."""
+def tracker_release(folder: Path, base: Path, mood: str, watchdog_s: int = 120, *, has_service: bool = True) -> Release:
+    """A release with the real launcher, the real supervised process and the real unit, if it is to have one."""
     content = folder / f"bundle-{mood}"
     content.mkdir(parents=True)
     (content / "mood").write_text(mood)
@@ -41,8 +41,9 @@ def tracker_release(folder: Path, base: Path, mood: str, watchdog_s: int = 120) 
         "python": launchers(sys.executable)["python"],
         "siamedge": TRACKER,
         "check": "#!/bin/sh\necho fine\n",
-        "siamedge.service": unit.replace("WatchdogSec=30", f"WatchdogSec={watchdog_s}"),
     }
+    if has_service:
+        files["siamedge.service"] = unit.replace("WatchdogSec=30", f"WatchdogSec={watchdog_s}")
     return tie([seal(content, "bundle")], files, folder / f"release-{mood}")
 
 
@@ -84,6 +85,34 @@ def test_service_under_a_real_systemd(systemd_device: LoopbackDevice, tmp_path: 
 
         remote.call("uninstall", "user")
     assert show(device, "LoadState") == "not-found"
+    assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
+
+
+def test_no_service_runs_for_a_release_that_has_none(systemd_device: LoopbackDevice, tmp_path: Path) -> None:
+    device = systemd_device
+    good, dead = (tracker_release(tmp_path / "here", device.base, mood) for mood in ("good", "dead"))
+    plain = tracker_release(tmp_path / "here", device.base, "plain", has_service=False)
+
+    def state() -> tuple[str, str]:
+        return show(device, "ActiveState"), show(device, "UnitFileState")
+
+    with device.transport() as ssh:
+        remote = device.remote(ssh)
+        flash(remote, good, tmp_path)
+        flash(remote, plain, tmp_path)
+        assert state() == ("inactive", "disabled")
+        assert plan_flash(remote, plain).is_done
+        remote.call("rollback", "user", "0")
+        assert state() == ("active", "enabled")
+        remote.call("rollback", "user", "0")
+        assert state() == ("inactive", "disabled")
+
+        with pytest.raises(DeviceError, match=f"does not start: .*; release {plain.name} is on again"):
+            flash(remote, dead, tmp_path)
+        assert state() == ("inactive", "disabled")
+        device.systemctl("start", "siamedge.service")
+        assert not plan_flash(remote, plain).is_done
+        remote.call("uninstall", "user")
     assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
 
 
