@@ -141,7 +141,7 @@ def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float) 
         remote = connected(transport, scope)
         with remote.lock():
             if rollback:
-                answer = remote.call("rollback", remote.scope, str(settle_s), timeout_s=600)
+                answer = remote.call("rollback", remote.scope, str(settle_s), timeout_s=1500)
                 typer.echo(f"{answer['active']} is on at {transport.name}")
             else:
                 remote.call("uninstall", remote.scope)

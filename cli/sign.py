@@ -29,7 +29,7 @@ def create(path: Annotated[Path, typer.Argument(help="Of the private key; the pu
 @keys.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="NAME.siamedge or its zip.")],
-    public_keys: Annotated[list[Path], typer.Argument(help="Keys of whom you trust: KEY.pub ...")],
+    public_keys: Annotated[list[Path], typer.Argument(help="Keys of whom you trust, one a line: KEY.pub ...")],
 ) -> None:
     """Check that a bundle is signed by one of some keys."""
     from siamedge.devices.releases.trust import allowed_signers
@@ -42,13 +42,14 @@ def verify(
 @keys.command()
 def enroll(
     target: Annotated[str, typer.Argument(help="ssh://user@host[:port] with siamedge on it.")],
-    public_keys: Annotated[list[Path], typer.Argument(help="All keys that it shall accept: KEY.pub ...")],
+    public_keys: Annotated[list[Path], typer.Argument(help="All keys that it shall accept, one a line: KEY.pub ...")],
 ) -> None:
     """From now on the device takes only bundles signed by one of these keys."""
     from siamedge.devices.releases.trust import allowed_signers
 
-    _set(target, allowed_signers(public_keys))
-    typer.echo(f"{target} accepts bundles signed by {len(public_keys)} key(s) only")
+    allowed = allowed_signers(public_keys)
+    _set(target, allowed)
+    typer.echo(f"{target} accepts bundles signed by {len(allowed.splitlines())} key(s) only")
 
 
 @keys.command()

@@ -201,14 +201,15 @@ def _back(base: Path, before: str, scope: str) -> str:
 
 
 def rollback(base: Path, scope: str, settle_s: str) -> None:
-    """Activate the release before the current one.
+    """Verify the release before the current one again, and activate it.
 
     Raises:
-        RefusedError: There is none, or it is not healthy.
+        RefusedError: There is none, it does not verify, or it is not healthy.
     """
     before = _pointed(base, "previous")
     if not before:
         raise RefusedError("there is no release to go back to")
+    verify(base, before)
     activate(base, before, scope, settle_s)
 
 

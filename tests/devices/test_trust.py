@@ -15,9 +15,9 @@ from siamedge.devices.connection.client import Remote
 from siamedge.devices.flashing.flash import apply, plan_flash
 from siamedge.devices.releases.layers import Layer, seal
 from siamedge.devices.releases.release import Release, bundle_layer, tie
-from siamedge.devices.releases.trust import allowed_signers, sign, verify
+from siamedge.devices.releases.trust import allowed_signers, create_key, sign, verify
 from siamedge.runtime.bundles.bundle import Bundle
-from siamedge.runtime.errors import BundleError, DeviceError
+from siamedge.runtime.errors import BundleError, DeviceError, PlaceError
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen not installed")
 
@@ -88,8 +88,61 @@ def test_unsigned_bundle_and_wrong_keys_are_told(tmp_path: Path) -> None:
         sign(bundle, rsa)
     with pytest.raises(DeviceError, match=r"old.pub is ssh-rsa, ssh-ed25519 needed"):
         allowed(rsa)
+    (tmp_path / "damaged.pub").write_text("ssh-ed25519 AAAAgarbage me\n")
+    with pytest.raises(DeviceError, match=r"damaged.pub is a damaged key$"):
+        allowed(tmp_path / "damaged")
     with pytest.raises(DeviceError, match="no such key"):
         sign(bundle, tmp_path / "absent")
+
+
+def test_every_key_of_a_file_counts(tmp_path: Path) -> None:
+    bundle, mine, other = tiny_bundle(tmp_path), key(tmp_path, "mine"), key(tmp_path, "other")
+    both = tmp_path / "both.pub"
+    both.write_text("# of the site\n\n" + "".join(path.with_suffix(".pub").read_text() for path in (other, mine)))
+    assert allowed_signers([both]) == allowed(other, mine) == allowed(other, mine, other)
+    sign(bundle, mine)
+    verify(bundle, allowed_signers([both]))
+    with both.open("a") as file:
+        file.write("ssh-rsa AAAA me\n")
+    with pytest.raises(DeviceError, match=r"both.pub, line 5, is ssh-rsa, ssh-ed25519 needed$"):
+        allowed_signers([both])
+    both.write_text("\n")
+    with pytest.raises(DeviceError, match=r"both.pub holds no public key$"):
+        allowed_signers([both])
+
+
+def test_a_key_is_made_beside_no_other(tmp_path: Path) -> None:
+    (tmp_path / "lone.pub").write_text("ssh-ed25519 of somebody\n")
+    with pytest.raises(DeviceError, match=r"lone.pub is there already$"):
+        create_key(tmp_path / "lone")
+    assert (tmp_path / "lone.pub").read_text() == "ssh-ed25519 of somebody\n"
+    with pytest.raises(PlaceError, match="cannot be made"):
+        create_key(tmp_path / "lone.pub/below/key")
+
+
+def test_a_passphrase_without_a_terminal_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, mine = tiny_bundle(tmp_path), key(tmp_path, "mine")
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(mine)], check=True, capture_output=True)
+    monkeypatch.setenv("SSH_ASKPASS", "/bin/false")
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    with pytest.raises(DeviceError, match="passphrase") as caught:
+        sign(bundle, mine)
+    assert caught.value.hint.startswith("run it in a terminal")
+
+
+@pytest.mark.parametrize("verb", ["create", "sign", "verify"])
+def test_without_openssh_each_verb_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    bundle, mine = tiny_bundle(tmp_path), key(tmp_path, "mine")
+    sign(bundle, mine)
+    signers = allowed(mine)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    verbs = {
+        "create": lambda: create_key(tmp_path / "new"),
+        "sign": lambda: sign(bundle, mine),
+        "verify": lambda: verify(bundle, signers),
+    }
+    with pytest.raises(DeviceError, match=r"^ssh-keygen is not installed$"):
+        verbs[verb]()
 
 
 def signed_release(device: LoopbackDevice, folder: Path, bundle: Path) -> Release:
@@ -117,12 +170,17 @@ def test_device_with_a_key_takes_only_bundles_of_that_key(device: LoopbackDevice
 
     with device.transport() as ssh:
         remote = device.remote(ssh)
+        flash(remote, unsigned)
         flash(remote, good)
+        work = tmp_path / "enrolled"
         assert remote.call("enroll", feed=allowed(mine).encode()) == {"enrolled": 1}
         with pytest.raises(DeviceError, match="this device has enrolled keys and the bundle is not signed"):
             flash(remote, unsigned)
         with pytest.raises(DeviceError, match="not by a key that this device has enrolled"):
             flash(remote, foreign)
+        assert "good" in device.service_environment()
+        with pytest.raises(DeviceError, match="this device has enrolled keys and the bundle is not signed"):
+            remote.call("rollback", "user", "0")
         assert "good" in device.service_environment()
         assert remote.call("enroll", feed=b"") == {"enrolled": 0}
         work = tmp_path / "again"
