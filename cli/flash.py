@@ -2,7 +2,7 @@
 
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +12,22 @@ import typer
 from siamedge.cli.choices import number, parse_choices
 
 if TYPE_CHECKING:
-    from siamedge.devices.connection.client import Scope
+    from siamedge.devices.connection.client import Remote, Scope
     from siamedge.devices.flashing.preparing import FlashOptions, Prepared
+
+_RELEASE = frozenset({"run", "backends", "wheels", "no_wheels"})
+_USED: Mapping[str, frozenset[str]] = {
+    "--rollback": frozenset({"rollback", "user", "settle_s"}),
+    "--uninstall": frozenset({"uninstall", "user"}),
+    "--inventory": _RELEASE | {"inventory", "user", "parallel", "keep", "settle_s"},
+    "card:, image: or bundle:": _RELEASE | {"board", "system"},
+    "a device": _RELEASE | {"user", "keep", "settle_s"},
+}
+"""What is flashed to the options that have an effect then, besides --dry-run."""
 
 
 def flash(
+    context: typer.Context,
     what: Annotated[
         list[str],
         typer.Argument(
@@ -53,20 +64,39 @@ def flash(
     if rollback or uninstall:
         if len(what) != 1 or (rollback and uninstall):
             raise typer.BadParameter("--rollback and --uninstall take one TARGET and no BUNDLE")
-        _back_or_away(what[0], scope, rollback, settle_s)
+        _refuse_idle(context, "--rollback" if rollback else "--uninstall")
+        _back_or_away(what[0], scope, rollback, settle_s, dry_run)
         return
     if len(what) != (1 if inventory else 2):
         raise typer.BadParameter(f"{'BUNDLE' if inventory else 'BUNDLE and TARGET'} expected, {len(what)} given")
+    is_carried = what[-1].startswith(("card:", "image:", "bundle:"))
+    _refuse_idle(context, "--inventory" if inventory else "card:, image: or bundle:" if is_carried else "a device")
     wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
     options = FlashOptions(as_words(run), wanted, scope, wheels, not no_wheels)
     if inventory:
         flash_inventory(Path(what[0]), inventory, Rollout(options, parallel, settle_s, keep), dry_run)
     elif what[1].startswith("/dev/"):
         raise DeviceError(f"{what[1]} is no target", hint=NO_RAW_DEVICES)
-    elif what[1].startswith(("card:", "image:", "bundle:")):
+    elif is_carried:
         _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:
         _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
+
+
+def _refuse_idle(context: typer.Context, mode: str) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        context: Of the command.
+        mode: A key of _USED.
+
+    Raises:
+        typer.BadParameter: One was given.
+    """
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in _USED[mode] | {"what", "dry_run"} and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name.replace('_', '-')} does nothing with {mode}")
 
 
 def as_words(text: str) -> tuple[str, ...]:
@@ -134,11 +164,16 @@ _CARRIED = {
 }
 
 
-def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float) -> None:
+def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float, dry_run: bool) -> None:
     from siamedge.devices.flashing.targets import connected, open_target
 
     with open_target(target) as transport:
         remote = connected(transport, scope)
+        if dry_run:
+            typer.echo(
+                f"  {_way_back(remote) if rollback else f'remove {remote.base}, the service, its state and cache'}"
+            )
+            return
         with remote.lock():
             if rollback:
                 answer = remote.call("rollback", remote.scope, str(settle_s), timeout_s=1500)
@@ -146,6 +181,16 @@ def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float) 
             else:
                 remote.call("uninstall", remote.scope)
                 typer.echo(f"siamedge is removed from {transport.name}")
+
+
+def _way_back(remote: "Remote") -> str:
+    from siamedge.runtime.errors import DeviceError
+
+    state = remote.call("state", remote.scope)
+    if not state["previous"]:
+        name = remote.transport.name
+        raise DeviceError(f"{name}: there is no release to go back to", hint="flash the bundle that it should run")
+    return f"switch to {state['previous']}, instead of {state['current']}"
 
 
 def _show(ready: "Prepared", lines: list[str]) -> None:

@@ -5,9 +5,12 @@ import resource
 from pathlib import Path
 
 import pytest
+import typer
 from commands import Shell
 from loopback import LoopbackDevice
 from tiny_bundle import tiny_bundle
+
+from siamedge.cli.main import make_app
 
 pytest.importorskip("onnxruntime")
 
@@ -40,11 +43,21 @@ def test_flash_again_rollback_uninstall(shell: Shell, device: LoopbackDevice, tm
     assert cpu_s() - before_s < 3, "measured: .45 s; time by the clock would depend on who else computes"
     release_one = (device.base / "current").readlink()
 
+    refused = shell("flash", "--rollback", shell.target, "--user", "--dry-run")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "there is no release to go back to" in refused.stderr
     assert shell("flash", str(two), shell.target, *options).returncode == 0
-    assert (device.base / "current").readlink() != release_one
+    release_two = (device.base / "current").readlink()
+    assert release_two != release_one
+    planned = shell("flash", "--rollback", shell.target, "--user", "--dry-run")
+    assert planned.stdout == f"  switch to {release_one.name}, instead of {release_two.name}\n"
+    assert (device.base / "current").readlink() == release_two
     assert shell("flash", "--rollback", shell.target, "--user").returncode == 0
     assert (device.base / "current").readlink() == release_one
 
+    planned = shell("flash", "--uninstall", shell.target, "--user", "--dry-run")
+    assert planned.stdout == f"  remove {device.base}, the service, its state and cache\n"
+    assert device.base.is_dir()
     gone = shell("flash", "--uninstall", shell.target, "--user")
     assert gone.stdout == f"siamedge is removed from {device.user}@127.0.0.1:{device.port}\n"
     assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
@@ -73,6 +86,23 @@ def test_wrong_use_is_told(shell: Shell, tmp_path: Path) -> None:
     odd = shell("flash", str(tiny_bundle(tmp_path)), "usb:sdb")
     assert odd.returncode == 1
     assert "target 'usb:sdb' is not understood" in odd.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rollback", "ssh://x", "--run", "--source 0"), "--run does nothing with --rollback"),
+        (("--uninstall", "ssh://x", "--settle-s", "5"), "--settle-s does nothing with --uninstall"),
+        (("--uninstall", "ssh://x", "--inventory", "site.toml"), "--inventory does nothing with --uninstall"),
+        (("b", "bundle:x.tar", "--board", "pi5", "--user"), "--user does nothing with card:, image: or bundle:"),
+        (("b", "ssh://x", "--board", "pi5"), "--board does nothing with a device"),
+        (("b", "--inventory", "site.toml", "--system", "trixie"), "--system does nothing with --inventory"),
+    ],
+)
+def test_options_without_an_effect_are_refused(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(typer.BadParameter) as caught:
+        make_app("flash")(["flash", *words], standalone_mode=False)
+    assert caught.value.message == message
 
 
 def test_doctor_over_ssh(shell: Shell, device: LoopbackDevice) -> None:
