@@ -1,12 +1,14 @@
 """The systemd unit of the service."""
 
-import shlex
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from siamedge.devices.boards.profiles import Family
 
+_PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 _WATCHDOG_S = 30
 _START_S = 120
 _UNIT = """[Unit]
@@ -123,5 +125,13 @@ def _sandbox(options: ServiceOptions) -> str:
 
 
 def _quoted(words: Sequence[str]) -> str:
-    """A command line for systemd: shell quoting, with % and $ doubled."""
-    return shlex.join(words).replace("%", "%%").replace("$", "$$")
+    """A command line for systemd, which gives the program exactly these words.
+
+    Source: systemd.syntax(7), Quoting; systemd.service(5), Command lines: % and $ are doubled.
+    """
+    return " ".join(word if _PLAIN.fullmatch(word) else f'"{_escaped(word)}"' for word in words)
+
+
+def _escaped(word: str) -> str:
+    doubled = word.translate({ord(sign): sign * 2 for sign in "\\%$"}).replace('"', '\\"')
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", doubled)

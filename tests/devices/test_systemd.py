@@ -30,6 +30,17 @@ done
 exit 1
 """
 
+TELLER = """#!/bin/sh
+{python} -c 'import json, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(json.dumps(sys.argv[2:]))' {told} "$@"
+while sleep 0.1; do echo '{{"frame": 1, "state": "present", "box": [1, 2, 3, 4], "latency_ms": 5.0}}'; done
+"""
+"""Stands for `siamedge track` and writes down its arguments."""
+ODD = (
+    "a b", "100%d.jpg", "%h", "$HOME", "${X}y", "it's", 'say "x"', "rtsp://u:p%40ss$word@cam/x?a=1&b=2", "café", "é ü",
+    "back\\slash", "tab\\there", "C:\\data\\x", "a\\", ";", "", "#x", "a\nb",
+    "x\nExecStartPre=/bin/false\n", "tab\tbell\a",
+)  # fmt: skip
+
 
 def tracker_release(folder: Path, base: Path, mood: str, watchdog_s: int = 120, *, has_service: bool = True) -> Release:
     """A release with the real launcher, the real supervised process and the real unit, if it is to have one."""
@@ -86,6 +97,22 @@ def test_service_under_a_real_systemd(systemd_device: LoopbackDevice, tmp_path: 
         remote.call("uninstall", "user")
     assert show(device, "LoadState") == "not-found"
     assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
+
+
+def test_the_tracker_gets_its_arguments_unchanged(systemd_device: LoopbackDevice, tmp_path: Path) -> None:
+    device, told = systemd_device, tmp_path / "told"
+    content = tmp_path / "bundle"
+    content.mkdir()
+    (content / "text").write_text("odd")
+    files = {
+        "python": launchers(sys.executable)["python"],
+        "siamedge": TELLER.format(python=sys.executable, told=told),
+        "check": "#!/bin/sh\necho fine\n",
+        "siamedge.service": unit_text(str(device.base), ServiceOptions(ODD, (), "raspberry-pi"), "user"),
+    }
+    with device.transport() as ssh:
+        flash(device.remote(ssh), tie([seal(content, "bundle")], files, tmp_path / "release"), tmp_path)
+    assert json.loads(told.read_text()) == ["track", f"{device.base}/current/bundle", *ODD, "--json"]
 
 
 def test_no_service_runs_for_a_release_that_has_none(systemd_device: LoopbackDevice, tmp_path: Path) -> None:
