@@ -41,7 +41,7 @@ def read_hosts(path: Path) -> dict[str, Variables]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DeviceError(f"{path.name} cannot be read: {error}", hint="docs/flash.md has an example") from error
     groups = groups_of_yaml(text, path.name) if path.suffix in YAML_SUFFIXES else groups_of_ini(text, path.name)
     return resolved(groups, path.name)
@@ -50,6 +50,8 @@ def read_hosts(path: Path) -> dict[str, Variables]:
 def resolved(groups: Mapping[str, Group], name: str) -> dict[str, Variables]:
     """Every host with its variables, those of the nearest group last.
 
+    Every host is in "all"; one that is in no other group is in "ungrouped".
+
     Raises:
         DeviceError: A group is its own descendant.
     """
@@ -57,10 +59,10 @@ def resolved(groups: Mapping[str, Group], name: str) -> dict[str, Variables]:
     hosts = list(dict.fromkeys(host for group in groups.values() for host in group.hosts))
     found: dict[str, Variables] = {}
     for host in hosts:
-        direct = {group for group in groups if host in groups[group].hosts}
-        members = {group for group in groups if direct & {group, *below(group, groups)}}
+        direct = {group for group in groups if host in groups[group].hosts} - {"all", "ungrouped"} or {"ungrouped"}
+        members = {group for group in groups if direct & {group, *below(group, groups)}} | {"all"} & groups.keys()
         merged: dict[str, Any] = {}
-        for group in sorted(members, key=lambda group: (group != "all", depths[group], group)):
+        for group in sorted(members, key=lambda group: (depths[group], group)):
             merged |= groups[group].variables
         for entry in groups.values():
             merged |= entry.hosts.get(host, {})
@@ -76,7 +78,7 @@ def below(group: str, groups: Mapping[str, Group]) -> Iterator[str]:
 
 
 def depth_of(group: str, groups: Mapping[str, Group], seen: tuple[str, ...], name: str) -> int:
-    """How many groups are above a group at most.
+    """How many groups are above a group at most; "all" is above every one.
 
     Raises:
         DeviceError: It is above itself.
@@ -86,7 +88,7 @@ def depth_of(group: str, groups: Mapping[str, Group], seen: tuple[str, ...], nam
             f"{name}: group {group} is part of itself", hint="`ansible-inventory --graph` shows the groups"
         )
     parents = [parent for parent in groups if group in groups[parent].children]
-    return 1 + max((depth_of(parent, groups, (*seen, group), name) for parent in parents), default=0)
+    return (group != "all") + max((depth_of(parent, groups, (*seen, group), name) for parent in parents), default=0)
 
 
 def groups_of_ini(text: str, name: str) -> dict[str, Group]:
@@ -154,6 +156,8 @@ def expanded(pattern: str) -> Iterator[str]:
     before, first, last, step, after = found.groups()
     if first.isdecimal() and last.isdecimal():
         texts = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1, int(step or 1))]
+    elif len(first) > 1 or len(last) > 1:
+        raise ValueError(pattern)
     else:
         texts = [chr(n) for n in range(ord(first), ord(last) + 1, int(step or 1))]
     for text in texts:

@@ -85,6 +85,10 @@ def read_toml(path: Path) -> tuple[Member, ...]:
     except (OSError, ValueError) as error:
         raise DeviceError(f"{path.name} cannot be read: {error}", hint="docs/flash.md has an example") from error
     defaults, tables = content.get("defaults", {}), content.get("device", [])
+    if not isinstance(defaults, dict):
+        raise DeviceError(f"{path.name}: defaults is no [defaults] table", hint="docs/flash.md has an example")
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise DeviceError(f"{path.name}: device is no list of [[device]] tables", hint="docs/flash.md has an example")
     for table in (defaults, *tables):
         if unknown := sorted(set(table) - _KEYS.keys()):
             raise DeviceError(f"{path.name}: unknown key {unknown[0]!r}", hint=f"known: {', '.join(sorted(_KEYS))}")

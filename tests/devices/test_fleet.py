@@ -89,6 +89,10 @@ def test_inventory_with_defaults(tmp_path: Path) -> None:
         ("[defaults]\ncanary = 'no'\n", "site.toml: canary is a str, not true or false"),
         ("", "site.toml: 0 of 0 devices have a target"),
         ("[", "site.toml cannot be read: "),
+        ("device = 3\n", "site.toml: device is no list of [[device]] tables"),
+        ("[device]\ntarget = 'ssh://pi@a'\n", "site.toml: device is no list of [[device]] tables"),
+        ("device = ['ssh://pi@a']\n", "site.toml: device is no list of [[device]] tables"),
+        ("defaults = 3\n", "site.toml: defaults is no [defaults] table"),
     ],
 )
 def test_bad_inventories_are_told(tmp_path: Path, text: str, message: str) -> None:
@@ -150,7 +154,51 @@ def test_ansible_inventory(tmp_path: Path, name: str, text: str) -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "text"), [("hosts", INI), ("site.yml", YAML)])
+EVERY = """
+lone
+outer ansible_user=own
+
+[cams]
+cam1 ansible_host=127.0.0.1
+outer
+
+[all:vars]
+ansible_user=pi
+ansible_port=1
+siamedge_run="--source 0"
+
+[ungrouped:vars]
+ansible_port=2
+
+[cams:vars]
+ansible_port=3
+"""
+LEVELS = """
+all:
+  hosts: {lone: }
+  vars: {ansible_user: pi, ansible_port: 1}
+  children:
+    zoo: {hosts: {gate: }, vars: {ansible_port: 2}}
+ungrouped: {vars: {siamedge_run: alone}}
+aviary:
+  hosts: {gate: }
+  vars: {ansible_port: 3, siamedge_canary: true}
+"""
+
+
+def test_all_and_ungrouped_hold_without_being_named(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text(EVERY)
+    assert set(read_inventory(path)) == {
+        Member("ssh://pi@lone:2", "--source 0"),
+        Member("ssh://pi@127.0.0.1:3", "--source 0"),
+        Member("ssh://own@outer:3", "--source 0"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("hosts", INI), ("site.yml", YAML), ("every", EVERY), ("levels.yml", LEVELS)]
+)
 def test_ansible_reads_the_same(tmp_path: Path, name: str, text: str) -> None:
     program = shutil.which("ansible-inventory", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:
@@ -178,6 +226,8 @@ def test_ipv6_and_hosts_that_are_not_reached_by_ssh(tmp_path: Path) -> None:
         ("hosts", "[a\nx y", "hosts, line 1: '[a' is not understood"),
         ("hosts", "[a:b]\n", "hosts, line 1: '[a:b]' is not understood"),
         ("hosts", "a b c\n", "hosts, line 1: 'a b c' is not understood"),
+        ("hosts", "cam[ab:cd]\n", "hosts, line 1: 'cam[ab:cd]' is not understood"),
+        ("hosts", "[caf\udce9]\na\n", "hosts cannot be read: "),
         ("hosts", "[a:children]\nb\n[b:children]\na\n", "hosts: group a is part of itself"),
         ("hosts", "# nothing\n", "hosts: no hosts"),
         ("x.yml", "- a\n- b\n", "x.yml is no Ansible inventory"),
@@ -188,7 +238,7 @@ def test_bad_ansible_inventories_are_told(tmp_path: Path, name: str, text: str, 
     if name.endswith(".yml"):
         pytest.importorskip("yaml")
     path = tmp_path / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(DeviceError) as caught:
         read_inventory(path)
     assert str(caught.value).startswith(message)
