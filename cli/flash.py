@@ -1,6 +1,5 @@
 """siamedge flash: put a bundle on a device as a supervised service."""
 
-import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import number, parse_choices
+from siamedge.cli.choices import number
+from siamedge.cli.service import service_backends, service_words
 
 if TYPE_CHECKING:
     from siamedge.devices.connection.client import Remote, Scope
@@ -57,7 +57,6 @@ def flash(
     from siamedge.cli.fleet import Rollout, flash_inventory
     from siamedge.devices.flashing.card import NO_RAW_DEVICES
     from siamedge.devices.flashing.preparing import FlashOptions
-    from siamedge.runtime.backends.backend import BACKENDS
     from siamedge.runtime.errors import DeviceError
 
     scope: Scope = "user" if user else "system"
@@ -71,8 +70,7 @@ def flash(
         raise typer.BadParameter(f"{'BUNDLE' if inventory else 'BUNDLE and TARGET'} expected, {len(what)} given")
     is_carried = what[-1].startswith(("card:", "image:", "bundle:"))
     _refuse_idle(context, "--inventory" if inventory else "card:, image: or bundle:" if is_carried else "a device")
-    wanted = parse_choices(backends, list(BACKENDS), "backend") if backends else ()
-    options = FlashOptions(as_words(run), wanted, scope, wheels, not no_wheels)
+    options = FlashOptions(service_words(run), service_backends(backends), scope, wheels, not no_wheels)
     if inventory:
         flash_inventory(Path(what[0]), inventory, Rollout(options, parallel, settle_s, keep), dry_run)
     elif what[1].startswith("/dev/"):
@@ -99,18 +97,6 @@ def _refuse_idle(context: typer.Context, mode: str) -> None:
             raise typer.BadParameter(f"--{name.replace('_', '-')} does nothing with {mode}")
 
 
-def as_words(text: str) -> tuple[str, ...]:
-    """Split the value of --run as a shell does.
-
-    Raises:
-        typer.BadParameter: A quotation is not closed.
-    """
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: {str(error).lower()}", param_hint="'--run'") from error
-
-
 def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle_s: float, dry_run: bool) -> None:
     from siamedge.devices.flashing.flash import apply, plan_flash
     from siamedge.devices.flashing.preflight import check_space
@@ -135,6 +121,7 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
     from siamedge.devices.flashing.carried import write_carried, write_tar
     from siamedge.devices.flashing.preparing import Parts, bundle_formats, cache_folder, make_release
     from siamedge.devices.flashing.systems import assume
+    from siamedge.devices.releases.needs import groups_of
     from siamedge.runtime.places import check_file
 
     if not all(device):
@@ -145,7 +132,7 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
     checks[kind](Path(place))
     found, platform = assume(*device, bundle_formats(bundle), options.backends)
     with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
-        parts = Parts(bundle, found, platform, found.profile.groups)
+        parts = Parts(bundle, found, platform, groups_of(options.track, found.profile))
         release = make_release(parts, options, cache_folder(), Path(work) / "release")
         size = sum(layer.size for layer in (*release.layers, release.folder)) / 1e6
         typer.echo(f"  {release.name} ({size:.1f} MB) for {device[0]}, {device[1]}: {', '.join(found.backends)}")

@@ -1,6 +1,5 @@
 """siamedge flash --inventory: the same for many devices."""
 
-import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,34 +28,44 @@ class Rollout(NamedTuple):
 
 
 def flash_inventory(bundle: Path, inventory: Path, rollout: Rollout, dry_run: bool) -> None:
-    """Flash every device of an inventory, or only list them; exit 1 unless all are done."""
+    """Flash every device of an inventory, or only list them; exit 1 unless all are done.
+
+    Raises:
+        BundleError: The bundle is damaged; no device was asked.
+        DeviceError: The inventory is wrong; no device was asked.
+    """
     from siamedge.devices.flashing.fleet import canaries, read_inventory, roll_out
+    from siamedge.devices.flashing.preparing import bundle_formats
 
     members = read_inventory(inventory)
+    options = {member: _options(member, rollout.options, inventory.name) for member in members}
+    bundle_formats(bundle)
     if dry_run:
         first = canaries(members)
         for member in members:
             typer.echo(f"{member.target}{'  (first)' if member in first else ''}")
         return
-    outcomes = roll_out(members, lambda member: _flash_one(bundle, member, rollout), rollout.parallel)
+    outcomes = roll_out(members, lambda member: _flash_one(bundle, member, options[member], rollout), rollout.parallel)
     _show(outcomes)
     if any(outcome.result in ("failed", "not tried") for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _flash_one(bundle: Path, member: "Member", rollout: Rollout) -> "tuple[Result, str]":
+def _options(member: "Member", common: "FlashOptions", inventory: str) -> "FlashOptions":
     from dataclasses import replace
 
-    from siamedge.cli.choices import parse_choices
+    from siamedge.cli.service import service_of
+
+    track, backends = service_of(member.run, member.backends, f"{inventory}: {member.target}")
+    return replace(common, track=track or common.track, backends=backends or common.backends)
+
+
+def _flash_one(bundle: Path, member: "Member", options: "FlashOptions", rollout: Rollout) -> "tuple[Result, str]":
     from siamedge.devices.flashing.flash import apply, plan_flash
     from siamedge.devices.flashing.preflight import check_space
     from siamedge.devices.flashing.preparing import cache_folder, prepare
     from siamedge.devices.flashing.targets import open_target
-    from siamedge.runtime.backends.backend import BACKENDS
 
-    options = rollout.options
-    backends = parse_choices(member.backends, list(BACKENDS), "backends") if member.backends else options.backends
-    options = replace(options, track=tuple(shlex.split(member.run)) or options.track, backends=backends)
     with open_target(member.target) as transport, tempfile.TemporaryDirectory(prefix="siamedge-") as work:
         ready = prepare(transport, bundle, options, cache_folder(), Path(work))
         plan = plan_flash(ready.remote, ready.release)

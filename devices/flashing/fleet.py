@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from siamedge.devices.flashing.ansible_inventory import INI_SUFFIXES, YAML_SUFFIXES, Variables, read_hosts
+from siamedge.devices.flashing.targets import check_target
 from siamedge.runtime.errors import DeviceError, SiamedgeError
 
 Result = Literal["done", "unchanged", "failed", "not tried"]
@@ -41,10 +42,16 @@ def read_inventory(path: Path) -> tuple[Member, ...]:
     """Read the devices of an inventory: TOML (see read_toml), or Ansible's INI (.ini, .cfg, no suffix) or YAML (.yml).
 
     Raises:
-        DeviceError: The file cannot be read, names no device, or asks for something else than ssh.
+        DeviceError: The file cannot be read, names no device, has a wrong target, or asks for something else than ssh.
     """
-    if path.suffix not in (*INI_SUFFIXES, *YAML_SUFFIXES):
-        return read_toml(path)
+    is_ansible = path.suffix in (*INI_SUFFIXES, *YAML_SUFFIXES)
+    members = _read_ansible(path) if is_ansible else read_toml(path)
+    for member in members:
+        check_target(member.target)
+    return members
+
+
+def _read_ansible(path: Path) -> tuple[Member, ...]:
     members = tuple(member_of(host, variables, path.name) for host, variables in read_hosts(path).items())
     if not members:
         raise DeviceError(f"{path.name}: no hosts", hint="`ansible-inventory --list` shows what is in it")

@@ -14,6 +14,7 @@ from siamedge.devices.diagnosis.findings import clock_findings, record
 from siamedge.devices.flashing.preflight import Fit, fit
 from siamedge.devices.on_device.units import UNIT
 from siamedge.devices.releases.layers import Layer
+from siamedge.devices.releases.needs import extras_of, groups_of
 from siamedge.devices.releases.release import Release, bundle_layer, code_layer, device_settings, launchers, tie, tuning
 from siamedge.devices.releases.unit import ServiceOptions, unit_text
 from siamedge.devices.releases.wheelhouse import Platform, requirements, site_layer
@@ -91,7 +92,7 @@ def prepare(transport: Transport, bundle: Path, options: FlashOptions, cache: Pa
     device = record(transport, "~" if options.scope == "user" else "/opt/siamedge")
     found = fit(device, transport.name, formats, options.backends, options.scope)
     platform = Platform(found.python.tag, device.machine, device.libc_version)
-    groups = tuple(group for group in found.profile.groups if group in device.known_groups)
+    groups = tuple(group for group in groups_of(options.track, found.profile) if group in device.known_groups)
     release = make_release(Parts(bundle, found, platform, groups), options, cache, work)
     remote = Remote(transport, found.python.path, found.base, found.scope, found.sudo)
     clock = tuple(f"{f.subject}: {f.message}; {f.fix}" for f in clock_findings(device, time.time()) if f.fix)
@@ -117,7 +118,9 @@ def make_release(parts: Parts, options: FlashOptions, cache: Path, work: Path) -
     bundle, found, platform, groups = parts
     layers: list[Layer] = [bundle_layer(bundle, work / "bundle"), code_layer(work / "code")]
     if options.send_wheels:
-        layers.append(site_layer(platform, requirements(found.backends, _extras(options)), cache, options.wheels))
+        layers.append(
+            site_layer(platform, requirements(found.backends, extras_of(options.track)), cache, options.wheels)
+        )
     files = {
         **launchers(found.python.path),
         "device.json": device_settings(found.profile.name, found.choices, found.profile.threads),
@@ -126,10 +129,6 @@ def make_release(parts: Parts, options: FlashOptions, cache: Path, work: Path) -
         files[UNIT] = unit_text(found.base, _service(options, groups, found.profile), found.scope)
         files |= tuning(options.track)
     return tie(layers, files, work / "release")
-
-
-def _extras(options: FlashOptions) -> tuple[str, ...]:
-    return ("web",) if any(word.split("=")[0] == "--web" for word in options.track) else ()
 
 
 def _service(options: FlashOptions, groups: tuple[str, ...], profile: DeviceProfile) -> ServiceOptions:

@@ -16,6 +16,16 @@ def open_target(text: str) -> Transport:
     return LocalTransport() if text == "here" else SshTransport(parse_ssh_target(text))
 
 
+def check_target(text: str) -> None:
+    """Refuse what open_target refuses, without opening anything.
+
+    Raises:
+        DeviceError: It is no target.
+    """
+    if text != "here":
+        parse_ssh_target(text)
+
+
 def connected(transport: Transport, scope: Scope | None = None) -> Remote:
     """The siamedge that is installed on a device.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from siamedge.devices.boards.profiles import Family
+from siamedge.devices.releases.needs import uses_network, uses_serial
 
 _PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
@@ -67,6 +68,11 @@ DeviceAllow=char-media rw
 DeviceAllow=char-drm rw
 DeviceAllow=char-accel rw
 """
+_SERIAL = """DeviceAllow=char-ttyUSB rw
+DeviceAllow=char-ttyACM rw
+DeviceAllow=char-ttyAMA rw
+DeviceAllow=char-ttyS rw
+"""
 _OFFLINE = """PrivateNetwork=yes
 IPAddressDeny=any
 RestrictAddressFamilies=AF_UNIX
@@ -83,17 +89,11 @@ class ServiceOptions:
         track: Arguments of `siamedge track` after the bundle.
         groups: Of the device, those that the camera and the accelerator need.
         family: Jetson's accelerator has many nodes, so its devices are not restricted.
-        network: The source or the page needs the network.
     """
 
     track: tuple[str, ...]
     groups: tuple[str, ...]
     family: Family
-
-    @property
-    def network(self) -> bool:
-        """Whether an argument names a network address or asks for the page."""
-        return any("--web" in word or "://" in word for word in self.track)
 
 
 def unit_text(base: str, options: ServiceOptions, scope: Literal["system", "user"]) -> str:
@@ -108,7 +108,7 @@ def unit_text(base: str, options: ServiceOptions, scope: Literal["system", "user
     tracker = [f"{current}/siamedge", "track", f"{current}/bundle", *options.track, "--json"]
     command = [f"{current}/python", "-m", "siamedge.devices.on_device.service", *tracker]
     return _UNIT.format(
-        network=_WAIT_FOR_NETWORK if options.network and scope == "system" else "",
+        network=_WAIT_FOR_NETWORK if uses_network(options.track) and scope == "system" else "",
         command=_quoted(command),
         watchdog_s=_WATCHDOG_S,
         start_s=_START_S,
@@ -120,8 +120,8 @@ def unit_text(base: str, options: ServiceOptions, scope: Literal["system", "user
 
 def _sandbox(options: ServiceOptions) -> str:
     groups = f"SupplementaryGroups={' '.join(options.groups)}\n" if options.groups else ""
-    devices = "" if options.family == "jetson" else _DEVICES
-    return groups + _SYSTEM + devices + (_ONLINE if options.network else _OFFLINE)
+    devices = "" if options.family == "jetson" else _DEVICES + (_SERIAL if uses_serial(options.track) else "")
+    return groups + _SYSTEM + devices + (_ONLINE if uses_network(options.track) else _OFFLINE)
 
 
 def _quoted(words: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from loopback import LoopbackDevice
 from tiny_bundle import tiny_bundle
 
 from siamedge.cli.main import make_app
+from siamedge.devices.flashing import fleet
+from siamedge.runtime.errors import SiamedgeError
 
 pytest.importorskip("onnxruntime")
 
@@ -146,6 +148,33 @@ def test_a_place_that_cannot_be_written_is_told_before_wheels_are_fetched(
     refused = shell("flash", str(tiny_bundle(tmp_path)), target, *words)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith(f"siamedge: {message}")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('run = "--source \'x"', "site.toml: ssh://pi@gate: invalid value for '--run': \"--source 'x\": no closing"),
+        ("run = '--sauce 0'", "site.toml: ssh://pi@gate: invalid value for '--run': '--sauce 0': no such option"),
+        ("backends = 'tflight'", "site.toml: ssh://pi@gate: invalid value for '--backends': 'tflight' is unknown"),
+        ("target = 'usb:gate'", "target 'usb:gate' is not understood"),
+        ("", ""),
+    ],
+)
+def test_what_is_wrong_with_an_inventory_or_its_bundle_is_told_before_a_device_is_asked(
+    tmp_path: Path, line: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(fleet, "roll_out", lambda *words: asked.append(words))
+    site = "[[device]]\ntarget = 'ssh://pi@garden'\n[[device]]\n"
+    (tmp_path / "site.toml").write_text(site + (line if "target" in line else f"target = 'ssh://pi@gate'\n{line}\n"))
+    bundle = tiny_bundle(tmp_path) if line else tmp_path / "no.siamedge"
+    for words in ((), ("--dry-run",)):
+        with pytest.raises(SiamedgeError) as caught:
+            make_app("flash")(
+                ["flash", str(bundle), "--inventory", str(tmp_path / "site.toml"), *words], standalone_mode=False
+            )
+        assert str(caught.value).startswith(message or f"{bundle}: no such bundle")
+    assert asked == []
 
 
 def test_inventory_goes_on_where_it_stopped(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:

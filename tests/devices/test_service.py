@@ -12,10 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from loopback import free_port
 
+from siamedge.cli.service import service_words
+from siamedge.devices.boards.profiles import profile_named
 from siamedge.devices.on_device.service import Heartbeat, Notifier, web_address
+from siamedge.devices.releases.needs import extras_of, groups_of
 from siamedge.devices.releases.unit import ServiceOptions, unit_text
+from siamedge.devices.releases.wheelhouse import requirements
 
 LINE = json.dumps({"frame": 0, "box": [10, 20.04, 30, 40], "state": "present", "latency_ms": 4.0})
 
@@ -159,7 +164,11 @@ def test_no_listener_is_no_reason_to_stop(tmp_path: Path) -> None:
     Notifier("").send("READY=1")
 
 
-ARGUMENTS = [("--source", "0", "--init", "1,2,3,4"), ("--source", "rtsp://cam/%1$x y", "--init", "1,2,3,4")]
+ARGUMENTS = [
+    ("--source", "0", "--init", "1,2,3,4"),
+    ("--source", "0", "--pan-tilt", "serial:/dev/ttyUSB0", "--init", "1,2,3,4"),
+    ("--source", "rtsp://cam/%1$x y", "--init", "1,2,3,4"),
+]
 
 
 @pytest.mark.parametrize("track", ARGUMENTS)
@@ -181,6 +190,47 @@ def test_unit_passes_systemd_analyze(tmp_path: Path, track: tuple[str, ...], sco
         assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
+def test_an_option_that_may_stand_alone_has_its_value_in_the_unit() -> None:
+    track = service_words("--source 0 --web")
+    text = unit_text("/b", ServiceOptions(track, (), "raspberry-pi"), "system")
+    command = next(line for line in text.splitlines() if line.startswith("ExecStart="))
+    assert command.endswith(" track /b/current/bundle --source 0 --web 127.0.0.1:8765 --json")
+    assert web_address(command.split()) == "127.0.0.1:8765"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--source 'x", '"--source \'x": no closing quotation'),
+        ("--source 0 --bogus", "'--source 0 --bogus': no such option: --bogus"),
+        ("--init 1,2,3,4", "'--init 1,2,3,4': missing option '--source'"),
+        ("clip.mp4 --source 0", "'clip.mp4 --source 0': got unexpected extra argument"),
+        ("--source 0 --threads many", "'--source 0 --threads many': invalid value for '--threads': "),
+    ],
+)
+def test_arguments_that_the_tracker_does_not_take_are_told_before_a_device_is_asked(text: str, message: str) -> None:
+    with pytest.raises(typer.BadParameter) as caught:
+        service_words(text)
+    assert caught.value.message.startswith(message)
+    assert caught.value.param_hint == "'--run'"
+
+
+def test_what_an_output_needs_is_sent_and_open_to_the_service() -> None:
+    for option in ("--mqtt mqtt://h/t", "--mqtt=mqtt://h/t"):
+        sent = set(requirements((), extras_of(service_words(f"--source 0 {option}")))) - set(requirements(()))
+        assert [name.startswith("paho-mqtt") for name in sent] == [True]
+    pi4 = profile_named("pi4")
+    assert pi4 is not None
+    for option in ("--pan-tilt serial:/dev/ttyUSB0?baud=9600", "--pan-tilt=serial:/dev/ttyACM0"):
+        track = service_words(f"--source 0 --init 1,2,3,4 {option}")
+        text = unit_text("/b", ServiceOptions(track, groups_of(track, pi4), "raspberry-pi"), "system")
+        assert f"SupplementaryGroups={' '.join(pi4.groups)} dialout\n" in text
+        assert {"DeviceAllow=char-ttyUSB rw", "DeviceAllow=char-ttyACM rw"} < set(text.splitlines())
+    local = unit_text("/b", ServiceOptions(ARGUMENTS[0], groups_of(ARGUMENTS[0], pi4), "raspberry-pi"), "system")
+    assert "char-tty" not in local
+    assert "dialout" not in local
+
+
 def program_path(program: str) -> str:
     found = shutil.which(program)
     if found is None:
@@ -189,7 +239,7 @@ def program_path(program: str) -> str:
 
 
 def test_only_network_sources_open_the_network() -> None:
-    local, remote = (unit_text("/b", ServiceOptions(track, (), "raspberry-pi"), "system") for track in ARGUMENTS)
+    local, remote = (unit_text("/b", ServiceOptions(track, (), "raspberry-pi"), "system") for track in ARGUMENTS[::2])
     assert "PrivateNetwork=yes" in local
     assert "PrivateNetwork" not in remote
     assert "network-online.target" in remote

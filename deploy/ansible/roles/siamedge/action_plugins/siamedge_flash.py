@@ -15,6 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
+from siamedge.cli.service import service_of
 from siamedge.devices.connection.client import Remote
 from siamedge.devices.connection.transport import CommandError, ConnectionLostError, Feed
 from siamedge.devices.flashing.flash import Plan, plan_flash, tuning_line
@@ -88,7 +89,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def _flash(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
             bundle = Path(str(arguments.get("bundle", "")))
-            ready = prepare(ActionTransport(self, name), bundle, options_of(arguments), cache_folder(), Path(work))
+            options = options_of(arguments, name)
+            ready = prepare(ActionTransport(self, name), bundle, options, cache_folder(), Path(work))
             plan = plan_flash(ready.remote, ready.release)
             told = {"plan": plan.lines(), "release": plan.release.name, "notes": list(ready.notes)}
             if plan.is_done or self._task.check_mode:
@@ -114,7 +116,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
     def _remove(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            remote: Remote = connected(ActionTransport(self, name), options_of(arguments).scope)
+            remote: Remote = connected(ActionTransport(self, name), options_of(arguments, name).scope)
         except DeviceError as error:
             if "is not installed there" in str(error):
                 return {"changed": False}
@@ -124,12 +126,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return {"changed": True}
 
 
-def options_of(arguments: Mapping[str, Any]) -> FlashOptions:
-    """The options of a flash from those of the task."""
+def options_of(arguments: Mapping[str, Any], name: str) -> FlashOptions:
+    """The options of a flash from those of the task.
+
+    Raises:
+        DeviceError: The arguments for the service or the backends are wrong.
+    """
     wheels = str(arguments.get("wheels") or "")
+    track, backends = service_of(str(arguments.get("run") or ""), str(arguments.get("backends") or ""), name)
     return FlashOptions(
-        tuple(shlex.split(str(arguments.get("run") or ""))),
-        tuple(name.strip() for name in str(arguments.get("backends") or "").split(",") if name.strip()),
+        track,
+        backends,
         "user" if is_true(arguments.get("user")) else "system",
         Path(wheels) if wheels not in ("", "none") else None,
         wheels != "none",
