@@ -43,7 +43,7 @@ def seal(folder: Path, kind: str) -> Layer:
     paths = _plain_files(folder)
     if not paths:
         raise DeviceError(f"{folder} holds no file", hint="is it the right folder?")
-    sums = "".join(f"{_sha256(folder / path)}  {path}\n" for path in paths).encode()
+    sums = "".join(f"{sha256_of(folder / path)}  {path}\n" for path in paths).encode()
     (folder / SUMS).write_bytes(sums)
     size = sum((folder / path).stat().st_size for path in paths)
     return Layer(kind, folder, f"{kind}-{hashlib.sha256(sums).hexdigest()[:_HASH_LENGTH]}", size)
@@ -118,7 +118,8 @@ def _plain_files(folder: Path) -> list[str]:
     return sorted(path for path in found if path != SUMS)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from siamedge.devices.libraries import LIBRARIES
-from siamedge.devices.releases.layers import Layer, one_at_a_time, seal, sealed
+from siamedge.devices.releases.layers import Layer, one_at_a_time, seal, sealed, sha256_of
 from siamedge.runtime.errors import DeviceError
 
 _OLDEST_MANYLINUX_MINOR = 17
@@ -58,6 +58,8 @@ def requirements(backends: Sequence[str], more: Sequence[str] = ()) -> tuple[str
 def site_layer(platform: Platform, wanted: Sequence[str], cache: Path, wheels: Path | None = None) -> Layer:
     """The unpacked wheels for a platform; fetched and unpacked once, then taken from the cache.
 
+    Wheels of a folder are known by their content: other ones there are unpacked again.
+
     Args:
         platform: Of the device.
         wanted: Requirements.
@@ -65,9 +67,9 @@ def site_layer(platform: Platform, wanted: Sequence[str], cache: Path, wheels: P
         wheels: Folder of wheels to use instead of the network.
 
     Raises:
-        DeviceError: pip finds no fitting wheel, or cannot be run.
+        DeviceError: pip finds no fitting wheel or cannot be run, or the folder is missing.
     """
-    key = hashlib.sha256(json.dumps([platform, wanted, wheels and str(wheels)]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([platform, wanted, _contents(wheels)]).encode()).hexdigest()[:16]
     folder = cache / "site" / key
     if found := sealed(folder, "site"):
         return found
@@ -84,11 +86,22 @@ def site_layer(platform: Platform, wanted: Sequence[str], cache: Path, wheels: P
     return layer._replace(folder=folder)
 
 
+def _contents(wheels: Path | None) -> list[tuple[str, str]] | None:
+    if wheels is None:
+        return None
+    if not wheels.is_dir():
+        raise DeviceError(f"{wheels}: no such folder", hint="--wheels DIR names a folder of wheels")
+    return [(wheel.name, sha256_of(wheel)) for wheel in sorted(wheels.glob("*.whl"))]
+
+
 def _download(platform: Platform, wanted: Sequence[str], target: Path, wheels: Path | None) -> None:
     offline = ("--no-index", f"--find-links={wheels}") if wheels else ()
     options = [*platform.pip_options(), *offline, f"--dest={target}", "--quiet", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, *wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_TIMEOUT_S)
+    if "No module named pip" in done.stderr:
+        hint = f"{sys.executable} -m ensurepip, or --no-wheels"
+        raise DeviceError("pip is not installed here, which fetches the wheels of a device", hint=hint)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         what = f"Python {platform.python}, {platform.machine}, glibc {'.'.join(map(str, platform.glibc))}"

@@ -1,5 +1,7 @@
 """Wheels of our own making, resolved by pip for another machine and unpacked."""
 
+import shutil
+import sys
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +37,38 @@ def test_the_wheel_for_that_machine_is_taken(tmp_path: Path) -> None:
     layer = site_layer(PI4, ("thing",), tmp_path / "cache", tmp_path / "wheels")
     assert (layer.folder / "thing/__init__.py").read_text() == "machine = 'aarch64'"
     assert site_layer(PI4, ("thing",), tmp_path / "cache", tmp_path / "wheels") == layer
+
+
+def test_wheels_of_a_folder_are_known_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(wheels: Path) -> str:
+        return (site_layer(PI4, ("thing",), tmp_path / "cache", wheels).folder / "thing.py").read_text()
+
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        wheel(tmp_path / place / "wheels", "py3-none-any", {"thing.py": place})
+    monkeypatch.chdir(tmp_path / "here")
+    assert made(Path("wheels")) == "here"
+    monkeypatch.chdir(tmp_path / "there")
+    assert made(Path("wheels")) == "there"
+    wheel(tmp_path / "there/wheels", "py3-none-any", {"thing.py": "changed"})
+    assert made(Path("wheels")) == "changed"
+    shutil.copytree("wheels", tmp_path / "copy")
+    cached = (tmp_path / "cache/site").stat().st_mtime_ns
+    assert made(tmp_path / "copy") == "changed"
+    assert (tmp_path / "cache/site").stat().st_mtime_ns == cached, "nothing was unpacked again"
+    shutil.rmtree("wheels")
+    with pytest.raises(DeviceError, match=r"^wheels: no such folder$"):
+        made(Path("wheels"))
+
+
+def test_a_python_without_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -IS "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    with pytest.raises(DeviceError, match=r"^pip is not installed here, ") as caught:
+        site_layer(PI4, ("thing",), tmp_path / "cache")
+    assert caught.value.hint == f"{bare} -m ensurepip, or --no-wheels"
 
 
 def test_a_library_that_is_too_new_is_told_with_the_device(tmp_path: Path) -> None:
