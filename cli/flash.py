@@ -136,6 +136,8 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
         release = make_release(parts, options, cache_folder(), Path(work) / "release")
         size = sum(layer.size for layer in (*release.layers, release.folder)) / 1e6
         typer.echo(f"  {release.name} ({size:.1f} MB) for {device[0]}, {device[1]}: {', '.join(found.backends)}")
+        for note in found.notes:
+            _say(f"note: {note}")
         if dry_run:
             return
         carried = Path(work) / "carried"

@@ -58,7 +58,7 @@ def fit(
         DeviceError: Something is missing; the message has both numbers.
     """
     profile, python = _check_system(device, name)
-    choices, notes = _usable(device, profile, formats, wanted)
+    choices, notes = usable(profile, device.machine, device.libc_version, formats, wanted)
     if not choices:
         raise DeviceError(f"{name}: no backend fits: {'; '.join(notes)}", hint="see `siamedge doctor`")
     sudo = scope == "system" and device.user != "root"
@@ -66,7 +66,7 @@ def fit(
         raise DeviceError(f"{name}: {device.user} is not root and sudo is not there", hint="flash with --user")
     base = f"{device.home}/.local/share/siamedge" if scope == "user" else "/opt/siamedge"
     _check_disk(device, name, sudo)
-    return Fit(profile, python, tuple(choices), _supervised(device, scope), sudo, base, tuple(notes))
+    return Fit(profile, python, choices, _supervised(device, scope), sudo, base, notes)
 
 
 def _supervised(device: Capabilities, scope: Scope) -> Scope:
@@ -92,24 +92,33 @@ def _check_system(device: Capabilities, name: str) -> tuple[DeviceProfile, Pytho
     return device.profile, python
 
 
-def _usable(
-    device: Capabilities, profile: DeviceProfile, formats: Sequence[str], wanted: Sequence[str]
-) -> tuple[list[Choice], list[str]]:
+def usable(
+    profile: DeviceProfile, machine: str, glibc: tuple[int, int], formats: Sequence[str], wanted: Sequence[str]
+) -> tuple[tuple[Choice, ...], tuple[str, ...]]:
+    """Ways to run a bundle on a board, best first, and what was left out of them and why.
+
+    Args:
+        profile: Of the board.
+        machine: As `uname -m` names it.
+        glibc: Of its system.
+        formats: Of the bundle.
+        wanted: Backends to use, those that the profile has no row for on the CPU; without, the profile's.
+    """
     choices, notes = [], []
     rows = [row for row in profile.backends if not wanted or row.backend in wanted]
     plain = [Choice(name, "CPU", "fp32") for name in wanted or dict.fromkeys(row.backend for row in rows)]
     rows += [row for row in plain if row not in rows]
     for backend in dict.fromkeys(row.backend for row in rows):
-        needs = LIBRARIES[backend].glibc(device.machine)
+        needs = LIBRARIES[backend].glibc(machine)
         if FORMAT_OF[backend] not in formats:
             notes.append(f"{backend}: the bundle has no {FORMAT_OF[backend]} models")
-        elif device.libc_version < needs:
-            have = f"{device.libc_version[0]}.{device.libc_version[1]}"
+        elif glibc < needs:
+            have = f"{glibc[0]}.{glibc[1]}"
             notes.append(f"{backend}: needs glibc {needs[0]}.{needs[1]}, the device has {have}")
         else:
             choices += [row for row in rows if row.backend == backend]
     order = {row: position for position, row in enumerate(rows)}
-    return sorted(choices, key=order.__getitem__), notes
+    return tuple(sorted(choices, key=order.__getitem__)), tuple(notes)
 
 
 def _check_disk(device: Capabilities, name: str, sudo: bool) -> None:

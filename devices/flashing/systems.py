@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 from siamedge.devices.boards.capabilities import PythonFound
 from siamedge.devices.boards.profiles import profile_named
-from siamedge.devices.flashing.preflight import FORMAT_OF, Fit
-from siamedge.devices.libraries import LIBRARIES
+from siamedge.devices.flashing.preflight import Fit, usable
 from siamedge.devices.releases.wheelhouse import Platform
 from siamedge.runtime.errors import DeviceError
 
@@ -49,15 +48,12 @@ def assume(board: str, system: str, formats: tuple[str, ...], wanted: tuple[str,
         raise DeviceError(f"system {system!r} is unknown", hint=f"--system {', '.join(SYSTEMS)}")
     row = SYSTEMS[system]
     machine = "x86_64" if profile.family in ("x86-64", "intel-npu") else "aarch64"
-    choices = tuple(
-        choice
-        for choice in profile.backends
-        if (not wanted or choice.backend in wanted)
-        and FORMAT_OF[choice.backend] in formats
-        and row.glibc >= LIBRARIES[choice.backend].glibc(machine)
-    )
+    choices, notes = usable(profile, machine, row.glibc, formats, wanted)
     if not choices:
-        raise DeviceError(f"no backend of {board} fits {system} and this bundle", hint="export more --formats")
+        raise DeviceError(
+            f"no backend of {board} fits {system} and this bundle: {'; '.join(notes)}",
+            hint="export more --formats, or take another of the --backends",
+        )
     python = PythonFound("/usr/bin/python3", (*row.python, 0), "cpython", 64)
-    found = Fit(profile, python, choices, "system", sudo=False, base="/opt/siamedge", notes=())
+    found = Fit(profile, python, choices, "system", sudo=False, base="/opt/siamedge", notes=notes)
     return found, Platform(python.tag, machine, row.glibc)

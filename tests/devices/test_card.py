@@ -167,6 +167,20 @@ def test_systems_are_new_enough_for_a_backend() -> None:
         assert isinstance(platform, Platform)
 
 
+def test_backends_that_are_asked_for_are_taken_or_told() -> None:
+    found, _ = assume("pi5", "trixie", ("tflite", "onnx", "openvino"), ("tflite", "openvino"))
+    assert found.backends == ("tflite", "openvino")
+    assert found.notes == ()
+    found, _ = assume("pi5", "trixie", ("tflite", "onnx"), ("tflite", "openvino"))
+    assert found.backends == ("tflite",)
+    assert found.notes == ("openvino: the bundle has no openvino models",)
+    with pytest.raises(DeviceError) as caught:
+        assume("pi5", "trixie", ("tflite",), ("openvino",))
+    assert str(caught.value) == (
+        "no backend of pi5 fits trixie and this bundle: openvino: the bundle has no openvino models"
+    )
+
+
 def test_unknown_board_and_system_are_told() -> None:
     with pytest.raises(DeviceError, match="board 'pi6' is unknown"):
         assume("pi6", "bookworm", ("onnx",))
