@@ -98,8 +98,7 @@ def _refuse_idle(context: typer.Context, mode: str) -> None:
 
 
 def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle_s: float, dry_run: bool) -> None:
-    from siamedge.devices.flashing.flash import apply, plan_flash
-    from siamedge.devices.flashing.preflight import check_space
+    from siamedge.devices.flashing.flash import apply, plan_flash, with_room
     from siamedge.devices.flashing.preparing import cache_folder, prepare
     from siamedge.devices.flashing.targets import open_target
 
@@ -110,7 +109,7 @@ def _flash(bundle: Path, target: str, options: "FlashOptions", keep: int, settle
         _show(ready, plan.lines())
         if dry_run or plan.is_done:
             return
-        check_space(ready.device, transport.name, plan.bytes)
+        plan = with_room(plan, ready.remote, ready.device, keep)
         checked = apply(plan, ready.remote, cache, settle_s=settle_s, keep=keep, progress=_say)
         _say(f"health check: {checked['check']}")
     typer.echo(f"{plan.release.name} is on at {transport.name}")

@@ -61,8 +61,7 @@ def _options(member: "Member", common: "FlashOptions", inventory: str) -> "Flash
 
 
 def _flash_one(bundle: Path, member: "Member", options: "FlashOptions", rollout: Rollout) -> "tuple[Result, str]":
-    from siamedge.devices.flashing.flash import apply, plan_flash
-    from siamedge.devices.flashing.preflight import check_space
+    from siamedge.devices.flashing.flash import apply, plan_flash, with_room
     from siamedge.devices.flashing.preparing import cache_folder, prepare
     from siamedge.devices.flashing.targets import open_target
 
@@ -71,7 +70,7 @@ def _flash_one(bundle: Path, member: "Member", options: "FlashOptions", rollout:
         plan = plan_flash(ready.remote, ready.release)
         if plan.is_done:
             return "unchanged", plan.release.name
-        check_space(ready.device, transport.name, plan.bytes)
+        plan = with_room(plan, ready.remote, ready.device, rollout.keep)
         apply(plan, ready.remote, cache_folder(), settle_s=rollout.settle_s, keep=rollout.keep)
         return "done", plan.release.name
 

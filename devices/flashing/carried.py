@@ -24,7 +24,8 @@ found=$({python} -c 'import sys; print("%d.%d" % sys.version_info[:2])') || foun
 if [ "$found" != {version} ]; then
     echo "siamedge: made for Python {version}, this device has $found" >&2; exit 1
 fi
-exec {python} -I "$here/device.py" install {base} "$here" {release} "${1:-system}" 5
+{python} -I "$here/device.py" install {base} "$here" {release} "${1:-system}" 5
+exec {python} -I "$here/device.py" tidy {base} 1
 """
 
 

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from siamedge.devices.boards.capabilities import Capabilities
 from siamedge.devices.connection.client import Remote
+from siamedge.devices.diagnosis.findings import record
+from siamedge.devices.flashing.preflight import check_space, has_space
 from siamedge.devices.releases.layers import Layer, pack
 from siamedge.devices.releases.release import Release
 
 _logger = logging.getLogger(__name__)
+_LAST_RELEASES = 2
 _SEND_TIMEOUT_S = 3600.0
 _VERIFY_TIMEOUT_S = 900.0
 _TUNE_TIMEOUT_S = 300.0
@@ -75,6 +79,30 @@ def plan_flash(remote: Remote, release: Release) -> Plan:
         release.name not in state["releases"],
         remote.scope == "none" or state["service"].get("ActiveState", "inactive") == wanted,
     )
+
+
+def with_room(plan: Plan, remote: Remote, device: Capabilities, keep: int) -> Plan:
+    """The plan for a device that has the space for it; where it is short, old releases are removed there first.
+
+    Args:
+        plan: From plan_flash.
+        remote: The same device.
+        device: What it has.
+        keep: Releases to keep besides the current and the previous one.
+
+    Raises:
+        DeviceError: It is too little all the same, or another flash is under way.
+    """
+    name = remote.transport.name
+    if has_space(device, plan.bytes):
+        return plan
+    if not plan.current:
+        check_space(device, name, plan.bytes)
+    left = remote.call("tidy", str(keep))["kept"]
+    plan = plan_flash(remote, plan.release)
+    hint = "free some space there" + (", or remove old releases with --keep 0" if len(left) > _LAST_RELEASES else "")
+    check_space(record(remote.transport, remote.base), name, plan.bytes, hint)
+    return plan
 
 
 def apply(

@@ -130,15 +130,21 @@ def _check_disk(device: Capabilities, name: str, sudo: bool) -> None:
         raise DeviceError(f"{name}: {device.user} may not write in {device.disk.folder}", hint="flash with --user")
 
 
-def check_space(device: Capabilities, name: str, needed_bytes: int) -> None:
+def has_space(device: Capabilities, needed_bytes: int) -> bool:
+    """Whether the free space is enough for what will be sent; so it is if it is unknown."""
+    return device.disk is None or device.disk.free_mib >= _needed_mib(needed_bytes)
+
+
+def check_space(device: Capabilities, name: str, needed_bytes: int, hint: str = "free some space there") -> None:
     """Compare the free space with what will be sent.
 
     Raises:
         DeviceError: It is too little; the message has both numbers.
     """
-    needed_mib = (needed_bytes >> 20) + _SPARE_MIB
-    if device.disk and device.disk.free_mib < needed_mib:
-        raise DeviceError(
-            f"{name}: {device.disk.free_mib} MiB free in {device.disk.folder}, {needed_mib} needed",
-            hint="free some space, or remove old releases with --keep 0",
-        )
+    if device.disk and not has_space(device, needed_bytes):
+        free_mib, needed_mib = device.disk.free_mib, _needed_mib(needed_bytes)
+        raise DeviceError(f"{name}: {free_mib} MiB free in {device.disk.folder}, {needed_mib} needed", hint=hint)
+
+
+def _needed_mib(needed_bytes: int) -> int:
+    return (needed_bytes >> 20) + _SPARE_MIB

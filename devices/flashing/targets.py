@@ -41,6 +41,11 @@ def connected(transport: Transport, scope: Scope | None = None) -> Remote:
     home = f"{device.home}/.local/share/siamedge"
     bases = {"user": home, "system": "/opt/siamedge"}
     found = [name for name, base in bases.items() if base in device.installed and scope in (None, name, "none")]
+    others = [name for name, base in bases.items() if base in device.installed and not found]
+    if others and python is not None:
+        asked, hint = ("system", "add --user") if others == ["user"] else ("user", "leave out --user")
+        message = f"{transport.name}: siamedge is not installed there for the {asked}, but for the {others[0]}"
+        raise DeviceError(message, hint=hint)
     if python is None or not found:
         raise DeviceError(f"{transport.name}: siamedge is not installed there", hint="`siamedge flash BUNDLE TARGET`")
     wanted: Scope = "user" if found[0] == "user" else "system"

@@ -235,6 +235,16 @@ def collect(base: Path, keep: str) -> None:
     say({"kept": _names(base / "releases"), "removed_layers": unused})
 
 
+def tidy(base: Path, keep: str) -> None:
+    """Collect while no flash is under way.
+
+    Raises:
+        BlockingIOError: A flash is under way.
+    """
+    with _locked(base):
+        collect(base, keep)
+
+
 def status(base: Path, scope: str) -> None:
     """Tell which release is on and how its service is."""
     say({"release": _pointed(base, "current"), "previous": _pointed(base, "previous"), "service": properties(scope)})
@@ -327,6 +337,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "rollback": rollback,
     "state": state,
     "status": status,
+    "tidy": tidy,
     "tune": tune,
     "uninstall": uninstall,
     "verify": verify,

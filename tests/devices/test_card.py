@@ -1,5 +1,6 @@
 """Cards and images: first-boot line, backup, refusal, idempotence; read back by mtools, not by our code."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -152,6 +153,20 @@ def test_carried_files_install_without_a_network(tmp_path: Path) -> None:
     assert again.returncode == 20
     assert "damaged" in again.stderr or "has sha256" in again.stderr
     assert (base / "current/bundle/text").read_text() == "carried"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="install.sh wants root")
+def test_install_keeps_three_releases(tmp_path: Path) -> None:
+    base = tmp_path / "opt"
+    for number in range(5):
+        release = small_release(tmp_path / "here", base, str(number), python=sys.executable, size=10)
+        files, here = tmp_path / f"files-{number}", Platform(f"3.{sys.version_info.minor}", os.uname().machine, (2, 36))
+        write_carried(release, here, files, tmp_path / "cache", str(base))
+        script = (files / "install.sh").read_text().replace("/usr/bin/python3", sys.executable)
+        (files / "install.sh").write_text(script)
+        subprocess.run(["sh", str(files / "install.sh"), "none"], check=True, capture_output=True)
+    assert (base / "current/bundle/text").read_text() == "4"
+    assert len(list((base / "releases").iterdir())) == len(list((base / "layers").iterdir())) == 3
 
 
 def test_install_refuses_another_processor(carried: Path) -> None:

@@ -60,6 +60,11 @@ def test_flash_again_rollback_uninstall(shell: Shell, device: LoopbackDevice, tm
     planned = shell("flash", "--uninstall", shell.target, "--user", "--dry-run")
     assert planned.stdout == f"  remove {device.base}, the service, its state and cache\n"
     assert device.base.is_dir()
+    refused = shell("flash", "--rollback", shell.target)
+    name = shell.target.removeprefix("ssh://")
+    assert refused.stderr == (
+        f"siamedge: {name}: siamedge is not installed there for the system, but for the user\n  try: add --user\n"
+    )
     gone = shell("flash", "--uninstall", shell.target, "--user")
     assert gone.stdout == f"siamedge is removed from {device.user}@127.0.0.1:{device.port}\n"
     assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []

@@ -104,7 +104,23 @@ def test_too_little_space_is_told_before_anything_is_sent(tmp_path: Path) -> Non
     told = [line for line in lines if line.startswith("siamedge: ")]
     assert [line.split(": ", 2)[2].split(" in ")[0] for line in told] == ["48 MiB free"]
     assert told[0].endswith(", 100 needed")
-    assert lines[-1] == "  try: free some space, or remove old releases with --keep 0"
+    assert lines[-1] == "  try: free some space there"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
+def test_old_releases_make_room_for_a_new_one(tmp_path: Path) -> None:
+    with LoopbackDevice(tmp_path / "device", disk_kib=140_000) as device, device.transport() as ssh:
+        remote = device.remote(ssh)
+        for name in ("one", "two", "three", "four"):
+            old = small_release(tmp_path / "here", device.base, name, python=sys.executable, size=14_000_000)
+            apply(plan_flash(remote, old), remote, tmp_path / "cache", settle_s=0, keep=9)
+        shell = Shell(device, tmp_path)
+        assert (
+            flash_refusal(shell, tmp_path)[-1] == "  try: free some space there, or remove old releases with --keep 0"
+        )
+        assert len(remote.call("state")["releases"]) == 3
+        done = shell("flash", str(tiny_bundle(tmp_path)), shell.target, *OPTIONS, "--keep", "0")
+        assert done.returncode == 0, done.stderr
 
 
 def test_wrong_host_key(shell: Shell, device: LoopbackDevice, tmp_path: Path) -> None:

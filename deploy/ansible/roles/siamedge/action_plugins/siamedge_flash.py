@@ -18,8 +18,7 @@ from ansible.plugins.action import ActionBase
 from siamedge.cli.service import service_of
 from siamedge.devices.connection.client import Remote
 from siamedge.devices.connection.transport import CommandError, ConnectionLostError, Feed
-from siamedge.devices.flashing.flash import Plan, plan_flash, tuning_line
-from siamedge.devices.flashing.preflight import check_space
+from siamedge.devices.flashing.flash import Plan, plan_flash, tuning_line, with_room
 from siamedge.devices.flashing.preparing import FlashOptions, Prepared, cache_folder, prepare
 from siamedge.devices.flashing.targets import connected
 from siamedge.devices.releases.layers import pack
@@ -95,9 +94,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             told = {"plan": plan.lines(), "release": plan.release.name, "notes": list(ready.notes)}
             if plan.is_done or self._task.check_mode:
                 return {"changed": not plan.is_done, **told}
-            check_space(ready.device, name, plan.bytes)
+            keep = str(arguments.get("keep", 1))
+            plan = with_room(plan, ready.remote, ready.device, int(keep))
             answers = self._install(ready, plan, str(arguments.get("settle_s", 5)))
-        ready.remote.call("collect", str(arguments.get("keep", 1)))
+        ready.remote.call("tidy", keep)
         return {"changed": True, **told, "check": answers["check"], "tuning": tuning_line(answers)}
 
     def _install(self, ready: Prepared, plan: Plan, settle_s: str) -> dict[str, Any]:
