@@ -60,7 +60,7 @@ def check_card(boot: Path) -> None:
         raise DeviceError(f"{boot} is not a folder", hint=NO_RAW_DEVICES)
     if not (boot / "cmdline.txt").is_file():
         raise DeviceError(f"{boot} has no cmdline.txt", hint="name the mounted boot partition (bootfs) of the card")
-    with_first_boot((boot / "cmdline.txt").read_text(encoding="utf-8"))
+    with_first_boot(_read(boot / "cmdline.txt"))
 
 
 def check_image(image: Path) -> None:
@@ -85,16 +85,16 @@ def write_card(boot: Path, carried: Path) -> None:
         DeviceError: It is no boot partition, is too full, or has another first-boot unit.
     """
     check_card(boot)
-    before = (boot / "cmdline.txt").read_text(encoding="utf-8")
+    before = _read(boot / "cmdline.txt")
     after = with_first_boot(before)
-    _check_room(shutil.disk_usage(boot).free, carried)
+    _check_room(shutil.disk_usage(boot).free + _size(boot / FOLDER), carried)
     shutil.rmtree(boot / FOLDER, ignore_errors=True)
     shutil.copytree(carried, boot / FOLDER)
     (boot / FOLDER / "firstrun.sh").write_text(_FIRSTRUN, encoding="utf-8")
     if after != before:
-        (boot / _BACKUP).write_text(before, encoding="utf-8")
+        _write(boot / _BACKUP, before)
         part = boot / "cmdline.part"
-        part.write_text(after, encoding="utf-8")
+        _write(part, after)
         part.replace(boot / "cmdline.txt")
 
 
@@ -109,16 +109,18 @@ def write_image(image: Path, carried: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="siamedge-") as work:
         boot = Path(work)
         _mtools("mcopy", where, "-n", "::cmdline.txt", str(boot / "before"))
-        before = (boot / "before").read_text(encoding="utf-8")
+        before = _read(boot / "before")
         after = with_first_boot(before)
-        _check_room(_free_bytes(_mtools("mdir", where, "::")), carried)
-        if FOLDER in _mtools("mdir", where, "-b", "::").lower():
+        is_there = FOLDER in _mtools("mdir", where, "-b", "::").lower()
+        old_bytes = _listed_bytes(_mtools("mdir", where, "-/", f"::{FOLDER}")) if is_there else 0
+        _check_room(_free_bytes(_mtools("mdir", where, "::")) + old_bytes, carried)
+        if is_there:
             _mtools("mdeltree", where, f"::{FOLDER}")
         shutil.copytree(carried, boot / FOLDER)
         (boot / FOLDER / "firstrun.sh").write_text(_FIRSTRUN, encoding="utf-8")
         _mtools("mcopy", where, "-s", "-o", str(boot / FOLDER), "::")
         if after != before:
-            (boot / "after").write_text(after, encoding="utf-8")
+            _write(boot / "after", after)
             _mtools("mcopy", where, "-o", str(boot / "before"), f"::{_BACKUP}")
             _mtools("mcopy", where, "-o", str(boot / "after"), "::cmdline.txt")
 
@@ -141,8 +143,28 @@ def _free_bytes(listing: str) -> int:
     return int(found[1].replace(" ", "")) if found else 0
 
 
+def _listed_bytes(listing: str) -> int:
+    """Of all files of a recursive listing, which has its total near the end."""
+    found = re.search(r"Total files listed:\s+\d+ files?\s+([\d ]+) bytes", listing)
+    return int(found[1].replace(" ", "")) if found else 0
+
+
+def _read(path: Path) -> str:
+    """A kernel's command line, whose bytes are in no encoding."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _check_room(free_bytes: int, carried: Path) -> None:
-    needed = sum(path.stat().st_size for path in carried.rglob("*") if path.is_file())
+    """Compare a boot partition's free space, that of an older copy counted in, with what is carried."""
+    needed = _size(carried)
     if needed > free_bytes:
         raise DeviceError(
             f"the boot partition has {free_bytes >> 20} MiB free, {(needed >> 20) + 1} needed",

@@ -101,25 +101,41 @@ def check_answers(
         params: Of the tracker.
 
     Raises:
-        BackendError: Peaks or boxes are elsewhere, or features are others; the message says how many and how far.
+        BackendError: Outputs are others, peaks or boxes elsewhere, or features others; the message says how many and
+            how far.
     """
     given = answers.of(kind)
     if not given:
         return
     _, ours = respond(*sessions, answers)
     pairs = list(zip(ours, given, strict=True))
+    if found := _other_shapes(pairs) or _other_values(pairs, params):
+        raise BackendError(
+            f"{'-'.join(kind)} computes something else here than where it was exported: {', '.join(found)}",
+            hint="export the bundle again with this siamedge, or use another precision",
+        )
+
+
+def _other_shapes(pairs: Sequence[tuple[Outputs, Outputs]]) -> list[str]:
+    found = dict[str, None]()
+    for ours, given in pairs:
+        for name in sorted(ours.keys() | given.keys()):
+            here, there = (str(maps[name].shape) if name in maps else "missing" for maps in (ours, given))
+            if here != there and not (name == FEATURES and name not in given):
+                found[f"{name} is {here}, was {there}"] = None
+    return list(found)
+
+
+def _other_values(pairs: Sequence[tuple[Outputs, Outputs]], params: TrackerParams) -> list[str]:
     moved = sum(_is_elsewhere(a, b) for a, b in pairs)
     found = [f"the peak is elsewhere on {moved} of {len(pairs)} crops"] if moved else []
     if isinstance(params, AnchorFreeParams):
         apart = float(np.mean([edges_apart(a, b, params) for a, b in pairs]))
         found += [f"boxes are {apart:.2f} px off, allowed {EDGES_PX:g}"] if apart > EDGES_PX else []
-    if FEATURES in given[0] and not (off := _relative(ours[0][FEATURES], given[0][FEATURES])) <= FEATURES_APART:
+    ours, given = pairs[0]
+    if FEATURES in given and not (off := _relative(ours[FEATURES], given[FEATURES])) <= FEATURES_APART:
         found.append(f"features are {100 * off:.0f} % off, allowed {100 * FEATURES_APART:g} %")
-    if found:
-        raise BackendError(
-            f"{'-'.join(kind)} computes something else here than where it was exported: {', '.join(found)}",
-            hint="export the bundle again with this siamedge, or use another precision",
-        )
+    return found
 
 
 def _is_elsewhere(ours: Outputs, given: Outputs) -> bool:

@@ -55,6 +55,31 @@ def test_card_keeps_a_backup_and_can_be_written_twice(tmp_path: Path, carried: P
     assert (boot / "cmdline.txt").read_text() == with_first_boot(CMDLINE)
 
 
+def test_a_command_line_in_no_encoding_is_kept(tmp_path: Path, carried: Path) -> None:
+    boot, line = tmp_path / "bootfs", b"root=LABEL=caf\xe9 rootwait\n"
+    boot.mkdir()
+    (boot / "cmdline.txt").write_bytes(line)
+    write_card(boot, carried)
+    assert (boot / "cmdline.txt").read_bytes().startswith(line.rstrip() + b" systemd.run=")
+    assert (boot / "cmdline.txt.before-siamedge").read_bytes() == line
+
+
+def test_the_older_copy_on_a_card_counts_as_room(
+    tmp_path: Path, carried: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot = tmp_path / "bootfs"
+    boot.mkdir()
+    (boot / "cmdline.txt").write_text(CMDLINE)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: full)
+        with pytest.raises(DeviceError, match="the boot partition has 0 MiB free, "):
+            write_card(boot, carried)
+    write_card(boot, carried)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    write_card(boot, carried)
+
+
 def test_a_folder_that_is_no_boot_partition_is_refused(tmp_path: Path, carried: Path) -> None:
     with pytest.raises(DeviceError, match=r"has no cmdline\.txt"):
         write_card(tmp_path, carried)
@@ -101,6 +126,8 @@ def in_image(image: Path, path: str) -> bytes:
 def test_image_is_written_without_root_or_mount(tmp_path: Path, carried: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
     image = image_of(tmp_path)
+    with (carried / "layers/half-of-the-partition").open("wb") as file:
+        file.truncate(40 << 20)
     write_image(image, carried)
     write_image(image, carried)
     assert in_image(image, "cmdline.txt").decode() == with_first_boot(CMDLINE)

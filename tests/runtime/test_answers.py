@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_line import Run
 
+from siamedge.devices.boards.profiles import Choice
 from siamedge.devices.on_device import check
 from siamedge.export.bundles.packing import entry_of, write_bundle
 from siamedge.runtime.backends.backend import Format, Precision
@@ -114,6 +115,27 @@ def test_peaks_that_are_elsewhere_are_counted(default_bundle: Path, tmp_path: Pa
 
 def test_a_model_that_was_not_asked_passes(default_bundle: Path, tmp_path: Path) -> None:
     ask(changed(default_bundle, tmp_path / "a.siamedge", Maps.clear))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda maps: maps.update({"onnx-fp32/cls": maps["onnx-fp32/cls"][..., :-1]}), "cls is (1, 196), was (1, 195)"),
+        (lambda maps: maps.pop("onnx-fp32/log_ltrb"), "log_ltrb is (4, 196), was missing"),
+        (lambda maps: maps.update({"onnx-fp32/more": maps["onnx-fp32/cls"]}), "more is missing, was (1, 196)"),
+    ],
+)
+def test_outputs_that_are_others_are_told_and_the_next_choice_is_tried(
+    default_bundle: Path, tmp_path: Path, change: Callable[[Maps], None], message: str
+) -> None:
+    other = changed(default_bundle, tmp_path / "b", change)
+    with pytest.raises(BackendError) as caught:
+        ask(other)
+    assert str(caught.value) == ELSEWHERE + message
+    assert caught.value.hint == HINT
+    with pytest.raises(BackendError) as caught:
+        check.first_that_runs(Bundle.open(other), [Choice("onnxruntime", "CPU", "fp32")] * 2, 1)
+    assert str(caught.value).count(message) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", Answers(*[np.zeros(1)] * 3, {}).content[:-40]])
