@@ -147,6 +147,9 @@ def open_source(address: str, options: SourceOptions | None = None) -> FrameSour
         SourceError: There is nothing to read at that address.
     """
     kind = kind_of_source(address)
+    if kind == "stream":
+        scheme, _, rest = address.partition(":")
+        address = f"{scheme.lower()}:{rest}"
     module, _, attributes = OPENERS[kind].partition(":")
     opener: object = import_module(module)
     for name in attributes.split("."):
@@ -162,15 +165,16 @@ def kind_of_source(address: str) -> SourceKind:
     """
     if address.isdecimal() or is_device(address):
         return "camera"
-    if match := re.match(r"([a-z][a-z0-9+.-]+):", address):
-        if match[1] not in SCHEMES:
+    if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", address)) and not is_there(Path(address)):
+        scheme = match[1].lower()
+        if scheme not in SCHEMES:
             raise SourceError(
-                f"unknown kind of source {match[1]!r}", hint=f"one of {', '.join(SCHEMES)}, a path or a number"
+                f"unknown kind of source {scheme!r}", hint=f"one of {', '.join(SCHEMES)}, a path or a number"
             )
-        if SCHEMES[match[1]] != "file":
-            return SCHEMES[match[1]]
+        if SCHEMES[scheme] != "file":
+            return SCHEMES[scheme]
     path = path_of(address)
-    if not path.exists():
+    if not is_there(path):
         raise SourceError(f"no such file or folder: {path}", hint="a camera is a number (0) or a path under /dev")
     return "folder" if path.is_dir() else "file"
 
@@ -186,9 +190,17 @@ def is_device(address: str) -> bool:
     return not (path.is_file() or path.is_dir() or path.is_fifo())
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder exists; none has a name that is too long for one."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def path_of(address: str) -> Path:
     """The path that an address with or without `file:` names."""
-    return Path(re.sub(r"^file:(//)?", "", address))
+    return Path(re.sub(r"^file:(//)?", "", address, flags=re.IGNORECASE))
 
 
 def without_password(address: str) -> str:

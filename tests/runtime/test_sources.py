@@ -257,6 +257,17 @@ def test_kinds_follow_the_address(tmp_path: Path) -> None:
     kinds = {"0": "camera", "/dev/video0": "camera", "rtsp://h/x": "stream", "synthetic:": "synthetic"}
     assert {address: kind_of_source(address) for address in kinds} == kinds
     assert kind_of_source(str(tmp_path)) == "folder"
+    assert kind_of_source("RTSP://h/x") == "stream"
+
+
+def test_a_file_whose_name_looks_like_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rec-12:30:00.avi").touch()
+    assert kind_of_source("rec-12:30:00.avi") == "file"
+    with pytest.raises(SourceError, match="unknown kind of source 'rec-13'"):
+        kind_of_source("rec-13:30:00.avi")
+    with pytest.raises(SourceError, match="no such file or folder"):
+        kind_of_source(300 * "x")
 
 
 def test_opencv_stays_silent_on_bad_input(tmp_path: Path) -> None:
