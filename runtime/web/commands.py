@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswerError  # its own kind before Python 3.11
 from typing import TypeVar
 
 from siamedge.runtime.errors import SourceError
@@ -37,7 +38,7 @@ class Commands:
         self.wake()
         try:
             return done.result(COMMAND_TIMEOUT_S)
-        except TimeoutError as error:
+        except NoAnswerError as error:
             raise SourceError(f"the tracker did not answer within {COMMAND_TIMEOUT_S:g} s") from error
 
     def wake(self) -> None:
