@@ -30,7 +30,7 @@ class OpenCVTracker:
         """Take the target to follow from a frame; the box is cut to whole pixels.
 
         Raises:
-            SourceError: The box is empty or has no part inside the frame.
+            SourceError: check_init refuses the box.
         """
         check_init(frame, box)
         if not self._keeps:

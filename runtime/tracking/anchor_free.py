@@ -88,7 +88,7 @@ class AnchorFreeTracker:
         """Take the target to follow from a frame.
 
         Raises:
-            SourceError: The box is empty or has no part inside the frame.
+            SourceError: check_init refuses the box.
         """
         check_init(frame, box)
         params = self._params

@@ -30,7 +30,7 @@ class MultiTracker:
         """Take the targets to follow from a frame; those followed before are forgotten.
 
         Raises:
-            SourceError: There is no box, or one is empty or has no part inside the frame.
+            SourceError: There is no box, or check_init refuses one.
         """
         if not boxes:
             raise SourceError("no target was given", hint="give at least one box in the first frame")

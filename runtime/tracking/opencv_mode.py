@@ -93,7 +93,7 @@ class OpenCVNanoTracker:
         """Take the target to follow from a frame; the box is cut to whole pixels, as OpenCV takes no others.
 
         Raises:
-            SourceError: The box is empty or has no part inside the frame.
+            SourceError: check_init refuses the box.
         """
         x, y, w, h = (F(int(side)) for side in box)
         check_init(frame, Box(float(x), float(y), float(w), float(h)))

@@ -103,7 +103,7 @@ class PresenceTracker:
         """Take the target to follow from a frame.
 
         Raises:
-            SourceError: The box is empty or has no part inside the frame.
+            SourceError: check_init refuses the box.
         """
         self._tracker.init(frame, box)
         self._look.init(frame, box)

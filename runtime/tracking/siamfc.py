@@ -109,7 +109,7 @@ class SiamFCTracker:
         """Take the target to follow from a frame.
 
         Raises:
-            SourceError: The box is empty or has no part inside the frame.
+            SourceError: check_init refuses the box.
         """
         check_init(frame, box)
         self._center, self._size = Point(box.center.x - 0.5, box.center.y - 0.5), (box.w, box.h)

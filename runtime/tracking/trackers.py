@@ -6,6 +6,10 @@ from typing import NamedTuple, Protocol
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 
+SMALLEST_SIDE_PX = 1.0
+LARGEST_SHARE = 2.0
+"""Of the frame's side: a start box may reach beyond the frame, but a search crop of a much larger one fills the memory."""
+
 
 class TrackResult(NamedTuple):
     """Where the target is in one frame.
@@ -28,7 +32,7 @@ class Tracker(Protocol):
         """Take the target to follow from a frame.
 
         Raises:
-            SourceError: The box is empty or has no part inside the frame.
+            SourceError: check_init refuses the box.
         """
 
     def update(self, frame: Image) -> TrackResult:
@@ -36,17 +40,25 @@ class Tracker(Protocol):
 
 
 def check_init(frame: Image, box: Box) -> None:
-    """Refuse a start box that is empty or has no part inside the frame.
+    """Refuse a start box that no target has.
 
     Raises:
-        SourceError: It is so, or a side is not finite.
+        SourceError: It has no part inside the frame, a side is not finite, below SMALLEST_SIDE_PX or above
+            LARGEST_SHARE of the frame's.
     """
     height, width = frame.shape[:2]
     if not all(map(math.isfinite, box)):
         raise SourceError(f"the start box {as_text(box)} has a side that is no number", hint="--init x,y,w,h in pixels")
-    if not (box.w > 0 and box.h > 0):
+    if min(box.w, box.h) < SMALLEST_SIDE_PX:
         raise SourceError(
-            f"the start box is {box.w:g} x {box.h:g} pixels", hint="--init x,y,w,h: width and height above 0"
+            f"the start box is {box.w:g} x {box.h:g} pixels; a side has at least {SMALLEST_SIDE_PX:g}",
+            hint="--init x,y,w,h: width and height in pixels, not shares of the frame",
+        )
+    if box.w > LARGEST_SHARE * width or box.h > LARGEST_SHARE * height:
+        raise SourceError(
+            f"the start box is {box.w:g} x {box.h:g} pixels, the frame {width} x {height}: "
+            f"a side has at most {LARGEST_SHARE:g} times the frame's",
+            hint="--init x,y,w,h: left top corner and size, in pixels of the first frame",
         )
     if box.x >= width or box.y >= height or box.x + box.w <= 0 or box.y + box.h <= 0:
         raise SourceError(

@@ -92,6 +92,9 @@ def test_a_malformed_start_box_is_told(siamedge: Run, default_bundle: Path, text
     )
 
 
+IN_PIXELS = "--init x,y,w,h: width and height in pixels, not shares of the frame"
+
+
 @pytest.mark.parametrize(
     ("init", "message", "hint"),
     [
@@ -105,8 +108,13 @@ def test_a_malformed_start_box_is_told(siamedge: Run, default_bundle: Path, text
             "the start box -30,100,30,20 is outside the frame of 320 x 240 pixels",
             "--init x,y,w,h: left top corner and size, in pixels from the left top of the frame",
         ),
-        ("5,5,0,20", "the start box is 0 x 20 pixels", "--init x,y,w,h: width and height above 0"),
-        ("5,5,9,-1", "the start box is 9 x -1 pixels", "--init x,y,w,h: width and height above 0"),
+        ("5,5,0,20", "the start box is 0 x 20 pixels; a side has at least 1", IN_PIXELS),
+        ("5,5,9,-1", "the start box is 9 x -1 pixels; a side has at least 1", IN_PIXELS),
+        (
+            "0,0,1e12,1e12",
+            "the start box is 1e+12 x 1e+12 pixels, the frame 320 x 240: a side has at most 2 times the frame's",
+            "--init x,y,w,h: left top corner and size, in pixels of the first frame",
+        ),
         ("5,5,inf,9", "the start box 5,5,inf,9 has a side that is no number", "--init x,y,w,h in pixels"),
     ],
 )

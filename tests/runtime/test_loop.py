@@ -86,11 +86,19 @@ def test_json_line_has_exactly_its_keys_in_full_precision() -> None:
     assert "\n" not in line
 
 
+AT_MOST = "the frame 320 x 240: a side has at most 2 times the frame's"
+
+
 @pytest.mark.parametrize(
     ("box", "line"),
     [
-        (Box(5, 5, 0, 9), "the start box is 0 x 9 pixels"),
-        (Box(5, 5, 9, -2), "the start box is 9 x -2 pixels"),
+        (Box(5, 5, 0, 9), "the start box is 0 x 9 pixels; a side has at least 1"),
+        (Box(5, 5, 9, -2), "the start box is 9 x -2 pixels; a side has at least 1"),
+        (Box(10, 10, 1e-300, 1e-300), "the start box is 1e-300 x 1e-300 pixels; a side has at least 1"),
+        (Box(0.1, 0.1, 0.25, 0.5), "the start box is 0.25 x 0.5 pixels; a side has at least 1"),
+        (Box(0, 0, 1e6, 20), f"the start box is 1e+06 x 20 pixels, {AT_MOST}"),
+        (Box(-1e300, -1e300, 1e301, 1e301), f"the start box is 1e+301 x 1e+301 pixels, {AT_MOST}"),
+        (Box(0, 0, 20, 481), f"the start box is 20 x 481 pixels, {AT_MOST}"),
         (Box(400, 5, 9, 9), "the start box 400,5,9,9 is outside the frame of 320 x 240 pixels"),
         (Box(-9, 5, 9, 9), "the start box -9,5,9,9 is outside the frame of 320 x 240 pixels"),
         (Box(float("nan"), 5, 9, 9), "the start box nan,5,9,9 has a side that is no number"),
@@ -100,6 +108,12 @@ def test_bad_start_boxes_are_refused(box: Box, line: str) -> None:
     source = SyntheticSource(frames=2, size=(320, 240))
     with pytest.raises(SourceError, match=f"^{re.escape(line)}$"):
         next(track(source, TruthTracker(source), box))
+
+
+@pytest.mark.parametrize("box", [Box(5, 5, 1, 1), Box(-160, -120, 640, 480)])
+def test_start_boxes_of_a_pixel_and_of_twice_the_frame_are_followed(box: Box) -> None:
+    source = SyntheticSource(frames=2, size=(320, 240))
+    assert [step.result.box for step in track(source, TruthTracker(source), box)] == [box, source.box_at(1)]
 
 
 @pytest.mark.parametrize("size", [(64, 48), (320, 240), (1920, 1080), (33, 900)])

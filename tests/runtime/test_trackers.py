@@ -92,7 +92,7 @@ def test_padding_has_the_color_of_the_first_frame() -> None:
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        (Box(10, 10, 0, 5), "the start box is 0 x 5 pixels"),
+        (Box(10, 10, 0, 5), "the start box is 0 x 5 pixels; a side has at least 1"),
         (Box(320, 10, 5, 5), "the start box 320,10,5,5 is outside the frame of 320 x 240 pixels"),
         (Box(float("nan"), 10, 5, 5), "the start box nan,10,5,5 has a side that is no number"),
     ],
