@@ -3,15 +3,16 @@
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from siamedge.runtime.errors import SiamedgeError
 from siamedge.runtime.latency import LatencyMeter
 
 if TYPE_CHECKING:
     from siamedge.runtime.bundles.picking import Pick
     from siamedge.runtime.loop import Step
+    from siamedge.runtime.outputs.video import VideoWriter
     from siamedge.runtime.sources.source import FrameSource
 
 
@@ -40,18 +41,20 @@ class Pulse:
 
 
 class Status:
-    """The one-line status on a terminal, and the last lines on standard error, also after Ctrl-C.
+    """The one-line status on a terminal, and the last lines on standard error, also after Ctrl-C or an error.
 
     Args:
         picked: What runs.
         frames: Where the frames come from.
-        output: The video that is written.
+        video: What is written, finished before this is left.
         is_explained: Tell why this was picked.
     """
 
-    def __init__(self, picked: "Pick", frames: "FrameSource", output: Path | None, *, is_explained: bool) -> None:
+    def __init__(
+        self, picked: "Pick", frames: "FrameSource", video: "VideoWriter | None", *, is_explained: bool
+    ) -> None:
         self._choice, self._lost = picked.choice, 0
-        self._frames, self._output = frames, output
+        self._frames, self._video = frames, video
         self._updates, self._from_capture = LatencyMeter(), LatencyMeter()
         self._is_terminal = sys.stderr.isatty()
         if is_explained:
@@ -77,11 +80,13 @@ class Status:
     ) -> None:
         if self._is_terminal and self._from_capture.total:
             say("\n")
-        if self._from_capture.total and (kind is None or issubclass(kind, KeyboardInterrupt)):
+        if self._from_capture.total and (kind is None or issubclass(kind, KeyboardInterrupt | SiamedgeError)):
             self._sum_up()
+        if self._video and self._video.kept:
+            say(f"wrote {self._video.path}\n")
 
     def _sum_up(self) -> None:
-        """Say what ran, how fast, and where the video is."""
+        """Say what ran and how fast."""
         choice = self._choice
         speed = f", {self._updates.percentile(0.5):.2f} ms a frame" if self._updates.total else ""
         lost = f", lost in {self._lost}" if self._lost else ""
@@ -93,5 +98,3 @@ class Status:
                 f"capture to box: {p50:.1f} ms (p50), {p95:.1f} (p95), {p99:.1f} (p99); "
                 f"{counters.dropped} frames dropped for newer ones, {counters.reconnects} reconnects\n"
             )
-        if self._output:
-            say(f"wrote {self._output}\n")

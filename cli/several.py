@@ -2,8 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,13 +9,14 @@ if TYPE_CHECKING:
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.bundles.picking import Candidate
     from siamedge.runtime.geometry import Box
+    from siamedge.runtime.outputs.video import VideoWriter
     from siamedge.runtime.sources.source import FrameSource
 
 
 class Outputs(NamedTuple):
-    """Where results go: a video with all boxes, and lines of JSON on standard output."""
+    """Where results go: an open video with all boxes, and lines of JSON on standard output."""
 
-    video: Path | None
+    video: "VideoWriter | None"
     is_json: bool
 
 
@@ -34,15 +33,13 @@ def follow_several(
     from siamedge.runtime.bundles.picking import TrackerMaker
     from siamedge.runtime.loop import as_json_line, track_several
     from siamedge.runtime.outputs.overlay import draw_targets
-    from siamedge.runtime.outputs.video import VideoWriter
+    from siamedge.runtime.outputs.video import time_in_video
 
     make = TrackerMaker(bundle, choice, default_cache())
-    with ExitStack() as stack:
-        writer = stack.enter_context(VideoWriter(outputs.video, frames.fps)) if outputs.video else None
-        for steps in track_several(frames, [make() for _ in boxes], boxes):
-            if outputs.is_json:
-                sys.stdout.writelines(f"{as_json_line(step, number)}\n" for number, step in enumerate(steps, start=1))
-                sys.stdout.flush()
-            if writer is not None:
-                writer.write(draw_targets(steps))
-            status.add(steps[0]._replace(timing=steps[-1].timing))
+    for steps in track_several(frames, [make() for _ in boxes], boxes):
+        if outputs.is_json:
+            sys.stdout.writelines(f"{as_json_line(step, number)}\n" for number, step in enumerate(steps, start=1))
+            sys.stdout.flush()
+        if outputs.video is not None:
+            outputs.video.write(draw_targets(steps), time_in_video(steps[0].frame))
+        status.add(steps[0]._replace(timing=steps[-1].timing))

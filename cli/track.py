@@ -25,10 +25,11 @@ from siamedge.cli.several import Outputs, follow_several
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS, MODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from siamedge.runtime.geometry import Box
     from siamedge.runtime.loop import Step
+    from siamedge.runtime.outputs.video import VideoWriter
 
 
 def track(
@@ -114,8 +115,8 @@ def track(
         options = options._replace(on_event=tell_event_as_json)
 
     from siamedge.runtime.bundles.bundle import Bundle
-    from siamedge.runtime.loop import as_json_line
     from siamedge.runtime.loop import track as follow
+    from siamedge.runtime.outputs.video import VideoWriter
     from siamedge.runtime.sources.recordings import VideoFile
     from siamedge.runtime.sources.source import open_source
 
@@ -131,33 +132,38 @@ def track(
         frames = stack.enter_context(open_source(source, options))
         is_recording = isinstance(frames, VideoFile)
         refuse({"--reconnect": reconnect is not None and is_recording}, "does nothing with a recording", "--source")
-        status = stack.enter_context(Status(picked, frames, output, is_explained=explain))
+        video = VideoWriter(output, frames.fps) if output else None
+        status = stack.enter_context(Status(picked, frames, video, is_explained=explain))
+        if video:
+            stack.enter_context(video)
         if len(boxes) > 1:
-            follow_several(opened, picked.choice, frames, boxes, status, Outputs(output, as_json))
+            follow_several(opened, picked.choice, frames, boxes, status, Outputs(video, as_json))
             return
         start = boxes[0] if boxes else start_of(frames)
         tracker = make(opened, picked.choice, in_mode, opencv_models)
         tracker = watched(tracker, opened, picked.choice, reacquire, is_updated=update_template)
-        outputs = open_outputs(stack, mqtt, pan_tilt, restream, window)
-        write = writer_to(output, frames.fps, stack) if output else None
+        outputs = [*own_outputs(video, as_json), *open_outputs(stack, mqtt, pan_tilt, restream, window)]
         for step in follow(frames, tracker, start):
-            if as_json:
-                sys.stdout.write(as_json_line(step) + "\n")
-                sys.stdout.flush()
             for send in outputs:
                 send(step)
-            if write:
-                write(step)
             status.add(step)
 
 
-def writer_to(output: Path, fps: float, stack: ExitStack) -> "Callable[[Step], None]":
-    """Give what writes a frame with its box into a video; the stack closes it."""
-    from siamedge.runtime.outputs.overlay import draw_step
-    from siamedge.runtime.outputs.video import VideoWriter
+def own_outputs(video: "VideoWriter | None", is_json: bool) -> "Iterator[Callable[[Step], None]]":
+    """Give what prints the line of a frame, and what writes the frame with its box into the video."""
+    from siamedge.runtime.loop import as_json_line
 
-    writer = stack.enter_context(VideoWriter(output, fps))
-    return lambda step: writer.write(draw_step(step))
+    def print_line(step: "Step") -> None:
+        sys.stdout.write(as_json_line(step) + "\n")
+        sys.stdout.flush()
+
+    if is_json:
+        yield print_line
+    if video:
+        from siamedge.runtime.outputs.overlay import draw_step
+        from siamedge.runtime.outputs.video import time_in_video
+
+        yield lambda step: video.write(draw_step(step), time_in_video(step.frame))
 
 
 def start_of(frames: object) -> "Box":

@@ -8,7 +8,7 @@ from siamedge.runtime.geometry import Box, Image
 
 SMALLEST_SIDE_PX = 1.0
 LARGEST_SHARE = 2.0
-"""Of the frame's side: a start box may reach beyond the frame, but a search crop of a much larger one fills the memory."""
+"""Of the frame's side. A target may reach beyond the frame; a crop around a much larger one takes gigabytes."""
 
 
 class TrackResult(NamedTuple):

@@ -112,6 +112,18 @@ def test_a_live_camera_gives_frames_events_and_a_summary(track: Run) -> None:
     assert re.search(r"capture to box: [\d.]+ ms \(p50\), .* 0 reconnects", outcome.stderr)
 
 
+def test_the_video_of_a_live_source_lasts_as_long_as_its_frames_came(track: Run, tmp_path: Path) -> None:
+    with running_camera() as camera:
+        camera.fps, camera.cut_after = 10.0, 15
+        outcome = track(
+            "--source", camera.url, "--init", "20,60,80,80", "--reconnect", "0", "--json", "--output", "a.mp4"
+        )
+    assert outcome.code == 0
+    lasted_s = max(json.loads(line)["time_s"] for line in outcome.stdout.splitlines())
+    video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS) == pytest.approx(lasted_s, abs=0.15)
+
+
 def test_a_turned_scene_and_a_gimbal(track: Run) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gimbal:
         gimbal.bind(("127.0.0.1", 0))

@@ -85,12 +85,13 @@ def test_ctrl_c_leaves_no_half_bundle(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_leaves_early_gets_no_complaint(default_bundle: Path) -> None:
-    endless = script("track", default_bundle, *ENDLESS, "--json")
+def test_a_reader_that_leaves_early_gets_no_complaint_and_keeps_the_video(default_bundle: Path, tmp_path: Path) -> None:
+    endless = script("track", default_bundle, *ENDLESS, "--json", "--output", tmp_path / "a.mp4")
     with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stderr is not None
         child.stdout.readline()
         child.stdout.close()
         stderr = child.stderr.read()
-        assert (child.wait(timeout=120), stderr) == (1, "")
+        assert (child.wait(timeout=120), stderr) == (1, f"wrote {tmp_path}/a.mp4\n")
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[0]

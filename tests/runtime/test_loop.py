@@ -3,8 +3,11 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +24,31 @@ from siamedge.runtime.outputs.video import VideoWriter
 from siamedge.runtime.sources.source import Frame, SourceEvent
 from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tracking.trackers import TrackResult
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from siamedge.runtime.errors import PlaceError
+from siamedge.runtime.outputs.video import VideoWriter
+noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    with VideoWriter(Path(sys.argv[1]), 30) as writer:
+        for number in range(60):
+            writer.write(np.roll(noise, number, 1))
+except PlaceError as error:
+    print(error)
+"""
+"""Writes a video that the kernel cuts off."""
+
+
+def frames_of(path: Path) -> int:
+    """Frames of a video, decoded one by one."""
+    capture, found = cv2.VideoCapture(str(path)), 0
+    while capture.read()[0]:
+        found += 1
+    return found
 
 
 class TruthTracker:
@@ -157,16 +185,88 @@ def test_written_video_reads_back_with_its_frames(tmp_path: Path, suffix: str) -
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_failed_recording_leaves_no_file_and_an_interrupted_one_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [SourceError("the camera is gone"), KeyboardInterrupt(), BrokenPipeError()])
+def test_what_was_recorded_before_an_error_is_kept(tmp_path: Path, error: BaseException) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
-    with pytest.raises(SourceError), VideoWriter(tmp_path / "a.mp4", 30) as writer:
-        writer.write(image)
-        raise SourceError("the camera is gone")
+    with pytest.raises(type(error)), VideoWriter(tmp_path / "a.mp4", 30) as writer:
+        for _ in range(3):
+            writer.write(image)
+        raise error
+    assert writer.kept == frames_of(tmp_path / "a.mp4") == 3
+    with pytest.raises(type(error)), VideoWriter(tmp_path / "b.mp4", 30):
+        raise error
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(("suffix", "is_kept"), [(".mp4", False), (".avi", True), (".mkv", True)])
+def test_frames_that_did_not_reach_the_disk_are_counted(tmp_path: Path, suffix: str, is_kept: bool) -> None:
+    """The kernel refuses every byte beyond a limit, as a full disk does; MPEG-4's index is behind all frames."""
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"older")
+    run = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, timeout=60, check=False)
+    found = re.fullmatch(rf"{path}: (\d+) of 60 frames can be read back\n", run.stdout)
+    assert found is not None, run.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    if is_kept:
+        assert 0 < int(found[1]) == frames_of(path) < 60
+    else:
+        assert (int(found[1]), path.read_bytes()) == (0, b"older")
+
+
+def test_a_disk_that_fills_up_ends_the_video_while_it_can_be_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([9, 8.5, 7.5])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=2**40, free=next(free) * 2**20))
+    line = r"a\.mp4: the disk is full: 7\.5 MB are free, 8\.0 MB are kept to finish the video$"
+    with pytest.raises(PlaceError, match=line), VideoWriter(tmp_path / "a.mp4", 30) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+    assert writer.kept == frames_of(tmp_path / "a.mp4") == 2
+
+
+def test_a_live_video_keeps_the_time_of_its_frames(tmp_path: Path) -> None:
+    for name, fps, times_s, expected in (
+        ("slow", 30, [k / 5 for k in range(11)], 60),
+        ("jitter", 30, [k / 30 + 0.01 * (-1) ** k for k in range(60)], 60),
+        ("fast", 30, [k / 60 for k in range(120)], 60),
+        ("gap", 30, [0, 0.03, 50, 50.03], 60),
+        ("no rate", 90000, [k / 10 for k in range(21)], 60),
+    ):
+        path = tmp_path / f"{name}.mp4"
+        with VideoWriter(path, fps) as writer:
+            for number, time_s in enumerate(times_s):
+                writer.write(np.full((48, 64, 3), 20 + number, np.uint8), time_s)
+        assert frames_of(path) == pytest.approx(expected, abs=4), name
+        assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == 30, name
+
+
+def test_the_picture_before_a_gap_is_the_one_that_is_repeated(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 10) as writer:
+        for shade, time_s in ((50, 0.0), (200, 1.0)):
+            writer.write(np.full((48, 64, 3), shade, np.uint8), time_s)
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    shades = [int(capture.read()[1].mean()) for _ in range(11)]
+    assert [shade > 100 for shade in shades] == [False] * 10 + [True]
+
+
+@pytest.mark.parametrize("fps", [0.1, 23.976, 29.97003, 66.0661, 119.967, 1000])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_any_rate_can_be_written(tmp_path: Path, fps: float, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, fps) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+    assert frames_of(path) == writer.kept == 3
+    if suffix != ".mkv":
+        assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == pytest.approx(fps, rel=1e-4)
+
+
+def test_a_frame_that_is_too_small_for_a_video_is_told(tmp_path: Path) -> None:
+    line = r"a\.mp4: a frame has 1 x 48 pixels, a video at least 2 x 2$"
+    with pytest.raises(SourceError, match=line), VideoWriter(tmp_path / "a.mp4", 30) as writer:
+        writer.write(np.zeros((48, 1, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "b.mp4", 30) as writer:
-        writer.write(image)
-        raise KeyboardInterrupt
-    assert [p.name for p in tmp_path.iterdir()] == ["b.mp4"]
 
 
 def test_frames_of_another_size_are_fitted_in(tmp_path: Path) -> None:
