@@ -116,7 +116,6 @@ def track(
 
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.loop import track as follow
-    from siamedge.runtime.outputs.video import VideoWriter
     from siamedge.runtime.sources.recordings import VideoFile
     from siamedge.runtime.sources.source import open_source
 
@@ -132,7 +131,7 @@ def track(
         frames = stack.enter_context(open_source(source, options))
         is_recording = isinstance(frames, VideoFile)
         refuse({"--reconnect": reconnect is not None and is_recording}, "does nothing with a recording", "--source")
-        video = VideoWriter(output, frames.fps) if output else None
+        video = video_at(output, source, frames.fps) if output else None
         status = stack.enter_context(Status(picked, frames, video, is_explained=explain))
         if video:
             stack.enter_context(video)
@@ -147,6 +146,23 @@ def track(
             for send in outputs:
                 send(step)
             status.add(step)
+
+
+def video_at(output: Path, source: str, fps: float) -> "VideoWriter":
+    """Make what writes the video.
+
+    Raises:
+        PlaceError: No file can be written there, or it is the source.
+        SourceError: No video has such a name.
+    """
+    from siamedge.runtime.outputs.video import VideoWriter, part_of
+    from siamedge.runtime.places import check_apart
+    from siamedge.runtime.sources.source import kind_of_source, path_of
+
+    if kind_of_source(source) == "file":
+        for path in (output, part_of(output)):
+            check_apart(path, path_of(source), "--output")
+    return VideoWriter(output, fps)
 
 
 def own_outputs(video: "VideoWriter | None", is_json: bool) -> "Iterator[Callable[[Step], None]]":

@@ -23,6 +23,21 @@ def check_file(path: Path, option: str) -> None:
     check_parent(path, option)
 
 
+def check_apart(path: Path, read: Path, option: str) -> None:
+    """Refuse to write over what is being read.
+
+    Args:
+        path: To be written.
+        read: The file that is read, whatever its name: a link to it is the same file.
+        option: That named path.
+
+    Raises:
+        PlaceError: Both are one file.
+    """
+    if path.exists() and path.samefile(read):
+        raise PlaceError(f"{path}: is the source itself, which would be lost", hint=f"choose another {option}")
+
+
 def check_parent(path: Path, option: str) -> None:
     """Refuse a file or folder that could not be made where it is to stand; arguments and errors as in check_file."""
     if not path.parent.is_dir():

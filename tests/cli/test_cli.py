@@ -166,6 +166,34 @@ def test_a_video_without_frames_is_told(siamedge: Run, default_bundle: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("a.avi", "a.avi"), ("file:a.avi", "./a.avi"), ("a.avi", "link.avi"), ("b.part.avi", "b.avi")],
+)
+def test_a_recording_is_not_written_over(siamedge: Run, default_bundle: Path, source: str, output: str) -> None:
+    write_video(Path(source.removeprefix("file:")), [np.zeros((48, 64, 3), np.uint8)] * 3)
+    Path("link.avi").symlink_to("a.avi")
+    content = Path(source.removeprefix("file:")).read_bytes()
+    named = "b.part.avi" if source == "b.part.avi" else Path(output)
+    assert siamedge("track", default_bundle, "--source", source, "--init", "1,2,30,40", "--output", output) == refused(
+        f"{named}: is the source itself, which would be lost", "choose another --output"
+    )
+    assert Path(source.removeprefix("file:")).read_bytes() == content
+
+
+def test_a_video_ends_where_its_source_cannot_be_read(siamedge: Run, default_bundle: Path) -> None:
+    Path("frames").mkdir()
+    for number in (1, 2):
+        cv2.imwrite(f"frames/{number}.png", np.full((48, 64, 3), 90, np.uint8))
+    Path("frames/3.png").write_bytes(b"no picture")
+    found = siamedge(
+        "track", default_bundle, "--source", "frames", "--init", "1,2,30,40", "--json", "--output", "a.mp4"
+    )
+    assert found.code == 1
+    assert len(found.stdout.splitlines()) == cv2.VideoCapture("a.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 2
+    assert re.match(r"2 frames.*; .*\nwrote a\.mp4\nsiamedge: frames/3\.png: ", found.stderr)
+
+
 AGAIN = "export the bundle again, or copy it again"
 SEARCH = "models/onnx-fp32/search.onnx"
 
