@@ -2,12 +2,15 @@
 
 import gc
 import os
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from siamedge.cli.output import open_streams
 from siamedge.runtime.errors import SiamedgeError
 
 COMMANDS = {
@@ -34,8 +37,8 @@ ALONE = {"--web": "127.0.0.1:8765"}
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The base of everything that is wrong with a command line; typer exports only this descendant of it."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM: 128 + the signal."""
 
 COLLECT_AFTER = (50_000, 5, 5)
 """Python looks for garbage when there are so many new objects (else after 700): what a start makes stays in use, and
@@ -81,11 +84,14 @@ def make_app(asked: str | None) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM."""
     gc.set_threshold(*COLLECT_AFTER)
+    open_streams()
+    terminations = heed_termination()
     try:
         app = make_app(next(iter(sys.argv[1:]), None))
         code = app(with_values(sys.argv[1:]), prog_name="siamedge", standalone_mode=False)
+        sys.stdout.flush()
     except SiamedgeError as error:
         _stop(str(error), error.hint, 1)
     except USAGE_ERROR as error:
@@ -97,9 +103,28 @@ def main() -> None:
         # Whoever read the output has left; Python would complain when it flushes the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    if terminations:
+        _stop("terminated", "", TERMINATED)
     if code == INTERRUPTED:
         _stop("interrupted", "", INTERRUPTED)
     sys.exit(code)
+
+
+def heed_termination() -> list[int]:
+    """Have SIGTERM stop the command as Ctrl-C does, unless who started it wants it ignored.
+
+    Returns:
+        Empty until it comes.
+    """
+    seen: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, stop)
+    return seen
 
 
 def with_values(arguments: list[str]) -> list[str]:

@@ -184,7 +184,7 @@ def main(command: Sequence[str]) -> int:
         status = tracker.wait()
     notifier.send("STOPPING=1")
     notifier.close()
-    return 0 if status == -signal.SIGTERM else abs(status)
+    return 0 if status in (-signal.SIGTERM, 128 + signal.SIGTERM) else abs(status)
 
 
 if __name__ == "__main__":

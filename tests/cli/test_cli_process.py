@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -49,20 +50,23 @@ def test_on_a_device_the_commands_of_a_workstation_name_what_to_install(argument
     )
 
 
-def test_ctrl_c_stops_tracking_keeps_the_video_and_lines_come_as_frames_do(
-    default_bundle: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_stops_tracking_keeps_the_video_and_lines_come_as_frames_do(
+    default_bundle: Path, tmp_path: Path, number: signal.Signals, code: int, word: str
 ) -> None:
     endless = script("track", default_bundle, *ENDLESS, "--json", "--output", tmp_path / "a.mp4")
     with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = [json.loads(child.stdout.readline()) for _ in range(3)]
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         _, stderr = child.communicate(timeout=120)
     assert [line["frame"] for line in lines] == [0, 1, 2]
-    assert child.returncode == 130
+    assert child.returncode == code
     assert re.fullmatch(
         rf"\d+ frames(, lost in \d+)?; onnxruntime fp32 on CPU, [\d.]+ ms a frame \(median in the tracker\)\n"
-        rf"wrote {tmp_path}/a\.mp4\nsiamedge: interrupted\n",
+        rf"wrote {tmp_path}/a\.mp4\nsiamedge: {word}\n",
         stderr,
     )
     assert cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[0]
@@ -83,6 +87,28 @@ def test_ctrl_c_leaves_no_half_bundle(tmp_path: Path) -> None:
     run = subprocess.run(asked, capture_output=True, text=True, timeout=180, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "siamedge: interrupted\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("opened", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+@pytest.mark.parametrize("command", ["track", "inspect"])
+def test_an_output_that_takes_nothing_is_one_line(default_bundle: Path, command: str, opened: str, reason: str) -> None:
+    source = ("--source", SCENE) if command == "track" else ()
+    words = shlex.join(script(command, str(default_bundle), *source, "--json"))
+    run = subprocess.run(["sh", "-c", f"{words} {opened}"], capture_output=True, text=True, timeout=120, check=False)
+    assert run.stderr.splitlines()[-2:] == [
+        f"siamedge: standard output: {reason}",
+        "  try: is its disk full, or was it closed?",
+    ]
+    assert (run.returncode, "Traceback" in run.stderr) == (1, False)
+
+
+def test_without_standard_output_a_video_is_written_all_the_same(default_bundle: Path, tmp_path: Path) -> None:
+    words = shlex.join(script("track", str(default_bundle), "--source", SCENE, "--output", str(tmp_path / "a.mp4")))
+    run = subprocess.run(["sh", "-c", f"{words} >&- 2>&-"], timeout=120, check=False)
+    assert run.returncode == 0
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
 
 
 def test_a_reader_that_leaves_early_gets_no_complaint_and_keeps_the_video(default_bundle: Path, tmp_path: Path) -> None:

@@ -108,6 +108,14 @@ def test_tracker_without_frames_is_never_ready_and_stops_with_the_service(listen
     assert process.wait(timeout=60) == 0
 
 
+def test_a_tracker_that_finishes_its_work_on_sigterm_stops_with_the_service(listener: Listener) -> None:
+    program = f"import signal, sys; signal.signal(15, lambda *_: sys.exit(143)); print('{LINE}', flush=True)"
+    with start(listener, f"{program}; signal.pause()") as process:
+        assert listener.next() == "READY=1"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+
+
 def test_exit_status_of_the_tracker_is_that_of_the_service(listener: Listener) -> None:
     with start(listener, f"print('{LINE}'); raise SystemExit(3)") as process:
         assert listener.next() == "READY=1"
