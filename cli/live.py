@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -13,8 +12,6 @@ from siamedge.cli.choices import refuse
 if TYPE_CHECKING:
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.bundles.picking import Candidate, Pick
-    from siamedge.runtime.loop import Step
-    from siamedge.runtime.outputs.mqtt import MqttOutput
     from siamedge.runtime.sources.source import SourceEvent, SourceKind, SourceOptions
     from siamedge.runtime.tracking.trackers import Tracker
 
@@ -108,51 +105,6 @@ def watched(
     if not can_watch(tracker):
         raise typer.BadParameter("this tracker family cannot search; leave it off", param_hint="'--reacquire'")
     return watch(tracker, bundle, choice, cast(Reacquire, reacquire), is_updated=is_updated)
-
-
-def open_mqtt(address: str) -> "MqttOutput":
-    """The connection to a broker, not yet made.
-
-    Raises:
-        SourceError: The address is none.
-        BackendError: The MQTT library is not installed.
-    """
-    from siamedge.runtime.errors import BackendError
-
-    try:
-        from siamedge.runtime.outputs.mqtt import MqttOutput, parse_broker
-    except ImportError as error:
-        raise BackendError(f"--mqtt needs {error.name}", hint="pip install 'siamedge[mqtt]'") from error
-    return MqttOutput(parse_broker(address))
-
-
-def open_outputs(
-    stack: ExitStack, mqtt: str | None, pan_tilt: str | None, restream: str | None, is_shown: bool
-) -> "list[Callable[[Step], None]]":
-    """Open what each frame is sent to; the stack closes them.
-
-    Raises:
-        SourceError: An address is none, nobody answers there, or there is no screen.
-        BackendError: The MQTT library is not installed.
-    """
-    opened: list[Callable[[Step], None]] = []
-    if mqtt:
-        opened.append(stack.enter_context(open_mqtt(mqtt)).send)
-    if pan_tilt:
-        from siamedge.runtime.outputs.pan_tilt import PanTiltOutput
-
-        opened.append(stack.enter_context(PanTiltOutput(pan_tilt)).send)
-    if restream:
-        from siamedge.runtime.outputs.restream import RestreamOutput
-
-        served = stack.enter_context(RestreamOutput(restream))
-        sys.stderr.write(f"re-stream: {served.address}\n")
-        opened.append(served.send)
-    if is_shown:
-        from siamedge.runtime.outputs.window import WindowOutput
-
-        opened.append(stack.enter_context(WindowOutput()).send)
-    return opened
 
 
 def serve_page(

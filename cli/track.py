@@ -1,6 +1,5 @@
 """`siamedge track`: follow a target through a video, a folder of images or a camera."""
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,23 +12,19 @@ from siamedge.cli.live import (
     REACQUIRE,
     RECONNECT_S,
     ROTATIONS,
-    open_outputs,
     refuse_idle,
     serve_page,
     source_options,
     tell_event_as_json,
     watched,
 )
+from siamedge.cli.outputs import open_outputs, own_outputs, video_at
 from siamedge.cli.progress import Status
 from siamedge.cli.several import Outputs, follow_several
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS, MODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from siamedge.runtime.geometry import Box
-    from siamedge.runtime.loop import Step
-    from siamedge.runtime.outputs.video import VideoWriter
 
 
 def track(
@@ -146,40 +141,6 @@ def track(
             for send in outputs:
                 send(step)
             status.add(step)
-
-
-def video_at(output: Path, source: str, fps: float) -> "VideoWriter":
-    """Make what writes the video.
-
-    Raises:
-        PlaceError: No file can be written there, or it is the source.
-        SourceError: No video has such a name.
-    """
-    from siamedge.runtime.outputs.video import VideoWriter, part_of
-    from siamedge.runtime.places import check_apart
-    from siamedge.runtime.sources.source import kind_of_source, path_of
-
-    if kind_of_source(source) == "file":
-        for path in (output, part_of(output)):
-            check_apart(path, path_of(source), "--output")
-    return VideoWriter(output, fps)
-
-
-def own_outputs(video: "VideoWriter | None", is_json: bool) -> "Iterator[Callable[[Step], None]]":
-    """Give what prints the line of a frame, and what writes the frame with its box into the video."""
-    from siamedge.runtime.loop import as_json_line
-
-    def print_line(step: "Step") -> None:
-        sys.stdout.write(as_json_line(step) + "\n")
-        sys.stdout.flush()
-
-    if is_json:
-        yield print_line
-    if video:
-        from siamedge.runtime.outputs.overlay import draw_step
-        from siamedge.runtime.outputs.video import time_in_video
-
-        yield lambda step: video.write(draw_step(step), time_in_video(step.frame))
 
 
 def start_of(frames: object) -> "Box":

@@ -2,15 +2,18 @@
 
 import json
 import re
+import threading
 from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.loop import Step, as_json_line
+from siamedge.runtime.sources.source import without_password
 
 LONGEST_QUEUE = 10_000
 """Boxes that are kept while the broker is away, about five minutes; later ones are left out and counted."""
@@ -52,8 +55,7 @@ def parse_broker(address: str) -> Broker:
         raise SourceError(f"--mqtt: {error}", hint=hint) from error
     topic = unquote(parts.path).strip("/") or "siamedge"
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or re.search(r"[+#\0]", topic):
-        shown = re.sub(r"//[^/@]*@", "//***@", address)
-        raise SourceError(f"--mqtt {shown}: not mqtt://HOST[:PORT][/TOPIC]", hint=hint)
+        raise SourceError(f"--mqtt {without_password(address)}: not mqtt://HOST[:PORT][/TOPIC]", hint=hint)
     is_encrypted = parts.scheme == "mqtts"
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     return Broker(parts.hostname, port or (8883 if is_encrypted else 1883), topic, user, password, is_encrypted)
@@ -66,12 +68,19 @@ class MqttOutput:
     seconds for what is under way.
 
     Attributes:
-        left_out: Boxes that did not fit into the queue.
+        where: The broker, for a person.
+        offered: Boxes so far.
+        delivered: Those of them that the broker has confirmed.
+        left_out: Those of them that did not fit into the queue.
     """
 
     def __init__(self, broker: Broker, name: str = "siamedge") -> None:
-        self.left_out = 0
+        self.where = f"mqtt broker {broker.host}:{broker.port}"
+        self.offered = self.delivered = self.left_out = 0
         self._broker, self._name = broker, name
+        self._refusal = ""
+        self._answered, self._confirmed = threading.Event(), threading.Condition()
+        self._announcements: set[int] = set()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(LONGEST_QUEUE)
         self._client.max_inflight_messages_set(20)
@@ -82,8 +91,8 @@ class MqttOutput:
         if broker.is_encrypted:
             self._client.tls_set()
         self._client.will_set(self._topic("availability"), "offline", qos=1, retain=True)
-        self._client.on_connect = self._greet
-        self._last: paho.MQTTMessageInfo | None = None
+        self._client.on_connect, self._client.on_disconnect = self._greet, self._note_end
+        self._client.on_publish = self._count
 
     def __enter__(self) -> "MqttOutput":
         """Connect.
@@ -91,39 +100,70 @@ class MqttOutput:
         Raises:
             SourceError: The broker does not answer or refuses.
         """
-        where = f"mqtt broker {self._broker.host}:{self._broker.port}"
         try:
             self._client.connect(self._broker.host, self._broker.port, keepalive=15)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise SourceError(f"{where}: {reason}", hint="is it running, is the port right?") from error
+            raise SourceError(f"{self.where}: {reason}", hint="is it running, is the port right?") from error
         self._client.loop_start()
+        is_answered = self._answered.wait(CONNECT_TIMEOUT_S)
+        refusal = self._refusal if is_answered else f"no answer of an MQTT broker within {CONNECT_TIMEOUT_S:g} s"
+        if refusal:
+            self._leave()
+            hint = "is the port right, are user and password? mqtt://user:password@host:port/topic"
+            raise SourceError(f"{self.where}: {refusal}", hint=hint)
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._confirmed:
+            self._confirmed.wait_for(lambda: self.delivered + self.left_out >= self.offered, GOODBYE_TIMEOUT_S)
+        self._client.on_publish = None
         with suppress(ValueError, RuntimeError):
-            if self._last:
-                self._last.wait_for_publish(GOODBYE_TIMEOUT_S)
             self._client.publish(self._topic("availability"), "offline", qos=1, retain=True).wait_for_publish(1.0)
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._leave()
 
     def send(self, step: Step) -> None:
-        """Queue the JSON line of a frame; never waits for the broker."""
+        """Queue the JSON line of a frame, unless the queue is full; never waits for the broker."""
+        self.offered += 1
         sent = self._client.publish(self._topic("box"), as_json_line(step), qos=1)
-        if sent.rc == paho.MQTT_ERR_QUEUE_SIZE:
-            self.left_out += 1
-        else:
-            self._last = sent
+        self.left_out += sent.rc == paho.MQTT_ERR_QUEUE_SIZE
+
+    def _leave(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
 
     def _topic(self, name: str) -> str:
         return f"{self._broker.topic}/{name}"
 
-    def _greet(self, client: paho.Client, *_: object) -> None:
+    # Called in paho's thread.
+
+    def _greet(self, client: paho.Client, _data: object, _flags: object, answer: ReasonCode, _more: object) -> None:
         """After each connection: say that we are here, and what there is for Home Assistant."""
-        client.publish(self._topic("availability"), "online", qos=1, retain=True)
-        for kind, key, config in discovery(self._broker.topic, self._name):
-            client.publish(f"{DISCOVERY}/{kind}/{key}/config", json.dumps(config), qos=1, retain=True)
+        if answer.is_failure:
+            self._refusal = f"refused: {answer}"
+        else:
+            entries = discovery(self._broker.topic, self._name)
+            topics = {f"{DISCOVERY}/{kind}/{key}/config": json.dumps(config) for kind, key, config in entries}
+            for topic, text in {self._topic("availability"): "online", **topics}.items():
+                sent = client.publish(topic, text, qos=1, retain=True)
+                if sent.rc != paho.MQTT_ERR_QUEUE_SIZE:
+                    self._announcements.add(sent.mid)
+        self._answered.set()
+
+    def _note_end(self, *_: object) -> None:
+        """After each connection's end: one that comes before the broker's answer is no broker's."""
+        if not self._answered.is_set():
+            self._refusal = "it ends the connection without the answer of an MQTT broker"
+            self._answered.set()
+
+    def _count(self, _client: paho.Client, _data: object, number: int, *_: object) -> None:
+        """Count a box that the broker has confirmed."""
+        if number in self._announcements:
+            self._announcements.discard(number)
+            return
+        with self._confirmed:
+            self.delivered += 1
+            self._confirmed.notify()
 
 
 def discovery(topic: str, name: str) -> list[tuple[str, str, dict[str, object]]]:

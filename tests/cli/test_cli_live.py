@@ -5,6 +5,8 @@ import re
 import socket
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -15,7 +17,12 @@ from file_server import serving
 
 from siamedge.cli.live import cameras_here, parse_size
 from siamedge.cli.main import with_values
+from siamedge.cli.outputs import tell_undelivered
+from siamedge.runtime.errors import SourceError
 from siamedge.runtime.outputs.window import has_windows
+
+if TYPE_CHECKING:
+    from siamedge.runtime.outputs.mqtt import MqttOutput
 
 
 @pytest.fixture
@@ -133,6 +140,17 @@ def test_a_turned_scene_and_a_gimbal(track: Run) -> None:
     assert outcome.code == 0
     assert [message["frame"] for message in messages] == [0, 1, 2]
     assert messages[0]["pan"] == pytest.approx(-0.5, abs=0.01)
+
+
+def test_boxes_that_a_broker_did_not_get_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the error that ends the run, or as a line before another one."""
+    output = cast("MqttOutput", SimpleNamespace(where="mqtt broker h:1883", offered=400, delivered=280))
+    line = "mqtt broker h:1883: 120 of 400 boxes were not delivered"
+    with pytest.raises(SourceError, match=f"^{line}$"):
+        tell_undelivered(output, None)
+    tell_undelivered(output, KeyboardInterrupt)
+    tell_undelivered(cast("MqttOutput", SimpleNamespace(offered=400, delivered=400)), None)
+    assert capsys.readouterr().err == f"{line}\n"
 
 
 def test_web_may_stand_alone() -> None:

@@ -19,6 +19,7 @@ import paho.mqtt.client as paho
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.loop import Step, Timing
+from siamedge.runtime.outputs import mqtt
 from siamedge.runtime.outputs.mqtt import Broker, MqttOutput, discovery, parse_broker
 from siamedge.runtime.sources.source import Frame
 from siamedge.runtime.tracking.trackers import TrackResult
@@ -46,9 +47,14 @@ class RunningBroker:
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n")
         self._process: subprocess.Popen[bytes] | None = None
+        self._config = folder / "mosquitto.conf"
+        self.admit("true")
+
+    def admit(self, is_anyone: str) -> None:
+        """Say who may come in at the next start: "true": anybody, "false": nobody."""
+        rest = "persistence false\nuser root\n"
+        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous {is_anyone}\n{rest}")
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -118,7 +124,7 @@ def test_every_box_arrives_in_order_with_the_announcements(broker: RunningBroker
     wait_for(lambda: ("garden/availability", "offline") in listener.heard)
     listener.close()
     assert listener.frames() == list(range(300))
-    assert output.left_out == 0
+    assert (output.offered, output.delivered, output.left_out) == (300, 300, 0)
     assert ("garden/availability", "online") in listener.heard
     first = next(json.loads(payload) for topic, payload in listener.heard if topic == "garden/box")
     assert first == {
@@ -173,6 +179,54 @@ def test_a_broker_that_is_not_there_is_an_error() -> None:
         MqttOutput(parse_broker("mqtt://127.0.0.1:9")),
     ):
         pass
+
+
+@needs_broker
+@pytest.mark.parametrize("user", ["", "somebody:wrong@"])
+def test_a_broker_that_lets_nobody_in_is_an_error(broker: RunningBroker, user: str) -> None:
+    broker.stop()
+    broker.admit("false")
+    broker.start()
+    line = rf"^mqtt broker 127\.0\.0\.1:{broker.port}: refused: Not authorized$"
+    with pytest.raises(SourceError, match=line), MqttOutput(parse_broker(f"mqtt://{user}127.0.0.1:{broker.port}")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("is_mute", "line"),
+    [
+        (True, r"no answer of an MQTT broker within 0\.3 s$"),
+        (False, r"it ends the connection without the answer of an MQTT broker$"),
+    ],
+)
+def test_what_is_no_broker_is_an_error(monkeypatch: pytest.MonkeyPatch, is_mute: bool, line: str) -> None:
+    monkeypatch.setattr(mqtt, "CONNECT_TIMEOUT_S", 0.3 if is_mute else 20.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        hanging_up = threading.Thread(target=hang_up, args=(listening,))
+        if not is_mute:
+            hanging_up.start()
+        with pytest.raises(SourceError, match=line), MqttOutput(parse_broker(f"mqtt://127.0.0.1:{port}")):
+            pass
+        if not is_mute:
+            hanging_up.join(5)
+
+
+def hang_up(listening: socket.socket) -> None:
+    listening.accept()[0].close()
+
+
+@needs_broker
+def test_boxes_that_a_broker_did_not_get_are_counted(broker: RunningBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "GOODBYE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(mqtt, "LONGEST_QUEUE", 100)
+    with MqttOutput(address(broker)) as output:
+        output.send(step(0))
+        wait_for(lambda: output.delivered == 1)
+        broker.stop()
+        for number in range(1, 151):
+            output.send(step(number))
+    assert (output.offered, output.delivered, output.left_out) == (151, 1, 50)
 
 
 def test_addresses() -> None:
