@@ -101,7 +101,7 @@ def track(
     if len(boxes) > 1:
         refuse({"--web": web, "--reacquire": reacquire != "off", **single}, "is for one target", "--init")
     if web is not None:
-        refuse({"--init": boxes, "--output": output, **single}, "does nothing with a page", "--web")
+        refuse({"--init": boxes, "--output": output, "--json": as_json, **single}, "does nothing with a page", "--web")
     reconnect_s = RECONNECT_S if reconnect is None else reconnect
     options = source_options(
         size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect_s
@@ -116,12 +116,12 @@ def track(
 
     opened = Bundle.open(bundle, is_whole=False)
     picked = choose(opened, Wanted(backend, wanted, device, threads, allow_fallback), is_explained=explain)
+    refuse_idle(source, {"--size": size, "--fps": fps, "--reconnect": reconnect is not None})
     if web is not None:
         serve_page(
             opened, picked, source=source, options=options, address=web, reacquire=reacquire, is_updated=update_template
         )
         return
-    refuse_idle(source, {"--size": size, "--fps": fps, "--reconnect": reconnect is not None})
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, options))
         is_recording = isinstance(frames, VideoFile)

@@ -1,10 +1,11 @@
 """Put a watch over the presence of a target on a tracker, with what its artifact says of scores."""
 
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from siamedge.runtime.backends.backend import get_backend
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate
+from siamedge.runtime.errors import SiamedgeError
 from siamedge.runtime.tracking.looks import Searcher
 from siamedge.runtime.tracking.presence import PresenceParams, PresenceTracker
 from siamedge.runtime.tracking.trackers import Tracker
@@ -31,7 +32,12 @@ def watch(
         choice: Which of the bundle's artifacts it runs.
         reacquire: How far a lost target is searched: near its last place, or over the whole frame.
         is_updated: Mix a new look of the target into the template after long certain presence.
+
+    Raises:
+        SiamedgeError: reacquire is neither.
     """
+    if reacquire not in get_args(Reacquire):
+        raise SiamedgeError(f"reacquire={reacquire!r} is unknown", hint=f"one of {', '.join(get_args(Reacquire))}")
     fit = bundle.find("search", get_backend(choice.backend).format, choice.precision).presence
     is_whole = reacquire == "full-frame"
     params = PresenceParams(

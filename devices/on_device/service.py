@@ -23,6 +23,7 @@ _HEARTBEATS_A_PERIOD = 4
 _RECENT_FRAMES = 300
 _PAGE_POLL_S = 0.5
 _PAGE_LIMIT_S = 5.0
+_PAGE_ADDRESS = "127.0.0.1:8765"
 
 
 class Notifier:
@@ -136,9 +137,9 @@ def page_answers(host: str, port: int) -> bool:
 
 def web_address(command: Sequence[str]) -> str:
     """host:port of the page that a command serves, empty if it serves none."""
-    for index, word in enumerate(command):
+    for word, following in zip(command, [*command[1:], ""], strict=True):
         if word == "--web":
-            return command[index + 1]
+            return following if following and not following.startswith("-") else _PAGE_ADDRESS
         if word.startswith("--web="):
             return word.removeprefix("--web=")
     return ""

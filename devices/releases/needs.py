@@ -20,9 +20,14 @@ def groups_of(track: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]:
     return (*profile.groups, *((_SERIAL_GROUP,) if uses_serial(track) else ()))
 
 
+def serves_page(track: Sequence[str]) -> bool:
+    """Whether the page is served, which leaves no lines to print."""
+    return any(word.split("=")[0] == "--web" for word in track)
+
+
 def uses_network(track: Sequence[str]) -> bool:
     """Whether an argument names a network address or asks for the page."""
-    return any("--web" in word or "://" in word for word in track)
+    return serves_page(track) or any("://" in word for word in track)
 
 
 def uses_serial(track: Sequence[str]) -> bool:

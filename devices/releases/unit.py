@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from siamedge.devices.boards.profiles import Family
-from siamedge.devices.releases.needs import uses_network, uses_serial
+from siamedge.devices.releases.needs import serves_page, uses_network, uses_serial
 
 _PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
@@ -105,7 +105,8 @@ def unit_text(base: str, options: ServiceOptions, scope: Literal["system", "user
         scope: A user's unit cannot have a user of its own, nor most of the sandbox.
     """
     current = f"{base}/current"
-    tracker = [f"{current}/siamedge", "track", f"{current}/bundle", *options.track, "--json"]
+    lines = () if serves_page(options.track) else ("--json",)
+    tracker = [f"{current}/siamedge", "track", f"{current}/bundle", *options.track, *lines]
     command = [f"{current}/python", "-m", "siamedge.devices.on_device.service", *tracker]
     return _UNIT.format(
         network=_WAIT_FOR_NETWORK if uses_network(options.track) and scope == "system" else "",

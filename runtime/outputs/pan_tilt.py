@@ -152,8 +152,9 @@ def open_line(address: str) -> Line:
                 return Datagrams(match[1].strip("[]"), int(match[2]))
         elif match := re.fullmatch(r"serial:(?://)?(/[^?]+)(?:\?baud=(\d{1,7}))?", address):
             return open_serial(address, Path(match[1]), int(match[2] or DEFAULT_BAUD))
-    except OSError as error:
-        raise SourceError(f"--pan-tilt {address}: {error.strerror}", hint="is the name right?") from error
+    except (OSError, UnicodeError) as error:
+        reason = "no host has such a name" if isinstance(error, UnicodeError) else error.strerror
+        raise SourceError(f"--pan-tilt {address}: {reason}", hint="is the name right?") from error
     raise SourceError(f"--pan-tilt {address}: not udp://HOST:PORT or serial:DEVICE", hint=HINT)
 
 

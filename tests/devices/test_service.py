@@ -163,6 +163,13 @@ def test_a_page_that_answers_is_alive_and_one_that_stops_is_not(listener: Listen
         (tmp_path / "end").touch()
         assert process.wait(timeout=60) == 0
     assert web_address(["track", "--web=0.0.0.0:80"]) == "0.0.0.0:80"
+    assert web_address(["track", "--web", "--pace"]) == web_address(["track", "--web"]) == "127.0.0.1:8765"
+
+
+def test_lines_are_asked_for_where_no_page_is_served() -> None:
+    for words, is_json in (((), True), (("--web",), False), (("--web=:80",), False)):
+        text = unit_text("/b", ServiceOptions(("--source", "0", *words), (), "raspberry-pi"), "user")
+        assert ("--json" in text) is is_json
 
 
 def test_no_listener_is_no_reason_to_stop(tmp_path: Path) -> None:

@@ -61,6 +61,13 @@ def test_bad_addresses_are_named(address: str) -> None:
         PanTiltOutput(address)
 
 
+@pytest.mark.parametrize("host", ["192.168.1..20", ".", "a" * 64])
+def test_a_name_that_no_host_has_is_told(host: str) -> None:
+    line = re.escape(f"--pan-tilt udp://{host}:9000: no host has such a name")
+    with pytest.raises(SourceError, match=f"^{line}$"):
+        PanTiltOutput(f"udp://{host}:9000")
+
+
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, str]]:
     """The gimbal's end of a line, and the device at ours."""
