@@ -7,10 +7,12 @@ Needs rclpy and vision_msgs (Humble or newer) and siamedge in the same Python en
 """
 
 import math
+import time
 from typing import Any, NamedTuple
 
 from siamedge.runtime.following import follow
 from siamedge.runtime.loop import Step
+from siamedge.runtime.sources.source import Frame
 
 
 class Detection(NamedTuple):
@@ -33,6 +35,17 @@ def detection_of(step: Step, start_s: float) -> Detection | None:
         return None
     box, (fraction, whole) = step.result.box, math.modf(start_s + step.frame.time_s)
     return Detection(tuple(box.center), (box.w, box.h), step.result.score, (int(whole), int(fraction * 1e9)))
+
+
+def start_of(frame: Frame, now_s: float) -> float:
+    """Time of a source's first frame on the clock of the messages.
+
+    Args:
+        frame: One of the source's that was just followed; one of a recording counts as taken now.
+        now_s: The time on that clock.
+    """
+    age_s = 0.0 if frame.captured_s is None else time.monotonic() - frame.captured_s
+    return now_s - age_s - frame.time_s
 
 
 def message_of(detection: Detection, frame_id: str) -> Any:
@@ -62,9 +75,11 @@ def main() -> None:
     bundle, source, box, frame_id = (node.declare_parameter(name, default).value for name, default in names.items())
     targets = node.create_publisher(Detection2D, "~/target", 1)
     states = node.create_publisher(String, "~/state", 1)
-    start_s = node.get_clock().now().nanoseconds / 1e9
+    start_s: float | None = None
     try:
         for step in follow(bundle, source, box, reacquire="near"):
+            if start_s is None:
+                start_s = start_of(step.frame, node.get_clock().now().nanoseconds / 1e9)
             states.publish(String(data=step.state))
             if (detection := detection_of(step, start_s)) is not None:
                 targets.publish(message_of(detection, frame_id))

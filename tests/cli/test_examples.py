@@ -52,6 +52,18 @@ def test_a_step_becomes_centre_size_score_and_stamp(node: ModuleType) -> None:
     assert found.stamp[1] == pytest.approx(750_000_000, abs=1000)
 
 
+def test_the_stamp_of_a_live_frame_is_the_time_of_its_capture(
+    node: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever passed before the first frame: loading the bundle, opening the camera, following the target."""
+    monkeypatch.setattr("time.monotonic", lambda: 50.0)
+    live = Frame(np.zeros((480, 640, 3), np.uint8), 3, 0.25, captured_s=49.5)
+    start_s = node.start_of(live, 1000.0)
+    assert node.detection_of(step()._replace(frame=live), start_s).stamp == (999, 500_000_000)
+    recorded = Frame(live.image, 0, 0.0)
+    assert node.start_of(recorded, 1000.0) == 1000.0
+
+
 def test_a_lost_target_has_no_place(node: ModuleType) -> None:
     assert node.detection_of(step("lost"), 0.0) is None
 
