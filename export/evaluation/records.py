@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from siamedge.export.evaluation.sequences import Sequence
 from siamedge.runtime.errors import SourceError
 
 SCHEMA = 1
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,34 @@ class Settings:
 
 
 def hash_sequence(sequence: Sequence) -> str:
-    """Hash what is tracked: boxes, anchors, names and sizes of the frame files."""
+    """Hash what is tracked: boxes, anchors, names and contents of the frame files.
+
+    Raises:
+        SourceError: A frame file cannot be read.
+    """
     state = hashlib.sha256(json.dumps([sequence.name, sequence.origin, sorted(sequence.anchors.items())]).encode())
     state.update(np.ascontiguousarray(sequence.boxes).tobytes() + np.ascontiguousarray(sequence.absent).tobytes())
     for frame in sequence.frames:
-        state.update(f"{frame.name} {frame.stat().st_size}\n".encode())
+        state.update(f"{frame.name} ".encode() + _hash_frame(frame))
     return state.hexdigest()
+
+
+def _hash_frame(path: Path) -> bytes:
+    """Hash a file; it is read again only when its size or time have changed."""
+    try:
+        state = path.stat()
+        return _hash_content(path, state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})", hint="complete the data set") from error
+
+
+@cache
+def _hash_content(path: Path, size: int, mtime_ns: int) -> bytes:
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
+            state.update(chunk)
+    return state.digest()
 
 
 def hash_files(paths: list[Path]) -> str:

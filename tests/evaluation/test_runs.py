@@ -171,6 +171,18 @@ def test_finished_sequences_are_kept_and_changed_ones_run_again(tmp_path: Path) 
     assert records["s2.json"].stat().st_mtime_ns != before["s2.json"]
 
 
+def test_a_sequence_whose_frames_changed_is_run_again_though_their_size_did_not(tmp_path: Path) -> None:
+    sequences = dataset(tmp_path / "data", 1)
+    order = Order(IDENTITY, sequences, "one-pass", tmp_path / "out")
+    evaluate(order)
+    frame = sequences[0].frames[4]
+    content = frame.read_bytes()
+    frame.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    steps: list[tuple[int, int]] = []
+    evaluate(order, lambda done, total: steps.append((done, total)))
+    assert steps == [(0, LENGTH), (LENGTH, LENGTH)]
+
+
 def test_a_folder_is_not_shared_by_two_trackers(tmp_path: Path) -> None:
     sequences = dataset(tmp_path / "data", 1)
     evaluate(Order(IDENTITY, sequences, "one-pass", tmp_path / "out"))
