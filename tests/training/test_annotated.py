@@ -63,6 +63,26 @@ def test_crops_are_spread_over_a_recording_from_first_to_last(tmp_path: Path) ->
     assert [crop.frame for crop in store.crops] == [0, 4, 8]
 
 
+def test_crops_of_other_recordings_or_other_boxes_are_cut_again(tmp_path: Path) -> None:
+    rows = ["40,50,20,20"] * 3
+    first = write_recording(tmp_path / "first", rows)
+    second = write_recording(tmp_path / "second", [*rows, rows[0]])
+
+    def frames_of(recording: Path) -> list[int]:
+        return [
+            crop.frame for crop in CropStore([cut_recordings(find_recordings(recording), tmp_path / "crops")]).crops
+        ]
+
+    assert frames_of(first) == [0, 1, 2]
+    made = (tmp_path / "crops/annotations.jsonl").stat().st_mtime_ns
+    assert frames_of(first) == [0, 1, 2]
+    assert (tmp_path / "crops/annotations.jsonl").stat().st_mtime_ns == made
+    assert frames_of(second) == [0, 1, 2, 3]
+    (second / "groundtruth.txt").write_text("40,50,20,20\n" * 3 + "nan\n")
+    assert frames_of(second) == [0, 1, 2]
+    assert not (tmp_path / "crops.part").exists()
+
+
 def test_videos_beside_folders_are_found_too(tmp_path: Path) -> None:
     write_recording(tmp_path / "clip", ["40,50,20,20"] * 3)
     write_video(tmp_path / "film.avi", ["1,2,3,4", "nan,nan,nan,nan", "1,2,3,4"])

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
 from siamedge.export.families.dart import Dart, DartConfig
+from siamedge.runtime.errors import PlaceError
 from siamedge.training.feeding.fixed import Judgement, append_judgements, best_overlap, drawn_pairs, read_judgements
 from siamedge.training.networks.targets import make_targets
 from siamedge.training.recipes.dart import RECIPES
@@ -48,6 +50,25 @@ def test_drawn_pairs_are_the_same_again_and_have_their_target(tmp_path: Path) ->
     assert one.judge(network, RECIPE, 0) == two.judge(network, RECIPE, 0)
     for batch in one.batches:
         assert ((batch.boxes[:, :2] > 0) & (batch.boxes[:, :2] < 128)).all()
+
+
+@pytest.mark.parametrize("left", ["drawn", "drawn.part"])
+def test_a_drawing_that_was_broken_off_is_made_anew(tmp_path: Path, left: str) -> None:
+    (tmp_path / left / "crops").mkdir(parents=True)
+    (tmp_path / left / "annotations.jsonl").write_text("{}\n")
+    assert drawn_pairs(tmp_path / "drawn", RECIPE).batches
+    assert not (tmp_path / "drawn.part").exists()
+
+
+def test_a_drawing_that_cannot_be_written_is_told_and_leaves_nothing_to_be_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(cv2, "imwrite", lambda path, picture: False)
+        with pytest.raises(PlaceError, match=r"drawn\.part/crops/0000_00\.png: cannot be written$"):
+            drawn_pairs(tmp_path / "drawn", RECIPE)
+    assert not (tmp_path / "drawn").exists()
+    assert drawn_pairs(tmp_path / "drawn", RECIPE).batches
 
 
 def test_judgements_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A user's own annotated recordings, and crops cut from them."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 from siamedge.export.evaluation import sequences
 from siamedge.export.evaluation.datasets import open_dataset, recognise
 from siamedge.export.evaluation.layouts import is_video_folder
-from siamedge.runtime.errors import SourceError
+from siamedge.export.evaluation.records import hash_sequence
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.tracking.crops import context_side
 from siamedge.training.crops.augmentation import in_pixels
+from siamedge.training.crops.folders import make_once, write_picture
 from siamedge.training.crops.store import CONTEXT_PX, CROP_PX
 
 
@@ -64,7 +66,7 @@ def cut_recordings(
 
     Args:
         recordings: From find_recordings.
-        out: Folder to make. It is there only when complete; then it is taken as it is.
+        out: Folder to make. One that is there is taken as it is if it was cut from the same frames and boxes.
         crops_each: At most so many crops of each recording, spread over its length.
         progress: Told which recording is being read.
 
@@ -73,18 +75,23 @@ def cut_recordings(
 
     Raises:
         SourceError: A picture or video cannot be read.
+        PlaceError: The crops cannot be written.
     """
-    if out.is_dir():
-        return out
-    part = out.with_name(out.name + ".part")
-    (part / "crops").mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index, recording in enumerate(recordings):
-        progress(f"cutting crops of {recording.name} ({index + 1} of {len(recordings)})")
-        rows += _cut(recording, index, part, crops_each)
-    (part / "annotations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    part.rename(out)
-    return out
+
+    def fill(root: Path) -> None:
+        (root / "crops").mkdir()
+        rows = []
+        for index, recording in enumerate(recordings):
+            progress(f"cutting crops of {recording.name} ({index + 1} of {len(recordings)})")
+            rows += _cut(recording, index, root, crops_each)
+        (root / "annotations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    return make_once(out, _digest(recordings, crops_each), fill)
+
+
+def _digest(recordings: Sequence[Recording], crops_each: int) -> str:
+    parts = [(hash_sequence(recording.sequence), recording.frames) for recording in recordings]
+    return hashlib.sha256(json.dumps([crops_each, parts]).encode()).hexdigest()
 
 
 def _cut(recording: Recording, index: int, root: Path, most: int) -> list[dict[str, object]]:
@@ -94,8 +101,7 @@ def _cut(recording: Recording, index: int, root: Path, most: int) -> list[dict[s
     for number, frame in zip(numbers, sequences.read_frames(recording.sequence, numbers), strict=True):
         name = f"crops/{index:03d}_{number:06d}.png"
         crop, valid, box = cut_crop(frame, recording.sequence.box(number))
-        if not cv2.imwrite(str(root / name), crop):
-            raise SourceError(f"{root / name}: cannot be written", hint="check the disk, or choose another --out")
+        write_picture(root / name, crop)
         labels = {"source": "own", "cls": recording.sequence.name, "track": f"own_{index:03d}", "frame": number}
         rows.append({"image": name, **labels, "box": list(box), "valid": valid})
     return rows

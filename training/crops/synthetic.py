@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.tracking.crops import context_side
 from siamedge.training.crops.augmentation import Rng, affine_about
+from siamedge.training.crops.folders import make_once, write_picture
 from siamedge.training.crops.store import CONTEXT_PX, CROP_PX
 
 _CANVAS_PX = 128
@@ -85,17 +87,33 @@ def write_synthetic(root: Path, *, tracks: int, frames: int, seed: int) -> None:
         tracks: Objects.
         frames: Crops of each.
         seed: Of everything.
+
+    Raises:
+        PlaceError: A picture cannot be written.
     """
     (root / "crops").mkdir(parents=True, exist_ok=True)
     rows = []
     for track in range(tracks):
         for frame, drawing in enumerate(draw_track(np.random.default_rng((seed, track)), frames)):
             name = f"crops/{track:04d}_{frame:02d}.png"
-            cv2.imwrite(str(root / name), drawing.image)
+            write_picture(root / name, drawing.image)
             box, valid = [round(value, 2) for value in drawing.box], [0, 0, CROP_PX, CROP_PX]
             kind = {"source": "synthetic", "cls": "drawing", "track": f"synthetic_{track}", "frame": frame}
             rows.append(json.dumps({"image": name, **kind, "box": box, "valid": valid}))
     (root / "annotations.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def draw_once(root: Path, *, tracks: int, frames: int, seed: int) -> Path:
+    """Draw a data set, unless the folder holds the same one already; arguments as of write_synthetic.
+
+    Returns:
+        root.
+
+    Raises:
+        PlaceError: It cannot be written.
+    """
+    made_of = f"{tracks} tracks, {frames} frames, seed {seed}"
+    return make_once(root, made_of, partial(write_synthetic, tracks=tracks, frames=frames, seed=seed))
 
 
 def _lay(thing: NDArray[np.uint8], ground: Image, angle: float, stretch: float) -> Drawing:

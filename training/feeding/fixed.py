@@ -12,7 +12,7 @@ from torch import Tensor
 from siamedge.export.families.dart import Dart
 from siamedge.training.crops.cutouts import Outlines
 from siamedge.training.crops.store import CropStore
-from siamedge.training.crops.synthetic import write_synthetic
+from siamedge.training.crops.synthetic import draw_once
 from siamedge.training.networks.inputs import as_input
 from siamedge.training.networks.losses import dart_losses, overlap
 from siamedge.training.networks.targets import Targets, make_targets
@@ -107,9 +107,8 @@ def fixed_pairs(name: str, store: CropStore, recipe: AnyRecipe) -> FixedPairs:
 
 def drawn_pairs(root: Path, recipe: AnyRecipe) -> FixedPairs:
     """Draw objects that training never sees, into a folder, and choose pairs of them."""
-    if not (root / "annotations.jsonl").is_file():
-        write_synthetic(root, tracks=_DRAWN_TRACKS, frames=2, seed=recipe.seed + _OTHER_SEED)
-    return fixed_pairs("drawn", CropStore([root]), recipe)
+    drawn = draw_once(root, tracks=_DRAWN_TRACKS, frames=2, seed=recipe.seed + _OTHER_SEED)
+    return fixed_pairs("drawn", CropStore([drawn]), recipe)
 
 
 def append_judgements(path: Path, judgements: Sequence[Judgement]) -> None:

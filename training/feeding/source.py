@@ -7,7 +7,7 @@ from pathlib import Path
 from siamedge.training.crops.augmentation import Appearance, Geometry
 from siamedge.training.crops.cutouts import Outlines
 from siamedge.training.crops.store import CropStore
-from siamedge.training.crops.synthetic import write_synthetic
+from siamedge.training.crops.synthetic import draw_once
 from siamedge.training.pairs.loader import Maker, batches
 from siamedge.training.pairs.pairs import Batch, Mixture, PairMaker
 from siamedge.training.recipes.dart import RunRecipe
@@ -20,11 +20,12 @@ def open_store(recipe: RunRecipe, roots: Sequence[Path], out: Path) -> CropStore
 
     Raises:
         SourceError: There are no crops, or one is damaged.
+        PlaceError: What is drawn cannot be written.
     """
-    drawn = out / "drawn"
-    if recipe.drawn_tracks and not (drawn / "annotations.jsonl").is_file():
-        write_synthetic(drawn, tracks=recipe.drawn_tracks, frames=4, seed=recipe.seed)
-    return CropStore([*roots, *([drawn] if recipe.drawn_tracks else [])], holdout=recipe.holdout)
+    drawn = []
+    if recipe.drawn_tracks:
+        drawn = [draw_once(out / "drawn", tracks=recipe.drawn_tracks, frames=4, seed=recipe.seed)]
+    return CropStore([*roots, *drawn], holdout=recipe.holdout)
 
 
 class PairSource:
