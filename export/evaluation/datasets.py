@@ -62,7 +62,7 @@ def recognise(path: Path) -> str:
         SourceError: It looks like none of them.
     """
     if path.is_file():
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.with_suffix(".txt").is_file():
+        if layouts.is_annotated_video(path):
             return "video"
         raise SourceError(f"{path}: not a video with its boxes in {path.stem}.txt", hint="put the box file beside it")
     for name, layout in LAYOUTS.items():

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from siamedge.export.annotations import Boxes, read_boxes, read_flags
 from siamedge.export.evaluation.sequences import Origin
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES, list_images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,10 +50,8 @@ class Layout:
 
 
 def pictures(folder: Path) -> tuple[Path, ...]:
-    """List the picture files of a folder by name; empty where there is no such folder."""
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES))
+    """List the picture files of a folder as `siamedge track` takes them; empty where there is no such folder."""
+    return tuple(list_images(folder))
 
 
 OTB_RANGES: Mapping[str, tuple[int, int]] = {
@@ -120,14 +116,19 @@ def plain_entries(root: Path) -> Iterator[Entry]:
 
 def video_entries(root: Path) -> Iterator[Entry]:
     """Read CLIP.mp4 with CLIP.txt; the root is a video or a folder of them."""
-    candidates = [root] if root.is_file() else sorted(root.iterdir())
-    for path in candidates:
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.with_suffix(".txt").is_file():
+    for path in [root] if root.is_file() else sorted(root.iterdir()):
+        if is_annotated_video(path):
             yield Entry(path.stem, path.parent, (path,), read_boxes(path.with_suffix(".txt")))
 
 
+def is_annotated_video(path: Path) -> bool:
+    """Tell whether a file is a video with a box file of its name beside it; hidden ones are none."""
+    is_seen = path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+    return is_seen and path.with_suffix(".txt").is_file()
+
+
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir())
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _listed(root: Path) -> list[Path]:
@@ -166,5 +167,4 @@ def is_plain(root: Path) -> bool:
 
 def is_video_folder(root: Path) -> bool:
     """Recognise a video with a box file of its name, or a folder of such."""
-    names = [root] if root.is_file() else list(root.iterdir())
-    return any(path.suffix.lower() in VIDEO_SUFFIXES and path.with_suffix(".txt").is_file() for path in names)
+    return any(map(is_annotated_video, [root] if root.is_file() else root.iterdir()))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from siamedge.export.annotations import Boxes
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES
+from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES, read_image
 
 Origin = Literal[0, 1]
 """Coordinates of the left top pixel of the image in the annotation."""
@@ -83,12 +83,17 @@ def read_picture(path: Path) -> Image:
     """Decode a picture to (H, W, 3) uint8 BGR.
 
     Raises:
-        SourceError: It cannot be decoded.
+        SourceError: It cannot be read or decoded, or is cut off.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        picture = read_image(path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})", hint="complete the data set") from error
     if picture is None:
-        raise SourceError(f"{path}: not a picture that OpenCV can decode", hint="check the file, or remove its frame")
-    return np.asarray(picture, dtype=np.uint8)
+        raise SourceError(
+            f"{path}: no picture that OpenCV can decode, or cut off", hint="copy it again, or remove its frame and box"
+        )
+    return picture
 
 
 def _read_video(path: Path, indices: Indices[int]) -> Iterator[Image]:

@@ -8,9 +8,11 @@ import pytest
 
 from siamedge.export.annotations import read_boxes, rectangle_of_corners
 from siamedge.export.evaluation.datasets import open_dataset, origin_of, recognise
-from siamedge.export.evaluation.sequences import Sequence, read_frames
+from siamedge.export.evaluation.sequences import Sequence, read_frames, read_picture
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
+from siamedge.runtime.sources.recordings import ImageFolder
+from siamedge.runtime.sources.source import SourceOptions
 
 BOXES = "5,6,10,8\n6,6,10,8\n7,6,10,8\n"
 
@@ -225,5 +227,25 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     write(tmp_path / "mine" / "groundtruth.txt", BOXES)
     (tmp_path / "mine" / "img" / "0002.jpg").write_bytes(b"no picture")
     (sequence,) = open_dataset(tmp_path)
-    with pytest.raises(SourceError, match=r"0002.jpg: not a picture that OpenCV can decode"):
+    with pytest.raises(SourceError, match=r"0002.jpg: no picture that OpenCV can decode, or cut off"):
         list(read_frames(sequence, range(3)))
+
+
+def test_pictures_are_taken_in_the_order_in_which_they_are_tracked(tmp_path: Path) -> None:
+    pictures(tmp_path / "mine" / "img", 11, "{}.jpg")
+    (tmp_path / "mine" / "img" / "._1.jpg").write_bytes(b"of another system")
+    write(tmp_path / "mine" / "groundtruth.txt", "1,1,9,9\n" * 11)
+    write(tmp_path / "._mine" / "groundtruth.txt", BOXES)
+    (sequence,) = open_dataset(tmp_path)
+    assert [int(path.stem) for path in sequence.frames] == list(range(1, 12))
+    assert list(sequence.frames) == ImageFolder(str(tmp_path / "mine"), SourceOptions()).paths
+
+
+def test_a_picture_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    content = (tmp_path / "0002.jpg").read_bytes()
+    (tmp_path / "0002.jpg").write_bytes(content[: len(content) // 3 * 2])
+    with pytest.raises(SourceError, match=r"0002\.jpg: no picture that OpenCV can decode, or cut off"):
+        read_picture(tmp_path / "0002.jpg")
+    with pytest.raises(SourceError, match=r"0009\.jpg: cannot be read \(No such file or directory\)"):
+        read_picture(tmp_path / "0009.jpg")
