@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.bundles.picking import Candidate
     from siamedge.runtime.speed.benchmark import Plan, Row
+    from siamedge.runtime.tracking.trackers import Tracker
 
+RIVAL = "cv2 TrackerNano"
+"""Of OpenCV's trackers, the one that all others are compared with."""
 CLIP = 60
 """Frames of the clip that is followed."""
 
@@ -45,7 +48,9 @@ def bench(
     wanted = None if precision is None else parse_choice(precision, ALL_PRECISIONS, "--precision")
     if backend is not None:
         parse_choice(backend, list(BACKENDS), "--backend")
-    if against is not None and (parse_choice(against, ["opencv"], "--against"), opencv_models)[1] is None:
+    if against is not None:
+        parse_choice(against, ["opencv"], "--against")
+    if against is not None and opencv_models is None:
         raise typer.BadParameter("give BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
 
     from siamedge.runtime.bundles.bundle import Bundle
@@ -53,10 +58,12 @@ def bench(
 
     opened = Bundle.open(bundle)
     plan = plan_of(source, init, updates, minutes)
+    rivals = {} if opencv_models is None else rivals_of(opencv_models, plan)
     choices = chosen(opened, backend, wanted, device, may_fall_back=allow_fallback)
     found = measure(opened, plan, choices, is_cold=cold)
-    if opencv_models is not None:
-        found["against_opencv"] = race_opencv(opened, plan, opencv_models, choices)
+    if rivals:
+        found["against_opencv"] = raced = race_opencv(opened, plan, rivals, choices)
+        found["not_valid"] += [reason] if (reason := raced["contention"].reason) else []
     if as_json:
         sys.stdout.write(json.dumps(plain(found), indent=1, sort_keys=True) + "\n")
     else:
@@ -72,6 +79,8 @@ def plan_of(source: str, init: str | None, updates: int, minutes: float) -> "Pla
     from siamedge.runtime.sources.synthetic import SyntheticSource
     from siamedge.runtime.speed.benchmark import Plan
 
+    if not source and init is not None:
+        raise typer.BadParameter("the target in a drawn scene is known; give --source too", param_hint="'--init'")
     if not source:
         drawn = SyntheticSource(frames=CLIP * 3)
         return Plan([drawn.image_at(i) for i in range(CLIP)], drawn.box_at(0), updates, minutes)
@@ -168,19 +177,37 @@ def floor_of(bundle: "Bundle", rows: "list[Row]") -> dict[str, Any]:
     return {"mmacs": macs / 1e6, "peak_gmacs": peaks, "floor_ms": floors, "share": shares}
 
 
-def race_opencv(bundle: "Bundle", plan: "Plan", models: str, choices: "list[Candidate]") -> dict[str, Any]:
-    """Medians of interleaved rounds on the same boxes, and how many times faster ours are."""
-    from siamedge.runtime.bundles.picking import open_tracker
-    from siamedge.runtime.speed.measuring import ContentionMeter, Scene, race, ratio_to
+def rivals_of(models: str, plan: "Plan") -> "dict[str, Tracker]":
+    """OpenCV's trackers by name, after one update of each.
+
+    Raises:
+        typer.BadParameter: These are not two files.
+        BackendError: OpenCV cannot run them.
+    """
     from siamedge.runtime.speed.rivals import contrib_trackers, opencv_nano
 
     backbone, _, head = models.partition(",")
+    if not (backbone and head):
+        raise typer.BadParameter(f"{models!r}, expected BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
+    rivals = {RIVAL: opencv_nano(Path(backbone), Path(head)), **contrib_trackers()}
+    for rival in rivals.values():
+        rival.init(plan.frames[0], plan.start)
+        rival.update(plan.frames[0])
+    return rivals
+
+
+def race_opencv(
+    bundle: "Bundle", plan: "Plan", rivals: "dict[str, Tracker]", choices: "list[Candidate]"
+) -> dict[str, Any]:
+    """Medians of interleaved rounds on the same boxes, and how many times faster ours are."""
+    from siamedge.runtime.bundles.picking import open_tracker
+    from siamedge.runtime.speed.measuring import ContentionMeter, Scene, race, ratio_to
+
     ours = {f"{c.backend} {c.precision}": open_tracker(bundle, c) for c in choices}
-    rivals = {"cv2 TrackerNano": opencv_nano(Path(backbone), Path(head)), **contrib_trackers()}
     scenes = [Scene(plan.frames[0], frame, plan.start) for frame in plan.frames[1:9]]
     with ContentionMeter() as meter:
         medians = race({**rivals, **ours}, scenes, rounds=5)
-    faster = {name: ratio_to(medians["cv2 TrackerNano"], taken) for name, taken in medians.items()}
+    faster = {name: ratio_to(medians[RIVAL], taken) for name, taken in medians.items()}
     return {"cpu_ms": medians, "times_faster": faster, "contention": meter.result}
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from command_line import Run
 
+from siamedge.export.evaluation.baselines import IdentityTracker
+from siamedge.runtime.speed.measuring import Contention
+
 KNOWN = ["--source", "synthetic:frames=4"]
 
 
@@ -53,6 +56,41 @@ def test_a_rival_needs_its_files(siamedge: Run, default_bundle: Path) -> None:
     assert siamedge("bench", default_bundle, "--against", "opencv")[0] == 2
     code, _, messages = siamedge("track", default_bundle, *KNOWN, "--opencv-models", "a,b")
     assert (code, "only with --mode opencv" in messages) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("models", "code", "message"),
+    [
+        ("nope.onnx,none.onnx", 1, "nope.onnx: no such file"),
+        ("text.onnx", 2, "'text.onnx', expected BACKBONE.onnx,HEAD.onnx"),
+        ("text.onnx,text.onnx", 1, "cv2.TrackerNano cannot read text.onnx and text.onnx: "),
+    ],
+)
+def test_a_rivals_files_are_looked_at_before_anything_is_measured(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch, models: str, code: int, message: str
+) -> None:
+    monkeypatch.setattr("siamedge.cli.bench.measure", lambda *_, **__: pytest.fail("measured before"))
+    Path("text.onnx").write_text("no network")
+    outcome = siamedge("bench", default_bundle, "--against", "opencv", "--opencv-models", models)
+    assert (outcome.code, outcome.stdout) == (code, "")
+    assert message in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 2
+
+
+def test_a_race_on_a_busy_machine_is_not_valid(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = Contention(0.4, 100.0, None, 1)
+    monkeypatch.setattr("siamedge.cli.bench.rivals_of", lambda models, plan: {"cv2 TrackerNano": IdentityTracker()})
+    monkeypatch.setattr("siamedge.cli.bench.measure", lambda *_, **__: {"not_valid": []})
+    monkeypatch.setattr("siamedge.cli.bench.race_opencv", lambda *_: {"contention": busy})
+    code, out, _ = siamedge("bench", default_bundle, "--against", "opencv", "--opencv-models", "a,b", "--json")
+    assert (code, json.loads(out)["not_valid"]) == (3, [busy.reason])
+
+
+def test_a_start_box_without_its_source_is_refused(siamedge: Run, default_bundle: Path) -> None:
+    code, _, messages = siamedge("bench", default_bundle, "--init", "1,2,30,40")
+    assert (code, "the target in a drawn scene is known; give --source too" in messages) == (2, True)
 
 
 def test_the_default_network_is_refused_in_mode_opencv(siamedge: Run, default_bundle: Path) -> None:
