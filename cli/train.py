@@ -73,9 +73,9 @@ def train(
         say(line + "\n")
     make_folder(out, "--out")
     settings.save(out)
-    outcome = run_with_progress(job, resume=resume, is_logged=tensorboard)
+    outcome, signals = run_with_progress(job, resume=resume, is_logged=tensorboard)
     if not outcome.is_complete:
-        tell_stopped(outcome, job)
+        tell_stopped(outcome, job, signals)
     print_outcome(outcome, job)
 
 
@@ -124,10 +124,10 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
     return kept
 
 
-def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "Outcome":
+def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "tuple[Outcome, list[int]]":
     """Train with a bar on a terminal, a line a minute elsewhere.
 
-    Ctrl-C ends the run after the step that it is in, a second one at once.
+    Ctrl-C or SIGTERM ends the run after the step that it is in, a second one at once; gives the first one, too.
     """
     from rich import progress as rich_progress
     from rich.console import Console
@@ -154,30 +154,34 @@ def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "Outcome"
             bar.update(task, description=step)
             pulse.add(step)
 
-        return run_job(job, Watch(tell, show, lambda: bool(stop)), resume=resume)
+        return run_job(job, Watch(tell, show, lambda: bool(stop)), resume=resume), stop
 
 
 @contextmanager
 def until_interrupted() -> Iterator[list[int]]:
-    """Give a list that is empty until Ctrl-C is pressed."""
+    """Give a list that is empty until Ctrl-C or SIGTERM comes; a second one does what it does elsewhere."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
+        restore()
         seen.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
-def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
-    """Say what was saved and how to go on.
+def tell_stopped(outcome: "Outcome", job: "Job", signals: list[int]) -> NoReturn:
+    """Say what was saved and how to go on, then do what the signal does elsewhere.
 
     Raises:
-        KeyboardInterrupt: Always, for the exit code.
+        KeyboardInterrupt: If the process is still there.
     """
     from siamedge.training.running.files import RunFiles
 
@@ -185,6 +189,8 @@ def tell_stopped(outcome: "Outcome", job: "Job") -> NoReturn:
         f"stopped after {outcome.result.pairs} of {job.recipe.pairs} pairs, saved in {RunFiles(job.out).checkpoint}; "
         f"go on with: siamedge train --resume --out {job.out}\n"
     )
+    for number in signals:
+        signal.raise_signal(number)
     raise KeyboardInterrupt
 
 

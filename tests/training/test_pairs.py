@@ -1,6 +1,9 @@
 """Crops and pairs: what a store keeps, that pairs repeat, and that boxes are where the object is."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +86,26 @@ def test_worker_processes_change_nothing(root: Path) -> None:
     starts = range(0, 12, 4)
     here, elsewhere = (list(batches(make(root), starts, 4, workers)) for workers in (0, 2))
     assert all((a.searches == b.searches).all() for a, b in zip(here, elsewhere, strict=True))
+
+
+KILLED_AMID_BATCHES = """
+import os
+import signal
+import sys
+from siamedge.training.pairs.loader import batches
+class Maker:
+    def batch(self, start, size):
+        return bytes(1 << 20)  # more than a pipe holds
+next(batches(Maker(), range(100), 1, 1))
+print("made", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_ends_with_the_process_that_it_works_for() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED_AMID_BATCHES], stdout=subprocess.PIPE, text=True) as process:
+        out, _ = process.communicate(timeout=60)  # until the worker, too, has closed what it inherited
+    assert (process.returncode, out) == (-signal.SIGKILL, "made\n")
 
 
 def test_calm_batches_have_their_share_and_change_less(root: Path, tmp_path: Path) -> None:

@@ -208,6 +208,23 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_only_the_first_wish_to_end_waits_for_the_step(number: signal.Signals) -> None:
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, end)
+    try:
+        with train_command.until_interrupted() as seen:
+            signal.raise_signal(number)
+            assert seen == [number]
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint", "code"),
     [

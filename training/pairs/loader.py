@@ -1,7 +1,11 @@
 """Batches made ahead of time in other processes, in an order that does not depend on how many."""
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import cv2
@@ -10,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 Made = TypeVar("Made")
 Made_co = TypeVar("Made_co", covariant=True)
+LOOK_S = 1.0
+"""From one look of a worker whether its parent is there to the next."""
 
 
 class Maker(Protocol[Made_co]):
@@ -52,7 +58,7 @@ def batches(maker: Maker[Made], starts: Sequence[int], size: int, workers: int) 
         multiprocessing_context="fork",
         prefetch_factor=6,
         collate_fn=_unchanged,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=partial(_prepare_worker, os.getpid()),
     )
     return cast("Iterator[Made]", iter(loader))
 
@@ -61,9 +67,16 @@ def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _single_threaded(_: int) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the training process saves, then ends us
+def _prepare_worker(parent: int, _: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the training process saves, then ends us
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _end_after(parent: int) -> None:
+    """End this process once its parent is gone: it would wait for ever to hand over a batch that nobody takes."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_S)
+    os._exit(1)
