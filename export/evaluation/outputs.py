@@ -59,7 +59,7 @@ def score(order: Order, name: str, runs: list[tuple[Run, ...]], against: list[Pa
         spec = TrackerSpec(settings.tracker, settings.backend, settings.precision, settings.device)
         label = label_of(spec, settings.realtime)
         if label in {report.label, *others}:
-            label = f"{label} in {folder.name}"
+            label = f"{label} in {folder}"
         kept = load_all(folder, convention, order.sequences)
         others[label] = make_report(label, name, convention, order.sequences, kept)
     rows = {label: differences(report, other, convention) for label, other in others.items()}

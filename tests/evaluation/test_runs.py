@@ -251,6 +251,16 @@ def test_paired_differences_to_another_run(tmp_path: Path) -> None:
     assert outcome.against["identity @ 30 fps"]["auc"].value == 0
 
 
+def test_runs_of_one_tracker_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / name / "out" for name in ("a", "b", "c")]
+    orders = [Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", folder) for folder in folders[:1]]
+    orders += [Order(IDENTITY, orders[0].sequences, "one-pass", folder) for folder in folders[1:]]
+    runs = [evaluate(order) for order in orders]
+    outcome = score(orders[0], "otb", runs[0], folders[1:])
+    assert list(outcome.against) == [f"identity in {folder}" for folder in folders[1:]]
+    assert [report.label for report in outcome.others] == list(outcome.against)
+
+
 def test_a_run_of_other_boxes_cannot_be_compared(tmp_path: Path) -> None:
     sequences = dataset(tmp_path / "data", 2)
     evaluate(Order(IDENTITY, sequences[:1], "one-pass", tmp_path / "other"))
