@@ -25,6 +25,7 @@ from siamedge.training.feeding.fixed import (
     read_judgements,
 )
 from siamedge.training.recipes.siamfc import ALL_RECIPES, AnyRecipe, SiamFCRecipe
+from siamedge.training.running.files import RunFiles
 from siamedge.training.running.loop import TrainResult, train
 from siamedge.training.running.run import Progress, TrainingRun
 from siamedge.training.settings import DEFAULT, Settings
@@ -37,7 +38,6 @@ DRAWN_SHARE = 0.25
 """Of the pairs from tracks, where a recipe mixes drawn objects with the user's: what keeps the network general."""
 DRAWN_FRAMES = 4
 """Crops of a drawn track."""
-FIXED = "fixed.csv"
 LOOKS = 4
 """How often a run is judged on the fixed pairs, at least."""
 
@@ -164,21 +164,18 @@ def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
     roots = _training_roots(job, watch.say)
     recipe = _mixed(job.recipe, roots)
     judges = _judges(job, recipe, watch.say)
-    fixed = job.out / FIXED
-    if not resume:
-        fixed.unlink(missing_ok=True)
     watch.say("reading crops")
     result = _train(replace(job, recipe=recipe), roots, judges, watch, resume=resume)
     is_complete = result.pairs >= recipe.pairs
     if is_complete:
         write_calibration(judges, result.weights.with_suffix(".calibration.npz"))
     changes = _changes(job, result.weights, watch.say) if is_complete else ()
-    return Outcome(result, is_complete, tuple(read_judgements(fixed)), changes)
+    return Outcome(result, is_complete, tuple(read_judgements(RunFiles(job.out).fixed)), changes)
 
 
 def _train(job: Job, roots: list[Path], judges: tuple[FixedPairs, ...], watch: Watch, *, resume: bool) -> TrainResult:
     """Run the recipe of either family, judging it at each epoch."""
-    recipe, out, fixed = job.recipe, job.out, job.out / FIXED
+    recipe, out, fixed = job.recipe, job.out, RunFiles(job.out).fixed
 
     def judge_dart(run: TrainingRun) -> None:
         append_judgements(fixed, [pairs.judge(run.average, run.recipe, run.pairs) for pairs in judges])

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamedge.runtime.errors import ExportError
+from siamedge.training.running.checkpoints import load_checkpoint
+from siamedge.training.running.files import RunFiles
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -34,8 +36,10 @@ class ScalarLog:
 def open_log(out: Path | None) -> Iterator[ScalarLog | None]:
     """Open a log in a folder's `tensorboard`; without a folder give None.
 
+    TensorBoard hides what was written there for the time after the folder's checkpoint.
+
     Raises:
-        ExportError: TensorBoard is not installed.
+        ExportError: TensorBoard is not installed, or the checkpoint is damaged.
     """
     if out is None:
         yield None
@@ -44,5 +48,7 @@ def open_log(out: Path | None) -> Iterator[ScalarLog | None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ExportError("--tensorboard needs tensorboard", hint="pip install 'siamedge[tensorboard]'") from error
-    with SummaryWriter(str(out / "tensorboard")) as writer:
+    checkpoint = load_checkpoint(RunFiles(out).checkpoint)
+    purge_step = 0 if checkpoint is None else checkpoint.pairs + 1
+    with SummaryWriter(str(out / "tensorboard"), purge_step=purge_step) as writer:
         yield ScalarLog(writer)

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart
+from siamedge.training.curve import read_log
+from siamedge.training.feeding.fixed import Judgement, append_judgements, read_judgements
 from siamedge.training.networks.branches import Branches, folded, settle, with_branches
 from siamedge.training.networks.growing import LIMIT, grown
 from siamedge.training.networks.rounding import plain, rounded, with_rounding
 from siamedge.training.pairs.pairs import Batch
 from siamedge.training.recipes.dart import RECIPES, Recipe
+from siamedge.training.running.checkpoints import Checkpoint, save_checkpoint
 from siamedge.training.running.loop import train
 from siamedge.training.running.run import Progress, TrainingRun
 from siamedge.training.running.schedule import learning_rate
@@ -215,6 +218,25 @@ def test_a_run_that_is_told_to_stop_goes_on_to_the_same_end(tmp_path: Path) -> N
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
 
 
+def test_rows_of_what_a_killed_run_did_after_its_checkpoint_are_not_there_twice(tmp_path: Path) -> None:
+    recipe, seen = replace(TINY, drawn_tracks=3, log_every=1), []
+    stopped = train(
+        recipe,
+        dataset_root=[],
+        out=tmp_path,
+        on_progress=lambda progress: seen.append(progress.pairs),
+        should_stop=lambda: len(seen) == 4,
+    )
+    rows = [Judgement(pairs, "drawn", 2.5, 0.25) for pairs in (0, 32, 40)]
+    append_judgements(tmp_path / "fixed.csv", rows)
+    last = stopped.log.read_bytes().splitlines(keepends=True)[-1]
+    with stopped.log.open("ab") as log:
+        log.write(last.replace(b"32,", b"40,", 1) + b"48,64,1.")
+    train(recipe, dataset_root=[], out=tmp_path, resume=True)
+    assert read_log(stopped.log)["pairs"] == [8.0 * step for step in range(1, 9)]
+    assert read_judgements(tmp_path / "fixed.csv") == rows[:2]
+
+
 def test_epochs_are_told_with_the_start(tmp_path: Path) -> None:
     seen: list[int] = []
     train(replace(TINY, drawn_tracks=3), dataset_root=[], out=tmp_path, on_epoch=lambda run: seen.append(run.pairs))
@@ -229,6 +251,18 @@ def test_tensorboard_gets_the_losses_of_the_log(tmp_path: Path) -> None:
     written = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in written.Scalars("train/loss")] == [(320, 2.5)]
     assert "train/quality" in written.Tags()["scalars"]
+
+
+def test_tensorboard_hides_what_a_killed_run_did_after_its_checkpoint(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for rows in ((320, 640, 960), (640,)):
+        with open_log(tmp_path) as log:
+            assert log is not None
+            for pairs in rows:
+                log.add(Progress(**{**dict.fromkeys(Progress._fields, 0), "pairs": pairs}))
+        save_checkpoint(Checkpoint({}, {}, {}, {}, 320), tmp_path / "checkpoint.pt")
+    written = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in written.Scalars("train/loss")] == [320, 640]
 
 
 def test_without_a_wish_there_is_no_tensorboard() -> None:

@@ -6,10 +6,23 @@ from pathlib import Path
 
 
 def append_row(path: Path, row: Mapping[str, float]) -> None:
-    """Add a row, with a heading if the file is new."""
+    """Add a row, with a heading if the file is new; whole numbers stay what they are, others have six digits."""
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(row))
         if is_new:
             writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+        writer.writerow({name: value if isinstance(value, int) else f"{value:.6g}" for name, value in row.items()})
+
+
+def drop_later_rows(path: Path, pairs: int) -> None:
+    """Keep the rows of at most so many pairs, which stand in the first column, and of these the whole ones."""
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        heading, *rows = file.readlines() or [""]
+    kept = [row for row in rows if row.endswith("\n") and float(row.partition(",")[0]) <= pairs]
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        file.writelines([heading, *kept])
+    part.replace(path)

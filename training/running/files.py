@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from siamedge.training.running.csv_log import drop_later_rows
+
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
@@ -25,6 +27,21 @@ class RunFiles:
         return self.out / "log.csv"
 
     @property
+    def fixed(self) -> Path:
+        """What the weights made of the fixed pairs, at each look."""
+        return self.out / "fixed.csv"
+
+    @property
     def checkpoint(self) -> Path:
         """All that the run needs to go on."""
         return self.out / "checkpoint.pt"
+
+    def rewind(self, pairs: int) -> None:
+        """Drop what the logs say of the time after so many pairs: a run that goes on from there says it again."""
+        for log in (self.log, self.fixed):
+            drop_later_rows(log, pairs)
+
+    def start_anew(self) -> None:
+        """Delete the logs of a run before."""
+        for log in (self.log, self.fixed):
+            log.unlink(missing_ok=True)

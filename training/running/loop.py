@@ -81,7 +81,7 @@ def train(
     source = PairSource(recipe, open_store(recipe, roots, out), out, taught)
     run = TrainingRun(recipe, _start_network(recipe, init, source.maker()), out, notes=_tracker_notes(init))
     if not (resume and run.restore()):
-        run.files.log.unlink(missing_ok=True)
+        run.files.start_anew()
         on_epoch(run)
     is_kept = recipe.looks > 1 and run.pairs < recipe.pairs
     kept = KeptPairs(recipe, out / KEPT, resume=resume) if is_kept else None

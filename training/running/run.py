@@ -91,6 +91,7 @@ class TrainingRun:
         self.distiller.load_state_dict(checkpoint.distiller)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.pairs = checkpoint.pairs
+        self.files.rewind(self.pairs)
         return True
 
     def step(self, batch: Batch, on_progress: ProgressHandler | None = None) -> None:

@@ -68,7 +68,7 @@ def train_siamfc(
     source = _Source(recipe, roots, out)
     run = SiamFCRun(recipe, _start_network(recipe, init), source.classes, out)
     if not (resume and run.restore()):
-        run.files.log.unlink(missing_ok=True)
+        run.files.start_anew()
         on_epoch(run)
     while run.pairs < recipe.pairs and not should_stop():
         was_classifying = run.is_classifying

@@ -96,6 +96,7 @@ class SiamFCRun:
         if not self.is_classifying:
             self._part = self._second()
         self._part.restore(checkpoint, self.files.checkpoint)
+        self.files.rewind(self.pairs)
         return True
 
     def step(self, batch: ClassBatch | Batch, on_progress: Callable[[SiamFCProgress], None] | None = None) -> None:
