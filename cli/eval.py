@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from siamedge.runtime.places import check_file, make_folder
+from siamedge.runtime.places import check_file, make_folder, room_for
 
 if TYPE_CHECKING:
     from siamedge.export.evaluation.bootstrap import Estimate
@@ -62,11 +62,13 @@ def evaluate(
     if html:
         check_file(html, "--html")
     order = Order(spec, sequences, chosen.protocol, folder, jobs, dask, clock)
-    runs = run_with_progress(order)
-    outcome = score(order, convention, runs, against or [])
-    write_outputs(order, outcome, runs)
+    with room_for(folder, "-o"):
+        runs = run_with_progress(order)
+        outcome = score(order, convention, runs, against or [])
+        write_outputs(order, outcome, runs)
     if html:
-        html.write_text(outcome.html(), encoding="utf-8")
+        with room_for(html, "--html"):
+            html.write_text(outcome.html(), encoding="utf-8")
     if as_json:
         sys.stdout.write(outcome.json())
     else:

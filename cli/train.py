@@ -11,7 +11,7 @@ import typer
 
 from siamedge.cli.libraries import export_libraries
 from siamedge.cli.progress import Pulse, say
-from siamedge.runtime.places import make_folder
+from siamedge.runtime.places import make_folder, room_for
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,7 +72,8 @@ def train(
     for line in job.material.describe():
         say(line + "\n")
     make_folder(out, "--out")
-    settings.save(out)
+    with room_for(out, "--out"):
+        settings.save(out)
     outcome, signals = run_with_progress(job, resume=resume, is_logged=tensorboard)
     if not outcome.is_complete:
         tell_stopped(outcome, job, signals)

@@ -1,9 +1,15 @@
 """Where commands write: what cannot be written is refused before minutes are spent."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from siamedge.runtime.errors import PlaceError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What the system says where nothing more can be written."""
 
 
 def check_file(path: Path, option: str) -> None:
@@ -62,3 +68,25 @@ def make_folder(path: Path, option: str) -> None:
         raise PlaceError(f"{path}: cannot be made ({error.strerror})", hint=f"choose another {option}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise PlaceError(f"{path}: no permission to write there", hint=f"choose another {option}")
+
+
+@contextmanager
+def room_for(path: Path, option: str) -> Iterator[None]:
+    """Tell a full disk in a line; other failures pass.
+
+    Args:
+        path: Folder or file that is written meanwhile.
+        option: That named it.
+
+    Raises:
+        PlaceError: The disk is full or has become read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = error.filename or path
+        raise PlaceError(
+            f"{where}: cannot be written ({error.strerror})", hint=f"make room on the disk, or choose another {option}"
+        ) from error

@@ -12,6 +12,7 @@ from siamedge.export.checkpoints.reading import default_weights, read_checkpoint
 from siamedge.export.families.dart import load_dart
 from siamedge.export.families.siamfc import METADATA_KEY
 from siamedge.runtime.errors import ExportError, SourceError
+from siamedge.runtime.places import room_for
 from siamedge.training.crops.annotated import cut_recordings
 from siamedge.training.crops.material import Material, gather, held_out_crops
 from siamedge.training.crops.store import CropStore, read_rows
@@ -159,7 +160,13 @@ def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
     Raises:
         SourceError: A recording cannot be read.
         ExportError: The checkpoint is damaged.
+        PlaceError: There is no room for what a run writes.
     """
+    with room_for(job.out, "--out"):
+        return _run_job(job, watch, resume=resume)
+
+
+def _run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
     job.out.mkdir(parents=True, exist_ok=True)
     roots = _training_roots(job, watch.say)
     recipe = _mixed(job.recipe, roots)

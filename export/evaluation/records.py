@@ -161,10 +161,18 @@ class RunFolder:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Write a text file so that it is never seen half written."""
+    """Write a text file so that it is never seen half written.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     draft = path.with_name(path.name + ".part")
-    draft.write_text(content, encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(content, encoding="utf-8")
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _packed(run: Run) -> dict[str, object]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Run, refused
 
 from siamedge.export.evaluation.baselines import IdentityTracker
 from siamedge.export.evaluation.conventions import get_convention
@@ -315,6 +316,18 @@ def test_the_identity_tracker_stays() -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     tracker.init(picture, truth_box(0))
     assert tracker.update(picture).box == truth_box(0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device that is always full")
+def test_a_full_disk_is_told_in_one_line_and_leaves_no_piece(siamedge: Run) -> None:
+    write_scene(Path("s0"))
+    records = Path("out/one-pass/records")
+    records.mkdir(parents=True)
+    (records / "s0.json.part").symlink_to("/dev/full")
+    assert siamedge("eval", "identity", "s0", "-o", "out") == refused(
+        "out: cannot be written (No space left on device)", "make room on the disk, or choose another -o"
+    )
+    assert list(records.iterdir()) == []
 
 
 def test_importing_the_evaluation_imports_no_heavy_library() -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from siamedge.export.families.dart import Dart, DartConfig, load_dart
+from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
+from siamedge.runtime.errors import PlaceError
 from siamedge.training.curve import read_log
 from siamedge.training.feeding.fixed import Judgement, append_judgements, read_judgements
 from siamedge.training.networks.branches import Branches, folded, settle, with_branches
@@ -18,7 +19,7 @@ from siamedge.training.networks.growing import LIMIT, grown
 from siamedge.training.networks.rounding import plain, rounded, with_rounding
 from siamedge.training.pairs.pairs import Batch
 from siamedge.training.recipes.dart import RECIPES, Recipe
-from siamedge.training.running.checkpoints import Checkpoint, save_checkpoint
+from siamedge.training.running.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, saving
 from siamedge.training.running.loop import train
 from siamedge.training.running.run import Progress, TrainingRun
 from siamedge.training.running.schedule import learning_rate
@@ -235,6 +236,28 @@ def test_rows_of_what_a_killed_run_did_after_its_checkpoint_are_not_there_twice(
     train(recipe, dataset_root=[], out=tmp_path, resume=True)
     assert read_log(stopped.log)["pairs"] == [8.0 * step for step in range(1, 9)]
     assert read_judgements(tmp_path / "fixed.csv") == rows[:2]
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device that is always full")
+def test_a_full_disk_leaves_the_last_checkpoint_and_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(Checkpoint({}, {}, {}, {}, 320), path)
+    (tmp_path / "checkpoint.pt.part").symlink_to("/dev/full")
+    weights = {"weight": torch.zeros(100_000)}
+    with pytest.raises(PlaceError, match=r"checkpoint\.pt: cannot be written: .*[^\n]$") as caught:
+        save_checkpoint(Checkpoint(weights, weights, {}, {}, 640), path)
+    assert caught.value.hint == "make room on the disk, then go on with --resume"
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+    kept = load_checkpoint(path)
+    assert kept is not None and kept.pairs == 320
+
+
+def test_weights_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PlaceError, match=r"weights\.safetensors: cannot be written: "),
+        saving(tmp_path / "weights.safetensors"),
+    ):
+        save_dart(Dart(TINY_NETWORK), tmp_path / "nowhere" / "weights.safetensors")
 
 
 def test_epochs_are_told_with_the_start(tmp_path: Path) -> None:

@@ -23,27 +23,18 @@ def make_once(folder: Path, made_of: str, fill: Callable[[Path], None]) -> Path:
 
     Returns:
         folder.
-
-    Raises:
-        PlaceError: There is no room, or no permission to write.
     """
     note = folder / NOTE
     if note.is_file() and note.read_text(encoding="utf-8") == made_of:
         return folder
     part = folder.with_name(folder.name + ".part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        fill(part)
-        (part / NOTE).write_text(made_of, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
-    except OSError as error:
-        raise PlaceError(
-            f"{error.filename or part}: cannot be written ({error.strerror})",
-            hint="make room on the disk, or choose another --out",
-        ) from error
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    fill(part)
+    (part / NOTE).write_text(made_of, encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
     return folder
 
 

@@ -1,11 +1,14 @@
 """Checkpoints, written so that a crash leaves the last complete one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
-from siamedge.runtime.errors import ExportError
+from siamedge.runtime.errors import ExportError, PlaceError
 
 State = dict[str, Any]
 
@@ -21,10 +24,32 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write beside the old one, then replace it."""
+    """Write beside the old one, then replace it.
+
+    Raises:
+        PlaceError: It cannot be written.
+    """
     part = path.with_name(path.name + ".part")
-    torch.save(checkpoint._asdict(), part)
-    part.replace(path)
+    with saving(path):
+        torch.save(checkpoint._asdict(), part)
+        part.replace(path)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Tell in a line that a file of weights, written to PATH.part first, cannot be written; the old one stays.
+
+    Raises:
+        PlaceError: PyTorch, safetensors or the system fails to write it.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        path.with_name(path.name + ".part").unlink(missing_ok=True)
+        raise PlaceError(
+            f"{path}: cannot be written: {' '.join(str(error).split())}",
+            hint="make room on the disk, then go on with --resume",
+        ) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:

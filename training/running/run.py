@@ -22,7 +22,7 @@ from siamedge.training.networks.targets import make_targets
 from siamedge.training.pairs.pairs import Batch
 from siamedge.training.recipes.dart import Recipe
 from siamedge.training.running.average import decay_after, follow
-from siamedge.training.running.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from siamedge.training.running.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, saving
 from siamedge.training.running.csv_log import append_row
 from siamedge.training.running.files import RunFiles
 from siamedge.training.running.meter import Meter
@@ -137,12 +137,18 @@ class TrainingRun:
         return losses._replace(total=total, features=features, score=score, teacher_box=teacher_box)
 
     def save(self) -> None:
-        """Write the checkpoint and the averaged weights, branches folded."""
+        """Write the checkpoint and the averaged weights, branches folded.
+
+        Raises:
+            PlaceError: They cannot be written.
+        """
         parts = self.network, self.average, self.optimizer, self.distiller
         network, average, optimizer, distiller = (part.state_dict() for part in parts)
         save_checkpoint(Checkpoint(network, average, optimizer, distiller, self.pairs), self.files.checkpoint)
         notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-        save_dart(plain(folded(self.average)), self.files.weights, notes={**self._notes, **notes})
+        averaged = plain(folded(self.average))
+        with saving(self.files.weights):
+            save_dart(averaged, self.files.weights, notes={**self._notes, **notes})
         self._saved = time.monotonic()
 
     def _report(self, rate: float, on_progress: ProgressHandler | None) -> None:

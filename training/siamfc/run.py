@@ -18,7 +18,7 @@ from siamedge.training.networks.autocast import autocast
 from siamedge.training.networks.inputs import as_input
 from siamedge.training.pairs.pairs import Batch
 from siamedge.training.recipes.siamfc import SiamFCRecipe
-from siamedge.training.running.checkpoints import load_checkpoint, save_checkpoint
+from siamedge.training.running.checkpoints import load_checkpoint, save_checkpoint, saving
 from siamedge.training.running.csv_log import append_row
 from siamedge.training.running.files import RunFiles
 from siamedge.training.running.meter import Meter
@@ -123,11 +123,17 @@ class SiamFCRun:
         return Figures(balanced_logistic(response, positive), share_found(response.detach(), positive))
 
     def save(self) -> None:
-        """Write the checkpoint and, in the second part, the averaged weights."""
+        """Write the checkpoint and, in the second part, the averaged weights.
+
+        Raises:
+            PlaceError: They cannot be written.
+        """
         save_checkpoint(self._part.checkpoint(self.pairs), self.files.checkpoint)
         if not self.is_classifying:
             notes = {"recipe": self.recipe.name, "pairs": str(self.pairs), "seed": str(self.recipe.seed)}
-            save_siamfc(self.average, self.files.weights, notes=notes)
+            network = self.average
+            with saving(self.files.weights):
+                save_siamfc(network, self.files.weights, notes=notes)
         self._saved = time.monotonic()
 
     def _first(self, classes: int) -> Part:
