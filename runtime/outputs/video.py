@@ -101,8 +101,8 @@ class VideoWriter:
             found = shutil.disk_usage(self._part.parent)
             if found.total and found.free < needed:
                 raise PlaceError(
-                    f"{self.path}: the disk is full: {found.free / 2**20:.1f} MB are free, "
-                    f"{needed / 2**20:.1f} MB are kept to finish the video",
+                    f"{self.path}: the disk is full: {found.free // 1024} kB are free, "
+                    f"{needed // 1024} kB are kept to finish the video",
                     hint="make room, or choose a place on another disk",
                 )
 

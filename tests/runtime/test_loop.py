@@ -217,8 +217,8 @@ def test_a_disk_that_fills_up_ends_the_video_while_it_can_be_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = iter([9, 8.5, 7.5])
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=2**40, free=next(free) * 2**20))
-    line = r"a\.mp4: the disk is full: 7\.5 MB are free, 8\.0 MB are kept to finish the video$"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=2**40, free=int(next(free) * 2**20)))
+    line = r"a\.mp4: the disk is full: 7680 kB are free, 8192 kB are kept to finish the video$"
     with pytest.raises(PlaceError, match=line), VideoWriter(tmp_path / "a.mp4", 30) as writer:
         for _ in range(5):
             writer.write(np.zeros((48, 64, 3), np.uint8))
