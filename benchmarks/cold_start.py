@@ -127,7 +127,7 @@ def main() -> None:
                 times["bare"].append(cpu_ms(bare)[0])
                 taken, told = cpu_ms(ours)
                 times["siamedge track"].append(taken)
-                memory = max(memory, peak_mib(told))
+                memory = max(memory, peak_mib(told) or 0.0)
             plain, whole = (statistics.median(values) for values in times.values())
             ratio = statistics.median(b / a for a, b in zip(*times.values(), strict=True))
             results[name] = {"times_ms": times, "ratio": ratio, "rss_mib": memory}

@@ -246,7 +246,8 @@ def cells_of(row: "Row", found: dict[str, Any]) -> list[str]:
         *(f"{value:.2f}" for value in (row.cpu_ms, s.crop, s.network, s.post)),
         "-" if share is None else f"{share:.0%}",
         f"{row.init_ms:.1f}",
-        *(("-", "-") if start is None else (f"{1000 * start['seconds']:.0f}", f"{start['rss_mib']:.0f}")),
+        "-" if start is None else f"{1000 * start['seconds']:.0f}",
+        "-" if start is None or start["rss_mib"] is None else f"{start['rss_mib']:.0f}",
     ]
 
 

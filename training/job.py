@@ -111,10 +111,12 @@ def prepare(settings: Settings, out: Path) -> Job:
     """Check settings and find the user's material; nothing is written.
 
     Raises:
-        SourceError: Data are missing, unusable, or given to a recipe that draws its own.
+        SourceError: The recipe is unknown; data are missing, unusable, or given to a recipe that draws its own.
         ExportError: The weights to start from cannot be read.
     """
-    recipe = ALL_RECIPES[settings.recipe]
+    recipe = ALL_RECIPES.get(settings.recipe)
+    if recipe is None:
+        raise SourceError(f"unknown recipe {settings.recipe!r}", hint=f"choose one of {', '.join(ALL_RECIPES)}")
     if recipe.needs_crops and not settings.data:
         raise SourceError(f"recipe {recipe.name!r} needs data", hint="siamedge train VIDEO_OR_FOLDER... --out FOLDER")
     if settings.data and not recipe.needs_crops:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from siamedge.runtime.bundles.records import parse
 from siamedge.runtime.errors import SourceError
 
 SCHEMA = 1
@@ -16,7 +17,7 @@ class Settings:
     """What to train.
 
     Attributes:
-        recipe: A key of RECIPES.
+        recipe: A key of ALL_RECIPES.
         data: Recordings and folders of crops, absolute.
         init: Weights to start from: a path, absolute, "default" for those that come with siamedge, or None.
         holdout: What judges instead of training.
@@ -50,7 +51,7 @@ def load_settings(out: Path) -> Settings:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("schema") != SCHEMA:
             raise SourceError(f"{path}: written by another siamedge", hint="start the run again in another --out")
-        values["data"], values["holdout"] = tuple(values["data"]), tuple(values["holdout"])
-        return Settings(**values)
+        settings: Settings = parse(Settings, values, "")
+        return settings
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SourceError(f"{path}: cannot be read: {error}", hint="start the run again in another --out") from error

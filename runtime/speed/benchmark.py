@@ -197,11 +197,11 @@ class Start(NamedTuple):
 
     Attributes:
         seconds: To the first box, wall time.
-        rss_mib: Largest memory of the process.
+        rss_mib: Largest memory of the process; None where the system does not tell.
     """
 
     seconds: float
-    rss_mib: float
+    rss_mib: float | None
 
 
 def cold_start(bundle: Path, choice: Candidate, plan: Plan, repeats: int = 3) -> Start:
@@ -218,7 +218,8 @@ def cold_start(bundle: Path, choice: Candidate, plan: Plan, repeats: int = 3) ->
         command += ["--init", as_text(plan.start), "--backend", choice.backend, "--precision", choice.precision]
         command += ["--device", choice.device]
         starts = [start_once(command) for _ in range(repeats)]
-    return Start(*(median(values) for values in zip(*starts, strict=True)))
+    told = [start.rss_mib for start in starts if start.rss_mib is not None]
+    return Start(median(start.seconds for start in starts), median(told) if told else None)
 
 
 def start_once(command: Sequence[str]) -> Start:
@@ -240,7 +241,7 @@ def start_once(command: Sequence[str]) -> Start:
     return Start(seconds, peak_mib(told))
 
 
-def peak_mib(status: str) -> float:
-    """Largest resident memory in a text of /proc/PID/status; not a number where the system does not tell."""
+def peak_mib(status: str) -> float | None:
+    """Largest resident memory in a text of /proc/PID/status; None where the system does not tell."""
     found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(found[-1]) / 1024 if found else float("nan")
+    return int(found[-1]) / 1024 if found else None

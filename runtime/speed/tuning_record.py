@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from siamedge.runtime.backends.backend import ALL_PRECISIONS
+from siamedge.runtime.backends.backend import Precision
 from siamedge.runtime.backends.cache import cache_home, write_atomically
 from siamedge.runtime.backends.processor import CPUINFO, processor_name
 from siamedge.runtime.bundles.bundle import MANIFEST, Bundle, read_file
@@ -36,7 +36,7 @@ class Trial:
     """
 
     backend: str
-    precision: str
+    precision: Precision
     device: str
     threads: int
     latency_ms: Spread | None
@@ -68,8 +68,7 @@ class Tuning:
     def choice(self) -> Candidate:
         """The chosen way, ready to be loaded."""
         trial = next(trial for trial in self.trials if trial.verdict == "chosen")
-        precision = next(precision for precision in ALL_PRECISIONS if precision == trial.precision)
-        return Candidate(trial.backend, precision, trial.device, "chosen", trial.threads)
+        return Candidate(trial.backend, trial.precision, trial.device, "chosen", trial.threads)
 
 
 def name_of(trial: Trial) -> str:

@@ -98,7 +98,7 @@ def test_health_is_read_from_the_system(tmp_path: Path) -> None:
 
 def test_memory_is_read_from_the_process_status() -> None:
     assert peak_mib("Name: x\nVmHWM:\t  92160 kB\nVmRSS: 1 kB\n") == 90
-    assert np.isnan(peak_mib("nothing"))
+    assert peak_mib("nothing") is None
 
 
 def test_a_start_that_fails_tells_why() -> None:

@@ -114,6 +114,13 @@ def test_a_record_of_another_bundle_schema_or_without_choice_is_no_record(tmp_pa
     assert load_record(path, "ab") is None
 
 
+def test_a_record_of_an_unknown_precision_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    save(tuning(), path)
+    path.write_text(path.read_text().replace('"precision": "fp32"', '"precision": "fp8"'))
+    assert load_record(path, "ab") is None
+
+
 def test_a_changed_library_is_named(tmp_path: Path) -> None:
     now = {**fingerprint(), "openvino": "2027.1"}
     old = tuning(fingerprint={**fingerprint(), "openvino": "2026.4.1"})

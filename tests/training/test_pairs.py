@@ -16,7 +16,7 @@ from siamedge.runtime.geometry import Box
 from siamedge.training.crops import augmentation as change
 from siamedge.training.crops.augmentation import Appearance, Geometry
 from siamedge.training.crops.cutouts import Outlines, round_outline
-from siamedge.training.crops.store import CropStore
+from siamedge.training.crops.store import CropStore, read_rows
 from siamedge.training.crops.synthetic import write_synthetic
 from siamedge.training.feeding.source import PairSource
 from siamedge.training.pairs.loader import batches
@@ -72,6 +72,37 @@ def test_a_damaged_crop_is_named(tmp_path: Path) -> None:
     (tmp_path / "annotations.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(SourceError, match=r"a\.png: unreadable"):
         CropStore([tmp_path])
+
+
+def test_a_last_row_without_an_end_of_line_counts(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "crops").symlink_to(root / "crops")
+    rows = tmp_path / "annotations.jsonl"
+    rows.write_text((root / "annotations.jsonl").read_text().rstrip("\n"))
+    store = CropStore([tmp_path])
+    assert len(store.crops) == 12
+    rows.write_text((root / "annotations.jsonl").read_text())
+    assert store.refresh() == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([1], "no JSON object: [1]"),
+        ({"box": ["a", 1, 2, 3]}, "box ['a', 1, 2, 3]"),
+        ({"box": [1, 2, 3]}, "box [1, 2, 3]"),
+        ({"box": [1, 2, float("nan"), 4]}, "box [1, 2, nan, 4]"),
+        ({"box": [1, 2, -3, 4]}, "box [1, 2, -3, 4]"),
+        ({"valid": [0, 0, 0, 0]}, "valid [0, 0, 0, 0]"),
+        ({"valid": [400, 0, 500, 9]}, "valid [400, 0, 500, 9]"),
+    ],
+)
+def test_a_row_that_is_no_crop_is_named_with_its_line(tmp_path: Path, row: object, message: str) -> None:
+    usual = {"image": "a.png", "source": "s", "cls": "c", "track": None, "box": [0, 0, 1, 1], "valid": [0, 0, 9, 9]}
+    lines = [usual, {**usual, **row} if isinstance(row, dict) else row]
+    (tmp_path / "annotations.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    with pytest.raises(SourceError) as caught:
+        read_rows(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/annotations.jsonl:2: {message}"
 
 
 def test_the_same_number_gives_the_same_pair(root: Path) -> None:

@@ -347,3 +347,13 @@ def test_a_damaged_run_is_told(siamedge: Run) -> None:
     assert siamedge("train", "--resume", "--out", "damaged") == refused(
         "damaged/run.json: cannot be read: 'schema'", "start the run again in another --out"
     )
+    Settings(["smoke"]).save(Path("damaged"))  # type: ignore[arg-type]
+    assert siamedge("train", "--resume", "--out", "damaged") == refused(
+        "damaged/run.json: cannot be read: recipe: expected a text, found \"['smoke']\"",
+        "start the run again in another --out",
+    )
+    Settings("quick").save(Path("damaged"))
+    assert siamedge("train", "--resume", "--out", "damaged") == refused(
+        "unknown recipe 'quick'",
+        "choose one of default, default-int8, default-boxes, smoke, finetune, siamfc-narrow",
+    )

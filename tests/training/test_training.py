@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
-from siamedge.runtime.errors import PlaceError
+from siamedge.runtime.errors import ExportError, PlaceError
 from siamedge.training.curve import read_log
 from siamedge.training.feeding.fixed import Judgement, append_judgements, read_judgements
 from siamedge.training.networks.branches import Branches, folded, settle, with_branches
@@ -258,6 +258,13 @@ def test_weights_that_cannot_be_written_are_told(tmp_path: Path) -> None:
         saving(tmp_path / "weights.safetensors"),
     ):
         save_dart(Dart(TINY_NETWORK), tmp_path / "nowhere" / "weights.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02e.", b"e", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(ExportError, match=r"checkpoint\.pt: damaged, or no checkpoint of `siamedge train`$"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
 
 
 def test_epochs_are_told_with_the_start(tmp_path: Path) -> None:

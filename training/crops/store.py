@@ -19,6 +19,8 @@ import numpy as np
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 
+Row = dict[str, Any]
+"""A row of annotations.jsonl."""
 CROP_PX = 336
 KEYS = ("image", "source", "cls", "track", "box", "valid")
 """Of a row; `frame` may be absent."""
@@ -77,15 +79,15 @@ class CropStore:
         """Read rows that are new in any root; returns how many crops were added."""
         before = len(self.crops)
         for root in self._roots:
-            lines = _complete_lines(root / "annotations.jsonl")
-            for line in lines[self._rows_read[root] :]:
-                self._add(root, json.loads(line))
-            self._rows_read[root] = len(lines)
+            rows = read_rows(root, self._rows_read[root])
+            for row in rows:
+                self._add(root, row)
+            self._rows_read[root] += len(rows)
         if len(self.crops) > before:
             _log.info("%d crops, %d tracks", len(self.crops), len(self.tracks))
         return len(self.crops) - before
 
-    def _add(self, root: Path, row: dict[str, object]) -> None:
+    def _add(self, root: Path, row: Row) -> None:
         names = (str(row["track"] or ""), str(row["source"]))
         if _any_matches(names, self._holdout) or (self._only and not _any_matches(names, self._only)):
             return
@@ -97,50 +99,69 @@ class CropStore:
             self.tracks.setdefault(crop.track, []).append(index)
 
 
-def _complete_lines(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8")
-    return text[: text.rfind("\n") + 1].splitlines()
-
-
 def matches(name: str, wishes: tuple[str, ...]) -> bool:
     """Tell whether a name starts with one of the wishes; one that ends in "$" wants the whole name."""
     return any(f"{name}$" == wish or name.startswith(wish) for wish in wishes)
 
 
-def read_rows(root: Path) -> list[dict[str, Any]]:
-    """Read annotations.jsonl.
+def read_rows(root: Path, start: int = 0) -> list[Row]:
+    """Read the rows of annotations.jsonl but for so many at its start; none where there is no such file.
+
+    A last line that ends in the middle is left out: somebody is writing it.
 
     Raises:
-        SourceError: A row is no JSON object, or lacks one of the keys.
+        SourceError: A row is no JSON object, lacks one of the keys, or its box or valid part is none.
     """
     path = root / "annotations.jsonl"
-    rows = []
-    for number, line in enumerate(_complete_lines(path), start=1):
-        try:
-            row = json.loads(line)
-            missing = [key for key in KEYS if key not in row]
-        except (ValueError, TypeError) as error:
-            raise SourceError(f"{path}:{number}: no JSON object: {error}", hint="cut the crops again") from error
-        if missing:
-            raise SourceError(f"{path}:{number}: no {', '.join(missing)}", hint=f"a row has {', '.join(KEYS)}")
-        rows.append(row)
-    return rows
+    if not path.is_file():
+        return []
+    try:
+        *lines, last = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read: {error}", hint="cut the crops again") from error
+    if last.rstrip().endswith("}"):
+        lines.append(last)
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines[start:], start=start + 1)]
+
+
+def _row(line: str, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise SourceError(f"{where}: no JSON object: {error}", hint="cut the crops again") from error
+    if not isinstance(row, dict):
+        raise SourceError(f"{where}: no JSON object: {line[:40]}", hint="cut the crops again")
+    if missing := [key for key in KEYS if key not in row]:
+        raise SourceError(f"{where}: no {', '.join(missing)}", hint=f"a row has {', '.join(KEYS)}")
+    if not (_are_numbers(row["box"]) and min(row["box"][2:]) > 0):
+        raise SourceError(f"{where}: box {row['box']}", hint="x, y, w, h in pixels of the crop, w and h above 0")
+    if not (_are_numbers(row["valid"]) and _has_pixels(*row["valid"])):
+        raise SourceError(f"{where}: valid {row['valid']}", hint=f"x0, y0, x1, y1 within the crop's {CROP_PX} px")
+    return row
+
+
+def _are_numbers(value: object) -> bool:
+    """Whether it is a list of four finite numbers."""
+    numbers = value if isinstance(value, list) else []
+    return len(numbers) == 4 and all(isinstance(item, int | float) and math.isfinite(item) for item in numbers)
+
+
+def _has_pixels(x0: float, y0: float, x1: float, y1: float) -> bool:
+    return max(x0, 0) < min(x1, CROP_PX) and max(y0, 0) < min(y1, CROP_PX)
 
 
 def _any_matches(names: Iterable[str], wishes: tuple[str, ...]) -> bool:
     return any(matches(name, wishes) for name in names)
 
 
-def _read_crop(root: Path, row: dict[str, object]) -> Crop:
+def _read_crop(root: Path, row: Row) -> Crop:
     path = root / str(row["image"])
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None or image.shape != (CROP_PX, CROP_PX, 3):
         found = "unreadable" if image is None else f"{image.shape}"
         raise SourceError(f"{path}: {found}, expected {CROP_PX} x {CROP_PX} px", hint="cut the crops again")
-    x, y, w, h = (float(value) for value in _floats(row["box"]))
-    x0, y0, x1, y1 = (min(max(float(value), 0.0), float(CROP_PX)) for value in _floats(row["valid"]))
+    x, y, w, h = (float(value) for value in row["box"])
+    x0, y0, x1, y1 = (min(max(float(value), 0.0), float(CROP_PX)) for value in row["valid"])
     left, top, right, bottom = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
     picture: Image = image[top:bottom, left:right].astype(np.uint8, copy=True)
     track = str(row["track"] or "")
@@ -149,12 +170,6 @@ def _read_crop(root: Path, row: dict[str, object]) -> Crop:
     return Crop(name, picture, box, valid, str(row["source"]), str(row["cls"]), track, _frame(row))
 
 
-def _floats(value: object) -> list[float]:
-    if not isinstance(value, list) or len(value) != 4:
-        raise SourceError(f"annotations.jsonl: {value!r} is not four numbers", hint="cut the crops again")
-    return value
-
-
-def _frame(row: dict[str, object]) -> int:
+def _frame(row: Row) -> int:
     frame = row.get("frame")
     return frame if isinstance(frame, int) else 0

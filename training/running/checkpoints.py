@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -62,5 +63,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         return None
     try:
         return Checkpoint(**torch.load(path, weights_only=True))
-    except (RuntimeError, TypeError, EOFError, OSError) as error:
-        raise ExportError(f"{path}: not a checkpoint: {error}", hint="delete it to start over") from error
+    except (RuntimeError, TypeError, ValueError, LookupError, UnpicklingError, EOFError, OSError) as error:
+        raise ExportError(
+            f"{path}: damaged, or no checkpoint of `siamedge train`", hint="start the run again in another --out"
+        ) from error
