@@ -52,6 +52,8 @@ def evaluate(
     from siamedge.export.evaluation.outputs import score, write_outputs
     from siamedge.export.evaluation.specs import TrackerSpec, resolved
 
+    if jobs < 1 and jobs != -1:
+        raise typer.BadParameter(f"{jobs} sequences at once: give 1 or more, or -1", param_hint="--jobs")
     chosen = get_convention(convention)
     clock = make_clock(realtime, latency_trace, realtime_rule)
     spec = resolved(TrackerSpec(tracker, backend, precision, device))
@@ -79,7 +81,7 @@ def make_clock(fps: float | None, trace: Path | None, rule: str) -> "Clock | Non
     """Give the clock that the options ask for; 30 fps with a trace alone.
 
     Raises:
-        typer.BadParameter: The frame rate is not positive, or the rule is unknown.
+        typer.BadParameter: The frame rate is not positive and finite, or the rule is unknown.
         SourceError: The trace cannot be read.
     """
     from siamedge.export.evaluation.realtime import RULES, Clock, read_trace
@@ -87,7 +89,7 @@ def make_clock(fps: float | None, trace: Path | None, rule: str) -> "Clock | Non
     chosen = next((known for known in RULES if known == rule), None)
     if chosen is None:
         raise typer.BadParameter(f"{rule!r}: choose {' or '.join(RULES)}", param_hint="--realtime-rule")
-    if fps is not None and not fps > 0:
+    if fps is not None and not 0 < fps < math.inf:
         raise typer.BadParameter(f"{fps} frames a second", param_hint="--realtime")
     if fps is None and trace is None:
         return None

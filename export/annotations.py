@@ -26,7 +26,7 @@ def read_boxes(path: Path) -> Boxes:
         SourceError: The file cannot be read, is empty, or a row has another form.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: cannot be read: {error}", hint="check the path of the annotation") from error
     while lines and not lines[-1].strip():
@@ -81,7 +81,7 @@ def read_flags(path: Path, length: int) -> NDArray[np.float64]:
         SourceError: The file cannot be read, holds something else than numbers, or more than length of them.
     """
     try:
-        words = [word for word in re.split(r"[,\s]+", path.read_text(encoding="utf-8")) if word]
+        words = [word for word in re.split(r"[,\s]+", path.read_text(encoding="utf-8-sig")) if word]
         values = np.array([float(word) for word in words], dtype=np.float64)
     except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read: {error}", hint="one number a frame is expected") from error

@@ -36,7 +36,8 @@ def open_dataset(path: Path, layout: str = "auto", origin: OriginChoice = "auto"
     """Read the annotations of a data set; frames are decoded when they are needed.
 
     Args:
-        path: Folder of the data set, one sequence of it, or a video with a box file beside it.
+        path: Folder of the data set, one sequence of it, or a video with a box file beside it. A folder whose layout
+            is recognised may hold such videos, too.
         layout: A key of LAYOUTS, "dtb70", or "auto".
         origin: What the annotation calls the first pixel. "auto": as the layout is published; a plain folder or video
             says it in origin.txt (0 or 1, in its folder or the one above) or by its name (NAME_ORIGINS), else 0.
@@ -49,7 +50,9 @@ def open_dataset(path: Path, layout: str = "auto", origin: OriginChoice = "auto"
     chosen = recognise(path) if layout == "auto" else {"dtb70": "otb"}.get(layout, layout)
     if chosen not in LAYOUTS:
         raise SourceError(f"unknown layout {layout!r}", hint=f"choose one of auto, dtb70, {', '.join(LAYOUTS)}")
-    found = tuple(_sequence(entry, LAYOUTS[chosen].origin, origin) for entry in LAYOUTS[chosen].entries(path))
+    has_videos = layout == "auto" and chosen != "video" and layouts.is_video_folder(path)
+    used = [LAYOUTS[name] for name in ([chosen, "video"] if has_videos else [chosen])]
+    found = tuple(_sequence(entry, each.origin, origin) for each in used for entry in each.entries(path))
     if not found:
         raise SourceError(f"{path}: no sequence in the layout {chosen!r}", hint="name another one with --layout")
     return found

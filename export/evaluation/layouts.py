@@ -128,6 +128,8 @@ def is_annotated_video(path: Path) -> bool:
 
 
 def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 

@@ -67,11 +67,7 @@ def open_spec(spec: TrackerSpec) -> Tracker:
 
 def _open_checkpoint(spec: TrackerSpec) -> Tracker:
     """Run a checkpoint in PyTorch, fp32, on one thread so that every process computes the same."""
-    if (spec.backend, spec.precision) not in {("auto", "auto"), ("torch", "fp32"), ("torch", "auto"), ("auto", "fp32")}:
-        raise BackendError(
-            f"{spec.source}: a checkpoint runs in PyTorch, fp32, not {spec.backend} {spec.precision}",
-            hint="export it with `siamedge export` and evaluate the bundle",
-        )
+    _check_checkpoint(spec)
     try:
         import torch
 
@@ -84,6 +80,15 @@ def _open_checkpoint(spec: TrackerSpec) -> Tracker:
     return make_tracker(
         network.family, TorchSession(network, "template"), TorchSession(network, "search"), network.params
     )
+
+
+def _check_checkpoint(spec: TrackerSpec) -> None:
+    asked = spec.backend, spec.precision, spec.device
+    if not (asked[0] in ("auto", "torch") and asked[1] in ("auto", "fp32") and asked[2] == "CPU"):
+        raise BackendError(
+            f"{spec.source}: a checkpoint runs in PyTorch, fp32, on the CPU, not {' '.join(asked)}",
+            hint="export it with `siamedge export` and evaluate the bundle",
+        )
 
 
 def _open_bundle(spec: TrackerSpec) -> Tracker:
@@ -104,11 +109,17 @@ def resolved(spec: TrackerSpec) -> TrackerSpec:
 
     Raises:
         BundleError: The bundle cannot be opened.
-        BackendError: None of its models can run here.
+        BackendError: None of its models can run here, or the tracker has no such choice.
     """
     if spec.source == "identity" or spec.source.startswith("opencv:"):
+        if (spec.backend, spec.precision, spec.device) != ("auto", "auto", "CPU"):
+            raise BackendError(
+                f"{spec.source}: has no choice of backend, precision or device",
+                hint="leave --backend, --precision and --device away",
+            )
         return spec
     if Path(spec.source).suffix in CHECKPOINT_SUFFIXES:
+        _check_checkpoint(spec)
         return replace(spec, backend="torch", precision="fp32")
     choice = _pick(Bundle.open(Path(spec.source)), spec)
     return replace(spec, backend=choice.backend, precision=choice.precision, device=choice.device)

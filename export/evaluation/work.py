@@ -54,6 +54,8 @@ def _in_processes(
 def _on_cluster(
     work: Callable[[tuple[int, Task]], tuple[int, Answer]], pairs: list[tuple[int, Task]], address: str
 ) -> Iterator[tuple[int, Answer]]:
+    if not address.rpartition(":")[2].isdecimal():  # Dask says so too, but prints a traceback of its own after it
+        raise SourceError(f"{address!r}: no address of a Dask scheduler", hint="--dask tcp://HOST:PORT")
     try:
         distributed = import_module("distributed")
     except ImportError as error:

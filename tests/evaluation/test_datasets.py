@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from siamedge.export.annotations import read_boxes, rectangle_of_corners
-from siamedge.export.evaluation.datasets import open_dataset, origin_of, recognise
+from siamedge.export.evaluation.datasets import LAYOUTS, open_dataset, origin_of, recognise
 from siamedge.export.evaluation.sequences import Sequence, read_frames, read_picture
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box
@@ -249,3 +249,21 @@ def test_a_picture_that_is_cut_off_is_named(tmp_path: Path) -> None:
         read_picture(tmp_path / "0002.jpg")
     with pytest.raises(SourceError, match=r"0009\.jpg: cannot be read \(No such file or directory\)"):
         read_picture(tmp_path / "0009.jpg")
+
+
+def test_videos_beside_sequences_are_found_too_and_a_byte_order_mark_is_no_number(tmp_path: Path) -> None:
+    pictures(tmp_path / "mine" / "img")
+    write(tmp_path / "mine" / "groundtruth.txt", "\ufeff" + BOXES)
+    (tmp_path / "film.avi").touch()
+    write(tmp_path / "film.txt", "\ufeff" + BOXES)
+    assert names(open_dataset(tmp_path)) == ["mine", "film"]
+    assert names(open_dataset(tmp_path, "plain")) == ["mine"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_path_in_another_layout_than_the_named_one_is_told(tmp_path: Path, layout: str) -> None:
+    pictures(tmp_path / "empty")
+    write(tmp_path / "film.avi", "no box file beside it")
+    for path in (tmp_path / "empty", tmp_path / "film.avi"):
+        with pytest.raises(SourceError, match=f"no sequence in the layout '{layout}'"):
+            open_dataset(path, layout)

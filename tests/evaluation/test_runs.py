@@ -230,6 +230,12 @@ def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert caught.value.hint == "start one with `dask scheduler`"
 
 
+def test_an_address_without_a_port_is_no_schedulers(tmp_path: Path) -> None:
+    order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", dask="nonsense")
+    with pytest.raises(SourceError, match="'nonsense': no address of a Dask scheduler"):
+        evaluate(order)
+
+
 def test_measured_latencies_and_several_processes_exclude_each_other(tmp_path: Path) -> None:
     order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", jobs=2, clock=Clock(30))
     with pytest.raises(SourceError, match="latencies cannot be measured while several sequences run at once"):
@@ -299,8 +305,26 @@ def test_trackers_that_are_not_there_are_named() -> None:
         resolved(TrackerSpec("nothing.siamedge"))
     with pytest.raises(BackendError, match=r"no.onnx: no such file"):
         open_spec(TrackerSpec("opencv:nano:no.onnx,none.onnx"))
-    with pytest.raises(BackendError, match="a checkpoint runs in PyTorch, fp32, not openvino int8"):
+    with pytest.raises(BackendError, match="a checkpoint runs in PyTorch, fp32, on the CPU, not openvino int8 CPU"):
         open_spec(TrackerSpec("net.pth", "openvino", "int8"))
+
+
+@pytest.mark.parametrize("source", ["identity", "opencv:nano:a.onnx,b.onnx", "net.pth"])
+@pytest.mark.parametrize("choice", [("foo", "auto", "CPU"), ("auto", "bar", "CPU"), ("auto", "auto", "GPU")])
+def test_a_choice_that_a_tracker_does_not_have_is_refused(source: str, choice: tuple[str, str, str]) -> None:
+    with pytest.raises(BackendError, match=r"has no choice of backend|a checkpoint runs in PyTorch"):
+        resolved(TrackerSpec(source, *choice))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--realtime", "inf", "invalid value for --realtime: inf frames a second"),
+        ("--jobs", "0", "invalid value for --jobs: 0 sequences at once: give 1 or more, or -1"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_wrong_usage(siamedge: Run, option: str, value: str, message: str) -> None:
+    assert siamedge("eval", "identity", "data", option, value) == refused(message, "siamedge eval --help", 2)
 
 
 def test_labels_name_the_tracker_and_how_it_runs() -> None:

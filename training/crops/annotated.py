@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from siamedge.export.evaluation import sequences
-from siamedge.export.evaluation.datasets import open_dataset, recognise
-from siamedge.export.evaluation.layouts import is_video_folder
+from siamedge.export.evaluation.datasets import open_dataset
 from siamedge.export.evaluation.records import hash_sequence
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.tracking.crops import context_side
@@ -49,10 +48,7 @@ def find_recordings(path: Path) -> list[Recording]:
     Raises:
         SourceError: There is none, or boxes and frames do not match.
     """
-    found = list(open_dataset(path))
-    if path.is_dir() and recognise(path) != "video" and is_video_folder(path):
-        found += open_dataset(path, "video")
-    return [Recording(item, tuple(np.flatnonzero(item.valid).tolist())) for item in found]
+    return [Recording(item, tuple(np.flatnonzero(item.valid).tolist())) for item in open_dataset(path)]
 
 
 def cut_recordings(
