@@ -8,9 +8,10 @@ import numpy as np
 
 from siamedge.export.evaluation import layouts
 from siamedge.export.evaluation.layouts import Entry, Layout
-from siamedge.export.evaluation.sequences import Origin, Sequence
+from siamedge.export.evaluation.sequences import Origin, Sequence, frames_told
 from siamedge.export.evaluation.uav123 import is_uav123, uav123_entries
 from siamedge.runtime.errors import SourceError
+from siamedge.runtime.logs import warn
 from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES
 
 OriginChoice = Literal["auto", "zero", "one"]
@@ -96,6 +97,8 @@ def _sequence(entry: Entry, published: Origin | None, choice: OriginChoice) -> S
         raise SourceError(
             f"{entry.name}: {count} pictures and {len(entry.boxes)} boxes", hint="one box a frame, nan where absent"
         )
+    if is_video and (told := frames_told(entry.frames[0])) > len(entry.boxes):
+        warn(__name__, "%s: %d frames and %d boxes; only those with a row are used", entry.name, told, len(entry.boxes))
     if choice == "auto":
         origin = origin_of(entry.folder, entry.name) if published is None else published
     else:

@@ -15,6 +15,7 @@ from siamedge.export.annotations import Boxes
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.sources.recordings import VIDEO_SUFFIXES, read_image
+from siamedge.runtime.sources.source import quiet_opencv
 
 Origin = Literal[0, 1]
 """Coordinates of the left top pixel of the image in the annotation."""
@@ -94,6 +95,16 @@ def read_picture(path: Path) -> Image:
             f"{path}: no picture that OpenCV can decode, or cut off", hint="copy it again, or remove its frame and box"
         )
     return picture
+
+
+def frames_told(path: Path) -> int:
+    """Give how many frames a video has by its own header; 0 or less where it does not tell."""
+    quiet_opencv()
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()
 
 
 def _read_video(path: Path, indices: Indices[int]) -> Iterator[Image]:

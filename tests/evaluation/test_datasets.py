@@ -267,3 +267,14 @@ def test_a_path_in_another_layout_than_the_named_one_is_told(tmp_path: Path, lay
     for path in (tmp_path / "empty", tmp_path / "film.avi"):
         with pytest.raises(SourceError, match=f"no sequence in the layout '{layout}'"):
             open_dataset(path, layout)
+
+
+def test_frames_of_a_video_after_its_last_box_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 30, (32, 24))
+    for _ in range(5):
+        writer.write(np.zeros((24, 32, 3), np.uint8))
+    writer.release()
+    write(tmp_path / "film.txt", BOXES)
+    (sequence,) = open_dataset(tmp_path)
+    assert len(sequence) == 3
+    assert caplog.messages == ["film: 5 frames and 3 boxes; only those with a row are used"]
