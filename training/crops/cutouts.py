@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from siamedge.runtime.geometry import Box
 from siamedge.training.crops.augmentation import Points
@@ -27,7 +28,8 @@ def object_outline(crop: Crop) -> Points | None:
     """Segment the object within its box.
 
     Returns:
-        (K, 2) points in crop px, or None where the segmentation does not fill the box and so cannot be trusted.
+        (K, 2) points in crop px, whose bounds are those of the segmented pixels, or None where the segmentation does
+        not fill the box and so cannot be trusted.
 
     Source: Rother et al. 2004 (GrabCut), OpenCV's implementation, on a third of the resolution.
     """
@@ -85,7 +87,16 @@ def _largest_outline(mask: np.ndarray, box: Box) -> Points | None:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return None
-    outline = cv2.approxPolyDP(max(contours, key=cv2.contourArea), 0.7, True)[:, 0].astype(np.float32)
-    outline = (outline + 0.5) * _SHRINK
-    fills = np.ptp(outline, axis=0) / np.array([box.w, box.h])
-    return outline if len(outline) >= 3 and fills.min() > 0.8 else None
+    largest = max(contours, key=cv2.contourArea)
+    x, y, w, h = cv2.boundingRect(largest)
+    outline = cv2.approxPolyDP(largest, 0.7, True)[:, 0].astype(np.float32)
+    if len(outline) < 3 or min(w / box.w, h / box.h) * _SHRINK <= 0.8:
+        return None
+    return _between(outline, np.array([x, y]), np.array([x + w, y + h])) * np.float32(_SHRINK)
+
+
+def _between(points: Points, low: NDArray[np.int64], high: NDArray[np.int64]) -> Points:
+    """Stretch points so that their bounds are these; a contour leads through the middles of its pixels."""
+    start = points.min(axis=0)
+    stretched: Points = (low + (points - start) * ((high - low) / np.ptp(points, axis=0))).astype(np.float32)
+    return stretched
