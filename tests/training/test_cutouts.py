@@ -1,11 +1,14 @@
-"""Outlines of objects: where they lie."""
+"""Outlines of objects: where they lie, and what is remembered of them."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from siamedge.runtime.geometry import Box
-from siamedge.training.crops.cutouts import object_outline
+from siamedge.training.crops.cutouts import Outlines, object_outline
 from siamedge.training.crops.store import CROP_PX, Crop
 
 ROWS, COLUMNS = np.indices((CROP_PX // 3, CROP_PX // 3))
@@ -35,3 +38,20 @@ def test_an_outline_has_the_bounds_of_its_object(shape: NDArray[np.bool_]) -> No
     assert outline is not None
     low, high = outline.min(axis=0), outline.max(axis=0)
     assert [*low, *(high - low)] == pytest.approx(crop.box, abs=0.01)
+
+
+def test_outlines_are_remembered_around_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    """As by a full disk, or because another process is writing it: the next row then follows on the same line."""
+    path = tmp_path / "outlines.jsonl"
+    first, cut, glued, last = (replace(red_on_green(RECTANGLE), name=name) for name in ("a", "b", "c", "d"))
+    for crop in (first, cut):
+        Outlines(path).of(crop)
+    path.write_text(path.read_text()[:-20])
+    for crop in (glued, last):
+        Outlines(path).of(crop)
+    size = path.stat().st_size
+    outlines = Outlines(path)
+    assert outlines.of(first) == pytest.approx(outlines.of(last))
+    assert path.stat().st_size == size, "they were found anew"
+    assert outlines.of(cut) == pytest.approx(outlines.of(first))
+    assert path.stat().st_size > size

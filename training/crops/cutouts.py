@@ -1,6 +1,7 @@
 """The outline of an object in a crop, for pasting it over other pictures."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -59,11 +60,12 @@ class Outlines:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what other processes have found since."""
+        """Read what other processes have found since; a cut-off line is passed over, its outline found anew."""
         if self._path is not None and self._path.is_file():
             for line in self._path.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                self._found[row["name"]] = np.array(row["points"], np.float32)
+                with suppress(json.JSONDecodeError):
+                    row = json.loads(line)
+                    self._found[row["name"]] = np.array(row["points"], np.float32)
 
     def of(self, crop: Crop) -> Points:
         """The outline of a crop's object: segmented for stills where that works, else a rounded box."""
