@@ -23,7 +23,8 @@ class Geometry:
     """Ranges of the geometric change from template to search.
 
     Args:
-        shift_px: Largest shift of the target's centre, uniform in both directions, search-crop px.
+        shift_px: Largest shift of the target's centre, uniform in both directions, px of a search crop of 256
+            px; in one of another size it is the same share of the side.
         far_shift_px: The same for the share `far` of the pairs.
         far: Share of pairs with a far shift.
         scale: Log-scale, uniform +-.
@@ -34,7 +35,7 @@ class Geometry:
         shear: Uniform +-.
         flip: Share of pairs whose search crop is mirrored.
         bend: Share of pairs with a smooth random displacement (articulation).
-        bend_px: Its standard deviation.
+        bend_px: Its standard deviation, search-crop px whatever the crop's size.
     """
 
     shift_px: float = 64.0
@@ -80,7 +81,7 @@ def random_linear(rng: Rng, geometry: Geometry) -> Matrix:
 
 
 def random_shift(rng: Rng, geometry: Geometry) -> Points:
-    """Draw the target's distance from the centre of the search crop, (2,) px."""
+    """Draw the target's distance from the centre of the search crop, (2,) px of one of 256 px."""
     limit = geometry.far_shift_px if rng.random() < geometry.far else geometry.shift_px
     return rng.uniform(-limit, limit, 2).astype(np.float32)
 
