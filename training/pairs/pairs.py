@@ -46,6 +46,9 @@ class Batch(NamedTuple):
 class Mixture:
     """Shares of pairs of each kind; each is drawn independently of the others unless said otherwise.
 
+    Where crops show one object alone there is no other: no pair is negative, and nothing is laid beside, under or over
+    the target.
+
     Args:
         tracks: Template and search from different times of one track; the rest are two views of one crop.
         negative: The target is absent from the search crop.
@@ -123,15 +126,15 @@ class PairMaker:
         template_row, search_row, geometry = self._choose(rng)
         blur = rng.uniform(1.3, 4.5) if rng.random() < self._appearance.low_resolution else 0.0
         template = self._template(rng, self._store.crops[template_row])
-        if rng.random() < mixture.negative:
-            search, _ = self._search(rng, self._other(rng, template_row), geometry)
-            box = None
-        else:
+        other = self._other(rng, template_row, mixture.same_class) if rng.random() < mixture.negative else None
+        if other is None:
             search, box = self._search(rng, search_row, geometry, can_paste=search_row == template_row)
+        else:
+            (search, _), box = self._search(rng, other, geometry), None
         if rng.random() < mixture.distractor:
             search = self._add_distractor(rng, search, template_row, box)
         if box is not None and rng.random() < mixture.occluder:
-            search = self._add_occluder(rng, search, box)
+            search = self._add_occluder(rng, search, template_row, box)
         return Pair(*self._look(rng, template, search, blur), box)
 
     def batch(self, start: int, size: int) -> Batch:
@@ -153,15 +156,19 @@ class PairMaker:
         row = int(rng.integers(len(self._store.crops)))
         return row, row, self._still
 
-    def _other(self, rng: Rng, row: int) -> int:
-        crop = self._store.crops[row]
+    def _other(self, rng: Rng, row: int, same_class: float) -> int | None:
+        """A crop of another object, in a share of one class with it; None where the store shows one object alone."""
+        crop, crops = self._store.crops[row], self._store.crops
         same = self._store.classes[f"{crop.source}/{crop.cls}"]
-        if crop.track == "" and len(same) > 1 and rng.random() < self._mixture.same_class:
-            found = same[int(rng.integers(len(same)))]
-        else:
-            found = int(rng.integers(len(self._store.crops)))
-        is_same = found == row or (crop.track != "" and self._store.crops[found].track == crop.track)
-        return self._other(rng, row) if is_same and len(self._store.crops) > len(same) else found
+        if len(crops) == (len(self._store.tracks[crop.track]) if crop.track else 1):
+            return None
+        while True:
+            if same_class and crop.track == "" and len(same) > 1 and rng.random() < same_class:
+                found = same[int(rng.integers(len(same)))]
+            else:
+                found = int(rng.integers(len(crops)))
+            if found != row and (crop.track == "" or crops[found].track != crop.track):
+                return found
 
     def _template(self, rng: Rng, crop: Crop) -> Image:
         size = self._template_px
@@ -238,7 +245,10 @@ class PairMaker:
     def _add_distractor(self, rng: Rng, search: Image, row: int, box: Box | None) -> Image:
         for _ in range(3):
             center = rng.uniform(0.08, 0.92, 2) * search.shape[0]
-            layer, outline = self._object(rng, self._other(rng, row), center, rng.uniform(-0.35, 0.35), search.shape[0])
+            other = self._other(rng, row, self._mixture.same_class)
+            if other is None:
+                return search
+            layer, outline = self._object(rng, other, center, rng.uniform(-0.35, 0.35), search.shape[0])
             if box is None or intersection_over_union(_bounds(outline), box) < 0.05:
                 return _laid(rng, layer, _grown(outline, 1.05), search)
         return search
@@ -246,13 +256,18 @@ class PairMaker:
     def _add_under(self, rng: Rng, behind: Image, row: int, box: Box) -> Image:
         """Lay another object, two thirds to twice as large, where the target's edge will cover a part of it."""
         center = _at_edge(rng, box, 0.3, 1.0)
-        layer, outline = self._object(rng, self._other(rng, row), center, rng.uniform(-0.4, 0.7), behind.shape[0])
+        other = self._other(rng, row, self._mixture.same_class)
+        if other is None:
+            return behind
+        layer, outline = self._object(rng, other, center, rng.uniform(-0.4, 0.7), behind.shape[0])
         return _laid(rng, layer, _grown(outline, 1.05), behind)
 
-    def _add_occluder(self, rng: Rng, search: Image, box: Box) -> Image:
+    def _add_occluder(self, rng: Rng, search: Image, row: int, box: Box) -> Image:
         center = _at_edge(rng, box, 0.4, 0.6)
-        row = int(rng.integers(len(self._store.crops)))
-        layer, outline = self._object(rng, row, center, rng.uniform(-0.9, -0.2), search.shape[0])
+        other = self._other(rng, row, same_class=0.0)
+        if other is None:
+            return search
+        layer, outline = self._object(rng, other, center, rng.uniform(-0.9, -0.2), search.shape[0])
         return _laid(rng, layer, outline, search)
 
     def _object(self, rng: Rng, row: int, center: Points, log_scale: float, size: int) -> tuple[Image, Points]:
