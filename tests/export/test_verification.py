@@ -224,6 +224,12 @@ def test_peaks_agree_where_the_highest_cell_is_the_same() -> None:
     assert peak_agreement(both, Reference(CROPS, (), (*one.outputs, *one.outputs))) == 0.5
 
 
+@pytest.mark.parametrize(("behind", "agreement"), [(0.04, 1.0), (0.06, 0.0)])
+def test_cells_that_the_source_ranks_alike_are_one_peak(behind: float, agreement: float) -> None:
+    ours, source = reference([[3, 0], [2, 0]], [0.0] * 4), reference([[2 - behind, 0], [2, 0]], [0.0] * 4)
+    assert peak_agreement(ours, source) == agreement
+
+
 def test_the_peak_of_two_logits_is_that_of_their_difference() -> None:
     background, target = [[0.0, 5.0], [1.0, 0.0]], [[1.0, 5.0], [3.0, 0.0]]
     two = Reference(CROPS, (), ({"cls": np.array([background, target], np.float32)},))

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from siamedge.export.families.dart import DartConfig
-from siamedge.training.networks.losses import LossWeights, dart_losses, overlap
-from siamedge.training.networks.targets import make_targets
+from siamedge.training.networks.losses import LossWeights, dart_losses, focal_bce, overlap, reach_at
+from siamedge.training.networks.targets import Targets, make_targets
 
 CONFIG = DartConfig(has_quality=True)
 
@@ -18,6 +19,8 @@ def test_cells_near_the_centre_are_positive_and_far_ones_negative() -> None:
     assert label[8, 8] == 1  # its centre is (136, 136)
     assert label[9, 8] == 1  # 16 px below: an eighth of the height
     assert label[8, 9] == -1  # 16 px right: a quarter of the width, on the inner ellipse
+    assert label[8, 10] == -1  # 32 px right: half the width, on the outer ellipse
+    assert label[9, 10] == 0  # 32 px right and 16 px below: just beyond it
     assert label[8, 11] == 0
     assert label[0, 0] == 0
 
@@ -49,6 +52,63 @@ def test_generalised_overlap_punishes_the_empty_part_of_the_hull() -> None:
     iou, giou = overlap(torch.tensor([[10.0, 10.0, 10.0, 0.0]]), torch.tensor([[0.0, 10.0, 10.0, 10.0]]))
     assert iou.item() == pytest.approx(100 / 300)
     assert giou.item() == pytest.approx(100 / 300 - (400 - 300) / 400)
+
+
+LOG_4, LOG_5 = math.log(4), math.log(5)
+"""A logit of log 4 is a probability of .8; its cross-entropy is log 1.25 where it is true, log 5 where it is not."""
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "expected"),
+    [
+        ([LOG_4], [1], 0.25 * 0.2**2 * math.log(1.25)),
+        ([LOG_4], [0], 0.75 * 0.8**2 * LOG_5),
+        ([LOG_4, -LOG_4], [-1, 1], 0.25 * 0.8**2 * LOG_5),
+        ([LOG_4, -LOG_4], [1, 1], (0.25 * 0.2**2 * math.log(1.25) + 0.25 * 0.8**2 * LOG_5) / 2),
+    ],
+    ids=["found", "false alarm", "missed, another cell passed over", "a mean over two positives"],
+)
+def test_easy_cells_and_negatives_weigh_less(logits: list[float], labels: list[int], expected: float) -> None:
+    assert focal_bce(torch.tensor(logits), torch.tensor(labels, dtype=torch.float32)).item() == pytest.approx(expected)
+
+
+def one_cell(log_ltrb: list[float], quality: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs of a single cell that is said to be on the target with .8."""
+    return (
+        torch.full((1, 1, 1, 1), LOG_4),
+        torch.tensor(log_ltrb).reshape(1, 4, 1, 1).requires_grad_(),
+        torch.full((1, 1, 1, 1), quality, requires_grad=True),
+    )
+
+
+ON_TARGET = Targets(torch.ones(1, 1, 1), torch.tensor([20.0, 10.0, 20.0, 10.0]).reshape(1, 4, 1, 1))
+HALF_AS_WIDE = [math.log(10 / CONFIG.box_scale)] * 4
+
+
+def test_the_total_is_the_weighted_sum_of_the_parts() -> None:
+    weights = LossWeights(cls=3.0, box=5.0, quality=7.0)
+    losses = dart_losses(one_cell(HALF_AS_WIDE, LOG_4), ON_TARGET, CONFIG, weights)
+    cls = 0.25 * 0.2**2 * math.log(1.25)
+    quality = (math.log(1.25) + LOG_5) / 2  # half of the truth is covered
+    assert losses.cls.item() == pytest.approx(cls)
+    assert losses.box.item() == pytest.approx(1 - 0.5)
+    assert losses.quality.item() == pytest.approx(quality)
+    assert losses.total.item() == pytest.approx(3 * cls + 5 * 0.5 + 7 * quality)
+
+
+def test_quality_learns_the_overlap_and_leaves_the_box_alone() -> None:
+    outputs = one_cell(HALF_AS_WIDE, LOG_4)
+    dart_losses(outputs, ON_TARGET, CONFIG, LossWeights(cls=0, box=0, quality=1)).total.backward()
+    assert outputs[2].grad is not None
+    assert outputs[2].grad.item() == pytest.approx(0.8 - 0.5)
+    assert outputs[1].grad is not None
+    assert not outputs[1].grad.any()
+
+
+def test_a_side_reaches_no_further_than_its_limit() -> None:
+    logs = torch.tensor([0.0, 4.2, 4.3, 90.0]).reshape(1, 4, 1, 1)
+    reach = reach_at(logs, torch.ones(1, 1, 1, dtype=torch.bool), CONFIG)
+    assert reach.flatten().tolist() == pytest.approx([4, *[4 * math.exp(4.2)] * 3])
 
 
 def test_the_truth_itself_costs_nothing() -> None:
