@@ -134,6 +134,8 @@ def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "tuple[Ou
     from rich.console import Console
 
     from siamedge.training.job import Watch, run_job
+    from siamedge.training.running.checkpoints import load_checkpoint
+    from siamedge.training.running.files import RunFiles
     from siamedge.training.tensorboard_log import open_log
 
     text, console = rich_progress.TextColumn, Console(stderr=True)
@@ -141,7 +143,9 @@ def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "tuple[Ou
     left = rich_progress.TimeRemainingColumn()
     bar = rich_progress.Progress(*columns, left, console=console, disable=not console.is_terminal, transient=True)
     pulse = Pulse(float("inf") if console.is_terminal else PULSE_S)
-    with open_log(job.out if is_logged else None) as log, until_interrupted() as stop, bar:
+    checkpoint = load_checkpoint(RunFiles(job.out).checkpoint) if is_logged else None
+    start = 0 if checkpoint is None else checkpoint.pairs + 1
+    with open_log(job.out if is_logged else None, start) as log, until_interrupted() as stop, bar:
         task = bar.add_task("preparing", total=job.recipe.pairs, figures="")
 
         def show(progress: "AnyProgress") -> None:

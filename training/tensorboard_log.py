@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamedge.runtime.errors import ExportError
-from siamedge.training.running.checkpoints import load_checkpoint
-from siamedge.training.running.files import RunFiles
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -33,13 +31,15 @@ class ScalarLog:
 
 
 @contextmanager
-def open_log(out: Path | None) -> Iterator[ScalarLog | None]:
+def open_log(out: Path | None, start: int = 0) -> Iterator[ScalarLog | None]:
     """Open a log in a folder's `tensorboard`; without a folder give None.
 
-    TensorBoard hides what was written there for the time after the folder's checkpoint.
+    Args:
+        out: The run's folder, or None.
+        start: TensorBoard hides what an earlier log in the folder says of so many pairs and more.
 
     Raises:
-        ExportError: TensorBoard is not installed, or the checkpoint is damaged.
+        ExportError: TensorBoard is not installed.
     """
     if out is None:
         yield None
@@ -48,7 +48,5 @@ def open_log(out: Path | None) -> Iterator[ScalarLog | None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ExportError("--tensorboard needs tensorboard", hint="pip install 'siamedge[tensorboard]'") from error
-    checkpoint = load_checkpoint(RunFiles(out).checkpoint)
-    purge_step = 0 if checkpoint is None else checkpoint.pairs + 1
-    with SummaryWriter(str(out / "tensorboard"), purge_step=purge_step) as writer:
+    with SummaryWriter(str(out / "tensorboard"), purge_step=start) as writer:
         yield ScalarLog(writer)

@@ -285,12 +285,11 @@ def test_tensorboard_gets_the_losses_of_the_log(tmp_path: Path) -> None:
 
 def test_tensorboard_hides_what_a_killed_run_did_after_its_checkpoint(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    for rows in ((320, 640, 960), (640,)):
-        with open_log(tmp_path) as log:
+    for start, rows in ((0, (320, 640, 960)), (321, (640,))):
+        with open_log(tmp_path, start) as log:
             assert log is not None
             for pairs in rows:
                 log.add(Progress(**{**dict.fromkeys(Progress._fields, 0), "pairs": pairs}))
-        save_checkpoint(Checkpoint({}, {}, {}, {}, 320), tmp_path / "checkpoint.pt")
     written = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in written.Scalars("train/loss")] == [320, 640]
 
