@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from siamedge.cli.libraries import export_libraries
-from siamedge.runtime.places import check_file
+from siamedge.runtime.places import check_file, room_for
 
 WEIGHTS = (".pth", ".pt", ".safetensors")
 
@@ -22,7 +22,9 @@ def calibrate(
     out: Annotated[Path, typer.Option("-o", "--out", help="SET.npz to write.")],
     arch: Annotated[str | None, typer.Option(help="Architecture; default: recognised from the tensors.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Search crops to keep.")] = 150,
-    seed: Annotated[int | None, typer.Option(help="Choose them at random by this seed; default: evenly.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Choose them at random by this seed; default: evenly.")
+    ] = None,
 ) -> None:
     """Roll a tracker out on videos and keep the crops that it really sees, for int8."""
     with export_libraries("calibrate"):
@@ -40,7 +42,7 @@ def calibrate(
     with one_torch_thread():
         network = load_network(Path(sources[0]) if has_checkpoint else default_weights(), arch)
         crops = collect_crops(network, videos, count, seed)
-    crops.save(out)
-    typer.echo(
-        f"wrote {out}: {len(crops.searches)} search crops of {len(crops.templates)} targets, sha256 {crops.sha256[:16]}"
-    )
+    with room_for(out, "--out"):
+        crops.save(out)
+    targets = len(set(crops.target_of_search.tolist()))
+    typer.echo(f"wrote {out}: {len(crops.searches)} search crops of {targets} targets, sha256 {crops.sha256[:16]}")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import number, parse_choices
+from siamedge.cli.choices import number, parse_choices, refuse
 from siamedge.cli.libraries import export_libraries
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, FORMATS, PRECISIONS
-from siamedge.runtime.places import check_file
+from siamedge.runtime.places import check_file, room_for
 
 if TYPE_CHECKING:
     from siamedge.export.pipeline import ExportRequest, ExportResult
@@ -85,15 +85,19 @@ def export(
 
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     if report is not None:
-        check_report(report)
+        check_report(report, out)
     weights = None if checkpoint is None else from_zoo(checkpoint)
     is_uncalibrated = weights != checkpoint and not calibration
+    wanted = chosen_precisions(precisions, is_uncalibrated=is_uncalibrated)
+    if "int8" not in wanted:
+        gates = {"--strict": strict, "--max-drop": max_drop is not None}
+        refuse(gates, "is about int8, which is not made; add --calibration VIDEO", "--precisions")
     request = ExportRequest(
         out=out or Path(f"{checkpoint.stem if checkpoint else 'siamedge-default'}.siamedge"),
         checkpoint=weights,
         arch=arch,
         formats=parse_choices(formats, FORMATS, "--formats") if formats is not None else None,
-        precisions=chosen_precisions(precisions, is_uncalibrated=is_uncalibrated),
+        precisions=wanted,
         calibration=tuple(calibration or ()),
         verification=tuple(verification or ()),
         effort=Effort(QUICK_ATTEMPTS if quick else ATTEMPTS, time_budget),
@@ -141,17 +145,19 @@ def from_zoo(checkpoint: Path) -> Path:
         )
 
 
-def check_report(path: Path) -> None:
+def check_report(path: Path, out: Path | None) -> None:
     """Refuse, before minutes are spent, a report that could not be written.
 
     Raises:
-        ExportError: Its name does not end in .html.
+        ExportError: Its name does not end in .html, or is the bundle's.
         SourceError: It is a folder, or its folder is missing or not writable.
     """
     from siamedge.runtime.errors import ExportError
 
     if path.suffix != ".html":
         raise ExportError(f"{path.name}: the report's name must end in .html", hint="--report FILE.html")
+    if path == out:
+        raise ExportError(f"{path}: is the bundle's name too", hint="choose another --report")
     check_file(path, "--report")
 
 
@@ -159,7 +165,8 @@ def write_report(result: "ExportResult", path: Path) -> None:
     """Write the page about int8, and say so."""
     from siamedge.export.quantization_page import to_html
 
-    path.write_text(to_html(result.manifest, result.measured), encoding="utf-8")
+    with room_for(path, "--report"):
+        path.write_text(to_html(result.manifest, result.measured), encoding="utf-8")
     typer.echo(f"wrote {path}")
 
 

@@ -236,11 +236,21 @@ def check_request(request: ExportRequest) -> None:
     """Refuse int8 for a network whose crops we do not have, and a drop of what is not measured.
 
     Raises:
-        ExportError: It is a checkpoint of the user's and no calibration source is named, or --max-drop lacks its data.
+        ExportError: It is a checkpoint of the user's and no calibration source is named, --max-drop lacks its data,
+            --validation lacks int8, or nothing is left to make.
     """
     if request.max_drop is not None and request.validation is None:
         raise ExportError(
             "--max-drop needs --validation: annotated sequences to track on", hint="add --validation DATASET"
+        )
+    if request.validation is not None and "int8" not in request.precisions:
+        raise ExportError(
+            f"--validation {request.validation} tracks with int8, which is not made",
+            hint="add --calibration VIDEO, and int8 to --precisions where they are named",
+        )
+    if set(request.precisions) == {"bf16"} and request.formats is not None and "openvino" not in request.formats:
+        raise ExportError(
+            f"bf16 is OpenVINO's alone, the formats are {', '.join(request.formats)}", hint="add openvino to --formats"
         )
     if "bf16" in request.precisions:
         check_bf16()

@@ -11,6 +11,7 @@ from siamedge.export.calibration.rollout import collect_crops, render_crops
 from siamedge.export.checkpoints.reading import default_calibration
 from siamedge.export.families.source import SourceNetwork
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.sources.source import kind_of_source
 
 CALIBRATION_CROPS = 150
 VERIFICATION_CROPS = 500
@@ -43,11 +44,11 @@ def choose_crops(
     Raises:
         ExportError: A source cannot be read, or a set was cut for another network.
     """
-    apart = read_crops(network, verification, VERIFICATION_CROPS, progress) if verification else None
+    apart = read_crops(network, verification, VERIFICATION_CROPS, progress, "verification") if verification else None
     if calibration:
         wanted = CALIBRATION_CROPS + (0 if apart else VERIFICATION_CROPS)
         crops = read_crops(network, calibration, wanted, progress)
-        names = ", ".join(Path(address).name for address in calibration)
+        names = ", ".join(map(name_of, calibration))
         origin = names if is_set(calibration) else f"rollout on {names}"
         return _crops(crops, apart, VERIFICATION_CROPS, origin, int8=int8)
     progress("rendering crops for the comparison")
@@ -56,6 +57,12 @@ def choose_crops(
     if chosen.calibration is None:
         return chosen
     return replace(chosen, calibration=chosen.calibration.joined(CalibrationSet.load(default_calibration())))
+
+
+def name_of(address: str) -> str:
+    """How a bundle calls where its crops are from: a file or folder by its name, an address by its kind alone."""
+    kind = kind_of_source(address)
+    return Path(address).name if kind in ("file", "folder") else f"a {kind}"
 
 
 def set_beside(checkpoint: Path | None) -> tuple[str, ...]:
@@ -75,18 +82,27 @@ def is_set(addresses: Sequence[str]) -> bool:
     return any(address.endswith(SUFFIX) for address in addresses)
 
 
-def read_crops(network: SourceNetwork, addresses: Sequence[str], count: int, progress: Progress) -> CalibrationSet:
+def read_crops(
+    network: SourceNetwork, addresses: Sequence[str], count: int, progress: Progress, purpose: str = "calibration"
+) -> CalibrationSet:
     """Read a saved set, or roll the tracker out.
+
+    Args:
+        network: Whose tracker is rolled out.
+        addresses: Videos, folders, or one set that was saved.
+        count: Crops to take from the former, at most.
+        progress: Told what is being done.
+        purpose: What the crops are for, as errors call it.
 
     Raises:
         ExportError: A source cannot be read, a set is mixed with others or was cut for another network.
     """
     if not is_set(addresses):
         progress(f"rolling the tracker out on {len(addresses)} source(s)")
-        return collect_crops(network, addresses, count)
+        return collect_crops(network, addresses, count, purpose=purpose)
     if len(addresses) > 1:
         raise ExportError(
-            f"{len(addresses)} calibration sources, one of them a set: {', '.join(addresses)}",
+            f"{len(addresses)} {purpose} sources, one of them a set: {', '.join(addresses)}",
             hint="give one .npz set, or videos and folders only",
         )
     crops = CalibrationSet.load(Path(addresses[0]))
@@ -100,15 +116,15 @@ def split(crops: CalibrationSet, count: int) -> tuple[CalibrationSet, Calibratio
     Returns:
         What is left, and what was set apart; of a single crop both hold it.
     """
-    total, targets = len(crops.searches), len(crops.templates)
+    total, targets = len(crops.searches), np.unique(crops.target_of_search)
     apart = min(count, total // 2)
     if apart == 0:
         return crops, crops
-    if targets < 4:
+    if len(targets) < 4:
         chosen = set(_spread(total, apart))
     else:
-        held = _spread(targets, min(max(round(targets * apart / total), 1), targets - 1))
-        chosen = set(np.flatnonzero(np.isin(crops.pairs, held)).tolist())
+        held = targets[_spread(len(targets), min(max(round(len(targets) * apart / total), 1), len(targets) - 1))]
+        chosen = set(np.flatnonzero(np.isin(crops.target_of_search, held)).tolist())
     kept = [i for i in range(total) if i not in chosen]
     return crops.subset(kept), crops.subset(sorted(chosen))
 

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,6 +23,7 @@ class CalibrationSet:
         templates: (N, Z, Z, 3) uint8, BGR.
         searches: (M, X, X, 3) uint8, BGR.
         pairs: (M,) int64; the target in search i is that of template pairs[i].
+        targets: (N,) int64; templates with equal numbers show one target. None: each shows another one.
 
     Raises:
         ExportError: A shape, type or index is wrong.
@@ -30,6 +32,7 @@ class CalibrationSet:
     templates: NDArray[np.uint8]
     searches: NDArray[np.uint8]
     pairs: NDArray[np.int64]
+    targets: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Check the arrays."""
@@ -45,10 +48,23 @@ class CalibrationSet:
                 f"calibration set: pairs has indices {self.pairs.min()}..{self.pairs.max()}, "
                 f"there are {len(self.templates)} templates"
             )
+        if self.targets is not None and self.targets.shape != (len(self.templates),):
+            raise ExportError(f"calibration set: targets is {self.targets.shape}, expected ({len(self.templates)},)")
+
+    @property
+    def target_of_template(self) -> NDArray[np.int64]:
+        """(N,) int64: the number of the target in each template."""
+        return np.arange(len(self.templates)) if self.targets is None else self.targets
+
+    @property
+    def target_of_search(self) -> NDArray[np.int64]:
+        """(M,) int64: the number of the target in each search crop."""
+        numbers: NDArray[np.int64] = self.target_of_template[self.pairs]
+        return numbers
 
     @property
     def sha256(self) -> str:
-        """Digest of shapes and contents, independent of how the set is stored."""
+        """Digest of the crops and pairs, independent of how the set is stored."""
         digest = hashlib.sha256()
         for name in FIELDS:
             array = np.ascontiguousarray(getattr(self, name), dtype=np.int64 if name == "pairs" else np.uint8)
@@ -60,7 +76,8 @@ class CalibrationSet:
         """Give some search crops, with all templates that they need."""
         chosen = list(indices)
         used, pairs = np.unique(self.pairs[chosen], return_inverse=True)
-        return CalibrationSet(self.templates[used], self.searches[chosen], pairs.astype(np.int64))
+        numbers = self.target_of_template[used]
+        return CalibrationSet(self.templates[used], self.searches[chosen], pairs.astype(np.int64), numbers)
 
     def check_sizes(self, template_px: int, search_px: int) -> None:
         """Refuse a set that was cut for a network with other crops.
@@ -79,22 +96,41 @@ class CalibrationSet:
                 )
 
     def joined(self, other: "CalibrationSet") -> "CalibrationSet":
-        """This set and another one, cut for the same network.
+        """This set and another one, cut for the same network, of other targets.
 
         Raises:
             ExportError: The other one has crops of other sizes.
         """
         other.check_sizes(self.templates.shape[1], self.searches.shape[1])
+        mine, theirs = self.target_of_template, other.target_of_template
         return CalibrationSet(
             np.concatenate([self.templates, other.templates]),
             np.concatenate([self.searches, other.searches]),
             np.concatenate([self.pairs, other.pairs + len(self.templates)]),
+            np.concatenate([mine, theirs + 1 + mine.max()]),
         )
 
     def save(self, path: Path) -> None:
-        """Write a compressed .npz file."""
-        with path.open("wb") as file:
-            np.savez_compressed(file, templates=self.templates, searches=self.searches, pairs=self.pairs)
+        """Write a compressed .npz file; one that is there stays until this one is whole.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        content = BytesIO()
+        np.savez_compressed(
+            content,
+            templates=self.templates,
+            searches=self.searches,
+            pairs=self.pairs,
+            targets=self.target_of_template,
+        )
+        part = path.with_name(f"{path.name}.part")
+        try:
+            part.write_bytes(content.getvalue())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def load(cls, path: Path) -> "CalibrationSet":
@@ -107,7 +143,8 @@ class CalibrationSet:
             with np.load(path, allow_pickle=False) as stored:
                 if missing := sorted(set(FIELDS) - set(stored.files)):
                     raise ExportError(f"{path}: no array {', '.join(missing)} in the calibration set")
-                return cls(*(stored[name] for name in FIELDS))
+                crops = cls(*(stored[name] for name in FIELDS))
+                return replace(crops, targets=stored["targets"]) if "targets" in stored.files else crops
         except FileNotFoundError as error:
             raise ExportError(f"{path}: no such file", hint="make it with `siamedge calibrate`") from error
         except (OSError, ValueError, BadZipFile, EOFError, AttributeError, TypeError) as error:

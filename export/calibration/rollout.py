@@ -13,12 +13,13 @@ from siamedge.export.calibration.targets import find_target
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.families.torch_session import TorchSession
 from siamedge.runtime.errors import ExportError, SourceError
-from siamedge.runtime.geometry import Box, Image, intersection_over_union
+from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.sources.recordings import clips_in
 from siamedge.runtime.sources.source import open_source
 from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tensors import Array
 from siamedge.runtime.tracking.tracker_table import make_tracker
+from siamedge.runtime.tracking.trackers import check_init
 
 FRAMES_PER_TARGET = 30
 """After so many frames a new target is taken, so that there are several templates."""
@@ -35,6 +36,8 @@ class CropRecorder:
     templates: list[Array] = field(default_factory=list)
     searches: list[Array] = field(default_factory=list)
     pairs: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    _begun: int = 0
     _numbers: dict[bytes, int] = field(default_factory=dict)
 
     def sessions(self) -> tuple["RecordingSession", "RecordingSession"]:
@@ -42,10 +45,15 @@ class CropRecorder:
         template, search = TorchSession(self.network, "template"), TorchSession(self.network, "search")
         return RecordingSession(template, self.note_template), RecordingSession(search, self.note_search)
 
+    def begin_target(self) -> None:
+        """Templates from here on show another target; a tracker may take several of one."""
+        self._begun += 1
+
     def note_template(self, feeds: Mapping[str, Array], given: Mapping[str, Array]) -> None:
         """Keep a template crop."""
         self._numbers[self._identity(given)] = len(self.templates)
         self.templates.append(feeds["template"][0].copy())
+        self.targets.append(self._begun)
 
     def note_search(self, feeds: Mapping[str, Array], given: Mapping[str, Array]) -> None:
         """Keep a search crop; a tracker may go back to an earlier look of its target."""
@@ -75,7 +83,7 @@ class RecordingSession:
 
 
 def collect_crops(
-    network: SourceNetwork, addresses: Sequence[str], count: int, seed: int | None = None
+    network: SourceNetwork, addresses: Sequence[str], count: int, seed: int | None = None, purpose: str = "calibration"
 ) -> CalibrationSet:
     """Roll a source network's tracker out on videos and keep an even choice of what it saw.
 
@@ -86,6 +94,7 @@ def collect_crops(
             what has the strongest texture.
         count: Search crops to keep, > 0; fewer if there are fewer different ones.
         seed: Of a random choice among all; None: an even choice.
+        purpose: What the crops are for, as errors call it.
 
     Raises:
         ExportError: A source cannot be read or has fewer than two frames.
@@ -95,21 +104,20 @@ def collect_crops(
     for clip in (clip for address in addresses for clip in clips_in(address)):
         before = len(recorder.searches)
         has_target = False
-        for image, box in read_clip(clip):
+        for image, box in read_clip(clip, purpose):
             if box is not None:
+                recorder.begin_target()
                 tracker.init(image, box)
                 has_target = True
             elif has_target:
                 tracker.update(image)
         if len(recorder.searches) == before:
-            raise ExportError(
-                f"calibration: {clip}: fewer than 2 frames with a target", hint="calibrate with a longer video"
-            )
+            raise ExportError(f"{purpose}: {clip}: fewer than 2 frames with a target", hint="give a longer video")
     return choose_evenly(recorder, count, seed)
 
 
-def read_clip(address: str) -> Clip:
-    """Give the first frames of a source, each that begins a target with its box.
+def read_clip(address: str, purpose: str) -> Clip:
+    """Give the first FRAMES_PER_CLIP frames of a source, each that begins a target with its box.
 
     Raises:
         ExportError: The source cannot be read.
@@ -120,14 +128,22 @@ def read_clip(address: str) -> Clip:
             images = (frame.image for frame in islice(source, FRAMES_PER_CLIP))
             yield from _with_annotation(images, boxes) if boxes else _with_found_targets(images)
     except SourceError as error:
-        raise ExportError(f"calibration: {error}", hint=error.hint) from error
+        raise ExportError(f"{purpose}: {error}", hint=error.hint) from error
 
 
 def _with_annotation(images: Iterator[Image], boxes: list[Box | None]) -> Clip:
     for index, image in enumerate(images):
-        height, width = image.shape[:2]
         box = boxes[index] if index < len(boxes) and index % FRAMES_PER_TARGET == 0 else None
-        yield image, box if box and intersection_over_union(box, Box(0, 0, width, height)) > 0 else None
+        yield image, box if box and can_start(image, box) else None
+
+
+def can_start(image: Image, box: Box) -> bool:
+    """Whether a tracker takes a box of an image."""
+    try:
+        check_init(image, box)
+    except SourceError:
+        return False
+    return True
 
 
 def _with_found_targets(images: Iterator[Image]) -> Clip:
@@ -169,6 +185,7 @@ def choose_evenly(recorder: CropRecorder, count: int, seed: int | None = None) -
         templates=np.stack([recorder.templates[i] for i in used]),
         searches=np.stack([recorder.searches[i] for i in picked]),
         pairs=np.array([used.index(recorder.pairs[i]) for i in picked], np.int64),
+        targets=np.array([recorder.targets[i] for i in used], np.int64),
     )
 
 
@@ -180,6 +197,7 @@ def render_crops(network: SourceNetwork, count: int, seeds: Sequence[int] = SYNT
         scene = SyntheticSource(seed=seed, frames=2 * FRAMES_PER_TARGET)
         for frame in scene:
             if frame.index % FRAMES_PER_TARGET == 0:
+                recorder.begin_target()
                 tracker.init(frame.image, scene.box_at(frame.index))
             else:
                 tracker.update(frame.image)

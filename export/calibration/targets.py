@@ -30,7 +30,7 @@ def find_target(before: Image, now: Image, taken: list[Box]) -> Box:
     grey, old = (
         cv2.cvtColor(cv2.resize(i, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY) for i in (now, before)
     )
-    side = max(2, min(size) // SHARES[len(taken) % len(SHARES)])
+    side = min(max(2, min(size) // SHARES[len(taken) % len(SHARES)]), *size)
     motion = _mean_over(cv2.absdiff(grey, old).astype(np.float32), side)
     energy = motion if motion.max() >= MOVED else _mean_over(_edges(grey.astype(np.float32)), side)
     return _best(energy, side, scale, taken)

@@ -41,7 +41,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = list(file.keys())
+            state = {name.removeprefix("module."): file.get_tensor(name).float() for name in names}
             return Checkpoint(state, file.metadata() or {})
     except (SafetensorError, OSError, NotImplementedError) as error:
         raise ExportError(f"{path}: not a readable safetensors file: {error}", hint="copy it again") from error
@@ -102,10 +103,23 @@ def load_network(path: Path, arch: str | None = None) -> SourceNetwork:
     """Load a trained network; its architecture is recognised unless it is named.
 
     Raises:
-        ExportError: The file cannot be read, or fits no (or not the named) architecture.
+        ExportError: The file cannot be read, holds values that no network computes with, or fits no (or not the named)
+            architecture.
     """
     checkpoint = read_checkpoint(path)
+    if (diverged := first_diverged(checkpoint.state)) is not None:
+        raise ExportError(f"{path}: {diverged}", hint="the training has diverged: give an earlier checkpoint")
     return build_arch(arch, checkpoint) if arch else recognise(checkpoint, path.name)
+
+
+def first_diverged(state: Mapping[str, Tensor]) -> str | None:
+    """Say which tensor of a checkpoint holds values that no network computes with, or None if none does."""
+    for name, values in state.items():
+        if odd := int((~values.isfinite()).sum()):
+            return f"{odd} of {values.numel()} values of {name} are no finite numbers"
+        if name.endswith("running_var") and values.numel() and float(values.min()) < 0:
+            return f"{name} holds {float(values.min()):g}, and no variance is negative"
+    return None
 
 
 def default_weights() -> Path:

@@ -24,11 +24,12 @@ from siamedge.export.families.source import SourceNetwork
 from siamedge.export.graphs.branches import fuse_norms
 from siamedge.export.quantization.channel_steps import PAIR_STEPS, WIDE_STEPS, paired_steps, partner_of
 from siamedge.export.verification.tensors import reference_of
+from siamedge.runtime.errors import ExportError
 
 CROPS = 75
 POSITIONS = 512
 """Of a map, evenly, at most: neighbours say little more, and large maps have ten thousands."""
-DAMPING = 0.01
+DAMPINGS = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Share of the mean variance of a layer's inputs that is added to each: fewer crops than inputs leave some unseen."""
 Layer = nn.Conv2d | nn.Linear
 
@@ -202,15 +203,32 @@ def round_weights(weights: Tensor, covariance: Tensor, grid: Grid) -> Tensor:
     weights = weights.gather(2, by_row)
     ordered = covariance.gather(2, by_column).gather(1, by_column.transpose(1, 2))
     partner = None if grid.partner is None else order.argsort(1).gather(1, grid.partner[order])
-    ahead = torch.linalg.cholesky(torch.linalg.inv(damped(ordered)), upper=True)
+    ahead = factor_of_inverse(ordered)
     rounded = _round_in_order(weights, ahead, grid.steps, partner)
     return torch.empty_like(rounded).scatter(2, by_row, rounded)
 
 
-def damped(covariance: Tensor) -> Tensor:
-    """Add DAMPING of the mean variance of a group to each of its variances."""
+def factor_of_inverse(covariance: Tensor) -> Tensor:
+    """The upper Cholesky factor of the inverse, damped until there is one: inputs may all but never vary.
+
+    Raises:
+        ExportError: There is none.
+    """
+    for damping in DAMPINGS:
+        inverse, singular = torch.linalg.inv_ex(damped(covariance, damping))
+        factor: Tensor
+        factor, indefinite = torch.linalg.cholesky_ex(inverse, upper=True)
+        if not (singular.any() or indefinite.any()):
+            return factor
+    raise ExportError(
+        "int8: the calibration crops show nothing to round weights by", hint="calibrate with other videos"
+    )
+
+
+def damped(covariance: Tensor, damping: float) -> Tensor:
+    """Add a share of the mean variance of a group to each of its variances."""
     variance = covariance.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
-    return covariance + DAMPING * variance[:, None, None] * torch.eye(covariance.shape[1], dtype=covariance.dtype)
+    return covariance + damping * variance[:, None, None] * torch.eye(covariance.shape[1], dtype=covariance.dtype)
 
 
 def _round_in_order(weights: Tensor, ahead: Tensor, steps: Tensor, partner: Tensor | None) -> Tensor:

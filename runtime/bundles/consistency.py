@@ -1,7 +1,7 @@
 """What a manifest says twice has to agree: the tracker's parameters, and the tensors of its graphs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from siamedge.runtime.bundles.manifest import Artifact, Manifest
 from siamedge.runtime.tracking.params import AnchorFreeParams, TrackerParams
@@ -46,7 +46,25 @@ def disagreement(manifest: Manifest) -> str | None:
     for artifact in manifest.artifacts:
         if (found := _tensor_of_other_size(artifact, params)) is not None:
             return f"the {artifact.format}-{artifact.precision} {artifact.role} model {found}"
-    return None
+    return next(_rows_without_models(manifest), None)
+
+
+def _rows_without_models(manifest: Manifest) -> Iterator[str]:
+    """What is said of models that the bundle does not have, and what is not said of those that it has."""
+    have: dict[tuple[str, str], set[str]] = {
+        (item.format, item.precision): {spec.name for spec in item.outputs}
+        for item in manifest.artifacts
+        if item.role == "search"
+    }
+    said = [(item.format, item.precision) for item in manifest.verification]
+    chosen = [(name, item.precision) for name, item in manifest.recommended.items()]
+    for format_name, precision in (*said, *chosen):
+        if (format_name, precision) not in have:
+            yield f"there is no {format_name}-{precision} search model, which is verified or recommended"
+            return
+    for item in manifest.verification:
+        if missing := sorted(have[item.format, item.precision] - item.differences.keys()):
+            yield f"the verification of {item.format}-{item.precision} says nothing of {missing[0]!r}"
 
 
 def _tensor_of_other_size(artifact: Artifact, params: TrackerParams) -> str | None:

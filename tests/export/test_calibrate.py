@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import make_network
 
-from siamedge.export.calibration.choosing import choose_crops, read_crops, split
+from siamedge.export.calibration.choosing import choose_crops, name_of, read_crops, split
 from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.calibration.rollout import collect_crops
 from siamedge.export.families.torch_session import one_torch_thread
@@ -61,6 +61,27 @@ def test_verification_takes_other_targets(clip: Path) -> None:
     templates = [{crop.tobytes() for crop in half.templates} for half in (kept, apart)]
     assert not templates[0] & templates[1]
     assert len(kept.searches) + len(apart.searches) == 60
+
+
+def test_one_target_is_not_divided_between_calibration_and_verification() -> None:
+    """Five targets, of which a tracker took three templates each as they turned."""
+    targets = np.repeat(np.arange(5), 3)
+    crops = np.arange(15 * 8 * 8 * 3, dtype=np.uint8).reshape(15, 8, 8, 3)
+    halves = split(CalibrationSet(crops, crops, np.arange(15), targets), 6)
+    found = [set(half.target_of_search.tolist()) for half in halves]
+    assert found == [{1, 2, 3}, {0, 4}]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("rtsp://admin:s3cret@camera/stream?token=TOP", "a stream"),
+        ("http://host/b.avi?token=TOP", "a stream"),
+        ("0", "a camera"),
+    ],
+)
+def test_a_bundle_does_not_say_at_which_address_crops_were_taken(address: str, name: str) -> None:
+    assert name_of(address) == name
 
 
 def test_crops_of_other_clips_leave_the_whole_set_for_calibration(clip: Path, tmp_path: Path) -> None:

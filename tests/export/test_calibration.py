@@ -1,5 +1,6 @@
 """Calibration sets keep their content and refuse what is not crops."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,30 @@ def test_a_set_survives_the_file_and_keeps_its_digest(tmp_path: Path) -> None:
     again = CalibrationSet.load(tmp_path / "set.npz")
     assert again.sha256 == calibration.sha256
     np.testing.assert_array_equal(again.searches, calibration.searches)
+
+
+def test_a_full_disk_leaves_the_set_that_was_there(tmp_path: Path) -> None:
+    """Files of 100 bytes at most, as on a full disk."""
+    path, limits = tmp_path / "set.npz", resource.getrlimit(resource.RLIMIT_FSIZE)
+    make_calibration(1).save(path)
+    before = path.read_bytes()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        with pytest.raises(OSError, match="large"):
+            make_calibration(2).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_targets_of_templates_stay_with_them_and_those_of_another_set_are_others(tmp_path: Path) -> None:
+    own = CalibrationSet(np.stack([CROPS[0]] * 3), CROPS, np.array([0, 2]), np.array([4, 4, 5]))
+    own.save(tmp_path / "set.npz")
+    assert CalibrationSet.load(tmp_path / "set.npz").target_of_search.tolist() == [4, 5]
+    assert own.subset([1]).target_of_template.tolist() == [5]
+    assert own.joined(own).target_of_search.tolist() == [4, 5, 10, 11]
+    assert CalibrationSet(CROPS, CROPS, np.array([1, 0])).target_of_search.tolist() == [1, 0]
 
 
 def test_the_digest_depends_on_every_array() -> None:

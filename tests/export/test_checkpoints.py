@@ -184,3 +184,24 @@ def test_unreadable_notes_in_dart_weights_are_told(tmp_path: Path, note: str, re
 def test_an_unreadable_dart_config_is_told(text: str) -> None:
     with pytest.raises(ExportError, match="dart_config in the weights cannot be read"):
         DartConfig.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(float("nan"), "1 of 16 values of backbone.0.bias are no finite numbers"), (float("inf"), "1 of 16 values")],
+)
+def test_weights_of_a_training_that_diverged_are_told(tmp_path: Path, value: float, told: str) -> None:
+    checkpoint = read_checkpoint(default_weights())
+    checkpoint.state["backbone.0.bias"][3] = value
+    path = tmp_path / "a.safetensors"
+    save_file(dict(checkpoint.state), path, dict(checkpoint.metadata))
+    with pytest.raises(ExportError, match=told) as caught:
+        load_network(path)
+    assert caught.value.hint == "the training has diverged: give an earlier checkpoint"
+
+
+def test_the_names_of_a_wrapped_module_are_those_of_the_network(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(default_weights())
+    path = tmp_path / "a.safetensors"
+    save_file({f"module.{name}": value for name, value in checkpoint.state.items()}, path, dict(checkpoint.metadata))
+    assert load_network(path).arch == "dart"

@@ -96,6 +96,9 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_done(siamedg
     assert siamedge("export", "sound.safetensors", "--report", "gate.txt") == (
         1, "", "siamedge: gate.txt: the report's name must end in .html\n  try: --report FILE.html\n"
     )  # fmt: skip
+    assert siamedge("export", "sound.safetensors", "--report", "gate.html", "-o", "gate.html") == (
+        1, "", "siamedge: gate.html: is the bundle's name too\n  try: choose another --report\n"
+    )  # fmt: skip
     assert siamedge("export", "sound.safetensors", "--report", "none/gate.html") == (
         1, "", "siamedge: none: no such folder\n  try: make it first, or choose another --report\n"
     )  # fmt: skip
@@ -107,6 +110,14 @@ def test_a_drop_without_a_data_set_is_refused(siamedge: Run) -> None:
         "",
         "siamedge: --max-drop needs --validation: annotated sequences to track on\n  try: add --validation DATASET\n",
     )
+
+
+@pytest.mark.parametrize("option", [("--strict",), ("--validation", "clip", "--max-drop", "0.01")])
+def test_a_gate_of_int8_is_refused_where_none_is_made(siamedge: Run, option: tuple[str, ...]) -> None:
+    found = siamedge("export", "sound.safetensors", "--precisions", "fp32", *option, "-o", "none.siamedge")
+    assert found.code == 2
+    assert "is about int8, which is not made; add --calibration VIDEO" in found.stderr
+    assert not Path("none.siamedge").exists()
 
 
 def test_calibrate_writes_the_set_that_it_names(siamedge: Run) -> None:

@@ -75,7 +75,7 @@ def test_boxes_outside_the_picture_are_passed_over(folder: Path) -> None:
     assert len(collect(folder).templates) == 1
     (folder / "groundtruth.txt").write_text("500,30,16,16\n" * 40)
     message = f"calibration: {folder}: fewer than 2 frames with a target"
-    assert refusal(folder) == (message, "calibrate with a longer video")
+    assert refusal(folder) == (message, "give a longer video")
 
 
 def test_a_still_camera_gives_each_different_crop_once(folder: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_still_camera_gives_each_different_crop_once(folder: Path) -> None:
 def test_one_picture_is_too_few(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((72, 96, 3), np.uint8))
     assert refusal(tmp_path) == (
-        f"calibration: {tmp_path}: fewer than 2 frames with a target", "calibrate with a longer video"
+        f"calibration: {tmp_path}: fewer than 2 frames with a target", "give a longer video"
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What is followed where nobody says what: the square that moves, else the one with the strongest texture."""
 
 import numpy as np
+import pytest
 
 from siamedge.export.calibration.targets import find_target
 from siamedge.runtime.geometry import Box, intersection_over_union
@@ -45,3 +46,12 @@ def test_equal_pictures_give_equal_targets_inside_the_picture() -> None:
         taken.append(find_target(flat, flat, taken))
     assert taken[5] == find_target(flat, flat, taken[:5])
     assert all(box.x >= 0 and box.y >= 0 and box.x + box.w <= WIDTH and box.y + box.h <= HEIGHT for box in taken)
+
+
+@pytest.mark.parametrize("size", [(20, 4000), (2000, 8), (1, 1), (1, 5000)])
+def test_a_picture_that_is_a_line_or_a_dot_has_a_target_too(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    x, y, w, h = find_target(noise[0], noise[1], [])
+    assert min(w, h) > 0
+    assert x >= 0
+    assert y >= 0

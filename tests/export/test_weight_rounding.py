@@ -14,7 +14,14 @@ from siamedge.export.quantization.channel_steps import NARROW_STEPS, channel_ste
 from siamedge.export.quantization.equalisation import equalise_network, find_pairs, input_range, output_range
 from siamedge.export.quantization.preparation import Preparation
 from siamedge.export.quantization.recipes import ORT
-from siamedge.export.quantization.weight_rounding import as_columns, layers_of, round_layers, round_network, watched
+from siamedge.export.quantization.weight_rounding import (
+    as_columns,
+    factor_of_inverse,
+    layers_of,
+    round_layers,
+    round_network,
+    watched,
+)
 from siamedge.export.verification.tensors import reference_of
 
 LAYERS = [
@@ -239,3 +246,12 @@ def test_what_was_prepared_once_is_given_again_and_a_plain_recipe_changes_nothin
     folded = fuse_norms(copy.deepcopy(network.template).eval())
     assert torch.equal(found, layers_of(folded)["backbone.layers.0"].weight)
     assert not torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("largest", [1.0, 1e12])
+def test_inputs_that_depend_on_one_another_have_a_factor_too(largest: float) -> None:
+    """Pictures of a capped lens: one input follows from the other, and rounding makes the matrix indefinite."""
+    covariance = torch.tensor([[[largest, 2.0, 0.0], [2.0, 1e-9, 0.0], [0.0, 0.0, 0.0]]], dtype=torch.float64)
+    factor = factor_of_inverse(covariance)
+    assert torch.isfinite(factor).all()
+    assert (factor.diagonal(dim1=1, dim2=2) > 0).all()

@@ -164,6 +164,14 @@ def of_search(key: str, change: Callable[[list], object]) -> Callable[[dict], ob
             "the onnx-fp32 search model has no output 'response', which its tracker reads",
         ),
         (
+            lambda tree: tree.update(recommended={"tflite": {"precision": "fp32", "reason": ""}}),
+            "there is no tflite-fp32 search model, which is verified or recommended",
+        ),
+        (
+            lambda tree: tree["verification"][0]["differences"].pop("cls"),
+            "the verification of onnx-fp32 says nothing of 'cls'",
+        ),
+        (
             lambda tree: tree.update(name="\ud800"),
             "name: expected a text that can be printed, found \"'\\\\ud800'\"",
         ),
