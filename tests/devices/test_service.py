@@ -209,7 +209,7 @@ def test_an_option_that_may_stand_alone_has_its_value_in_the_unit() -> None:
     track = service_words("--source 0 --web")
     text = unit_text("/b", ServiceOptions(track, (), "raspberry-pi"), "system")
     command = next(line for line in text.splitlines() if line.startswith("ExecStart="))
-    assert command.endswith(" track /b/current/bundle --source 0 --web 127.0.0.1:8765 --json")
+    assert command.endswith(" track /b/current/bundle --source 0 --web 127.0.0.1:8765")
     assert web_address(command.split()) == "127.0.0.1:8765"
 
 
