@@ -68,6 +68,7 @@ def sequence_crops(network: SourceNetwork, sequence: Sequence) -> CalibrationSet
     has_target = False
     for index, image in enumerate(read_frames(sequence, range(min(len(sequence), FRAMES_PER_CLIP)))):
         if index % FRAMES_PER_TARGET == 0 and sequence.valid[index]:
+            recorder.begin_target()
             tracker.init(image, sequence.box(index))
             has_target = True
         elif has_target:

@@ -70,6 +70,21 @@ def make_folder(path: Path, option: str) -> None:
         raise PlaceError(f"{path}: no permission to write there", hint=f"choose another {option}")
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is never seen half written: the one that is there stays until this one is whole.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
 def room_for(path: Path, option: str) -> Iterator[None]:
     """Tell a full disk in a line; other failures pass.

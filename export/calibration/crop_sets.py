@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamedge.runtime.errors import ExportError
+from siamedge.runtime.places import write_whole
 
 FIELDS = ("templates", "searches", "pairs")
 
@@ -124,13 +125,7 @@ class CalibrationSet:
             pairs=self.pairs,
             targets=self.target_of_template,
         )
-        part = path.with_name(f"{path.name}.part")
-        try:
-            part.write_bytes(content.getvalue())
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_whole(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "CalibrationSet":

@@ -10,13 +10,14 @@ from siamedge.export.evaluation.charts import to_png, to_svg
 from siamedge.export.evaluation.conventions import Convention, get_convention
 from siamedge.export.evaluation.evaluation import Order
 from siamedge.export.evaluation.page import charts, to_html
-from siamedge.export.evaluation.records import RunFolder, write_whole
+from siamedge.export.evaluation.records import RunFolder
 from siamedge.export.evaluation.reports import Report, as_json, differences, make_report
 from siamedge.export.evaluation.results import write_results
 from siamedge.export.evaluation.runner import Run
 from siamedge.export.evaluation.sequences import Sequence
 from siamedge.export.evaluation.specs import TrackerSpec
 from siamedge.runtime.errors import SourceError
+from siamedge.runtime.places import write_whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +96,7 @@ def write_outputs(order: Order, outcome: Outcome, runs: list[tuple[Run, ...]]) -
     report, folder = outcome.report, order.folder / outcome.report.convention
     for item, passes in zip(order.sequences, runs, strict=True):
         write_results(folder / "results", report.convention, order.spec.label, item, passes)
-    write_whole(folder / "scores.json", outcome.json())
+    write_whole(folder / "scores.json", outcome.json().encode())
     for name, chart in zip(outcome.convention.axes, charts([report, *outcome.others], outcome.convention), strict=True):
-        write_whole(folder / f"{name}.svg", to_svg(chart))
+        write_whole(folder / f"{name}.svg", to_svg(chart).encode())
         (folder / f"{name}.png").write_bytes(to_png(chart))

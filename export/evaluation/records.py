@@ -11,6 +11,7 @@ import numpy as np
 from siamedge.export.evaluation.runner import Protocol, Run
 from siamedge.export.evaluation.sequences import Sequence
 from siamedge.runtime.errors import SourceError
+from siamedge.runtime.places import write_whole
 
 SCHEMA = 1
 CHUNK_BYTES = 1 << 20
@@ -117,7 +118,7 @@ class RunFolder:
                 f"{self._folder} holds a run with another {', '.join(differing)}", hint="give another folder with -o"
             )
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+        write_whole(file, content.encode())
 
     def settings(self) -> Settings:
         """Give what the folder was made with.
@@ -137,7 +138,7 @@ class RunFolder:
         """Write the runs of one sequence; the file appears whole or not at all."""
         content = {"schema": SCHEMA, "sequence": hash_sequence(sequence), "runs": [_packed(run) for run in runs]}
         self._file(sequence).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._file(sequence), json.dumps(content, sort_keys=True) + "\n")
+        write_whole(self._file(sequence), (json.dumps(content, sort_keys=True) + "\n").encode())
 
     def load(self, sequence: Sequence) -> tuple[Run, ...] | None:
         """Read the runs of one sequence; None where there are none, or they are of other frames or boxes.
@@ -158,21 +159,6 @@ class RunFolder:
 
     def _file(self, sequence: Sequence) -> Path:
         return self._folder / "records" / f"{sequence.name}.json"
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file so that it is never seen half written.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    draft = path.with_name(path.name + ".part")
-    try:
-        draft.write_text(content, encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _packed(run: Run) -> dict[str, object]:

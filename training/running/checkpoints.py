@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 
+from siamedge.export.checkpoints.reading import UNREADABLE
 from siamedge.runtime.errors import ExportError, PlaceError
 
 State = dict[str, Any]
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         return None
     try:
         return Checkpoint(**torch.load(path, weights_only=True))
-    except (RuntimeError, TypeError, ValueError, LookupError, UnpicklingError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise ExportError(
             f"{path}: damaged, or no checkpoint of `siamedge train`", hint="start the run again in another --out"
         ) from error

@@ -4,6 +4,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from siamedge.runtime.places import write_whole
+
 
 def append_row(path: Path, row: Mapping[str, float]) -> None:
     """Add a row, with a heading if the file is new; whole numbers stay what they are, others have six digits."""
@@ -22,7 +24,4 @@ def drop_later_rows(path: Path, pairs: int) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         heading, *rows = file.readlines() or [""]
     kept = [row for row in rows if row.endswith("\n") and float(row.partition(",")[0]) <= pairs]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        file.writelines([heading, *kept])
-    part.replace(path)
+    write_whole(path, "".join([heading, *kept]).encode())
