@@ -13,6 +13,8 @@ SHRUNK_FROM = 2.0
 """A square of so many times the crop's side or more is read by rows: a crop needs no more rows than it has."""
 THINNED_FROM = 3.0
 """From so many rows for each of the crop on, rows are left out; below it, bilinear reading leaves out hardly any."""
+LINE_PIXELS = 21
+"""Whole pixels of 3 bytes in a line of a processor's caches, 64 bytes."""
 
 
 class Square(NamedTuple):
@@ -76,7 +78,7 @@ def crop_square(frame: Image, square: Square, out: Image, padding: tuple[float, 
     if not exact and square.side >= SHRUNK_FROM * out.shape[0]:
         _crop_shrunk(frame, square, out, padding)
     else:
-        keep(cv2.resize(patch_of(frame, square, padding), out.shape[1::-1], out), out)
+        keep(cv2.resize(fetched(patch_of(frame, square, padding)), out.shape[1::-1], out), out)
 
 
 def patch_of(frame: Image, square: Square, padding: tuple[float, ...]) -> Image:
@@ -155,6 +157,16 @@ def _crop_shrunk(frame: Image, square: Square, out: Image, padding: tuple[float,
     borders = (down.before, below, across.before, right)
     inner = cv2.resize(pixels, size)
     keep(cv2.copyMakeBorder(inner, *borders, cv2.BORDER_CONSTANT, dst=out, value=fill.tolist()), out)
+
+
+def fetched(pixels: Image) -> Image:
+    """Have the processor bring pixels into its caches.
+
+    It waits for many lines at once, where resizing, which computes meanwhile, waits for one after the other. Rows of
+    large squares are long enough to be foreseen.
+    """
+    pixels[:, ::LINE_PIXELS, 0].copy()
+    return pixels
 
 
 def keep(result: object, out: Array) -> None:
