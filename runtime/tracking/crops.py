@@ -78,14 +78,14 @@ def crop_square(frame: Image, square: Square, out: Image, padding: tuple[float, 
     if not exact and square.side >= SHRUNK_FROM * out.shape[0]:
         _crop_shrunk(frame, square, out, padding)
     else:
-        keep(cv2.resize(fetched(patch_of(frame, square, padding)), out.shape[1::-1], out), out)
+        keep(cv2.resize(patch_of(frame, square, padding), out.shape[1::-1], out), out)
 
 
 def patch_of(frame: Image, square: Square, padding: tuple[float, ...]) -> Image:
     """The pixels of a square: a view of the frame, or where it reaches beyond it a copy with its padding."""
     left, top, side = square
     if square.is_inside(frame):
-        return frame[top : top + side, left : left + side]
+        return fetched(frame[top : top + side, left : left + side])
     height, width = frame.shape[:2]
     x0, x1 = max(left, 0), min(left + side, width)
     y0, y1 = max(top, 0), min(top + side, height)
