@@ -66,15 +66,16 @@ def train(
     """Train a tracker, on your own annotated recordings by default, and say whether it got better."""
     with export_libraries("training"):
         from siamedge.training.job import prepare
+        from siamedge.training.running.files import RunFiles
     wishes = Wishes(recipe, tuple(data or ()), init, tuple(holdout or ()), pairs, teacher)
     settings = settings_for(out, wishes, resume=resume)
     job = prepare(settings, out)
     for line in job.material.describe():
         say(line + "\n")
     make_folder(out, "--out")
-    with room_for(out, "--out"):
+    with room_for(out, "--out"), RunFiles(out).hold():
         settings.save(out)
-    outcome, signals = run_with_progress(job, resume=resume, is_logged=tensorboard)
+        outcome, signals = run_with_progress(job, resume=resume, is_logged=tensorboard)
     if not outcome.is_complete:
         tell_stopped(outcome, job, signals)
     print_outcome(outcome, job)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from siamedge.export.calibration.crop_sets import CalibrationSet
-from siamedge.export.checkpoints.reading import default_weights, read_checkpoint
+from siamedge.export.checkpoints.reading import default_weights, load_network
 from siamedge.export.families.dart import load_dart
-from siamedge.export.families.siamfc import METADATA_KEY
+from siamedge.export.families.siamfc import ARCH as SIAMFC
 from siamedge.runtime.errors import ExportError, SourceError
 from siamedge.runtime.places import room_for
 from siamedge.training.crops.annotated import cut_recordings
@@ -143,11 +143,10 @@ def _fit(recipe: AnyRecipe, init: Path | None, teacher: Path | None) -> AnyRecip
             f"recipe {recipe.name!r} keeps its first {recipe.frozen_layers} layers as they are: it needs weights",
             hint="--init default, or --init WEIGHTS",
         )
-    if init is not None and METADATA_KEY in read_checkpoint(init).metadata:
-        raise ExportError(
-            f"{init}: SiamFC weights, and recipe {recipe.name!r} trains Dart",
-            hint="--recipe siamfc-narrow goes on from them",
-        )
+    if init is not None and (arch := load_network(init).arch) != "dart":
+        is_siamfc = arch == SIAMFC
+        hint = "--recipe siamfc-narrow goes on from them" if is_siamfc else "--init default, or other weights of Dart"
+        raise ExportError(f"{init}: weights of {arch}, and recipe {recipe.name!r} trains Dart", hint=hint)
     fitted = recipe if init is None else replace(recipe, network=load_dart(init).config)
     if teacher is None and recipe.losses.teacher_box:
         raise SourceError(f"recipe {recipe.name!r} learns a teacher's boxes", hint="--teacher nanotrackv3.pth")
@@ -160,8 +159,8 @@ def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
     """Cut crops, train, and judge the result.
 
     Raises:
-        SourceError: A recording cannot be read.
-        ExportError: The checkpoint is damaged.
+        SourceError: A recording cannot be read, or differs from that which the resumed run was trained on.
+        ExportError: The checkpoint is damaged or of another network, or the run has diverged.
         PlaceError: There is no room for what a run writes.
     """
     with room_for(job.out, "--out"):
@@ -170,9 +169,10 @@ def run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
 
 def _run_job(job: Job, watch: Watch, *, resume: bool) -> Outcome:
     job.out.mkdir(parents=True, exist_ok=True)
-    roots = _training_roots(job, watch.say)
+    is_begun = resume and RunFiles(job.out).checkpoint.is_file()
+    roots = _training_roots(job, watch.say, is_begun=is_begun)
     recipe = _mixed(job.recipe, roots)
-    judges = _judges(job, recipe, watch.say)
+    judges = _judges(job, recipe, watch.say, is_begun=is_begun)
     watch.say("reading crops")
     result = _train(replace(job, recipe=recipe), roots, judges, watch, resume=resume)
     is_complete = result.pairs >= recipe.pairs
@@ -233,10 +233,10 @@ def _timed(recipe: AnyRecipe, pairs: int | None) -> AnyRecipe:
     return replace(recipe, pairs=length, warmup_pairs=warmup, epoch_pairs=min(recipe.epoch_pairs, -(-length // LOOKS)))
 
 
-def _training_roots(job: Job, say: Callable[[str], None]) -> list[Path]:
+def _training_roots(job: Job, say: Callable[[str], None], *, is_begun: bool) -> list[Path]:
     roots = list(job.material.crop_roots)
     if job.material.trained:
-        roots.append(cut_recordings(job.material.trained, job.out / "crops", progress=say))
+        roots.append(cut_recordings(job.material.trained, job.out / "crops", is_begun=is_begun, progress=say))
     return roots
 
 
@@ -255,10 +255,10 @@ def _mixed(recipe: AnyRecipe, roots: list[Path]) -> AnyRecipe:
     return replace(recipe, mixture=replace(recipe.mixture, track_weights=(("synthetic_", weight),)))
 
 
-def _judges(job: Job, recipe: AnyRecipe, say: Callable[[str], None]) -> tuple[FixedPairs, ...]:
+def _judges(job: Job, recipe: AnyRecipe, say: Callable[[str], None], *, is_begun: bool) -> tuple[FixedPairs, ...]:
     judges = [drawn_pairs(job.out / "drawn_fixed", recipe)]
     if job.material.held_out:
-        root = cut_recordings(job.material.held_out, job.out / "held_out", progress=say)
+        root = cut_recordings(job.material.held_out, job.out / "held_out", is_begun=is_begun, progress=say)
         judges.append(fixed_pairs("held-out recordings", CropStore([root]), recipe))
     if job.material.held_tracks:
         store = held_out_crops(job.material.crop_roots, job.material.held_tracks)

@@ -83,6 +83,36 @@ def test_crops_of_other_recordings_or_other_boxes_are_cut_again(tmp_path: Path) 
     assert not (tmp_path / "crops.part").exists()
 
 
+def test_a_run_that_is_begun_is_not_given_other_crops(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "clip", ["40,50,20,20"] * 3)
+    cut_recordings(find_recordings(recording), tmp_path / "crops", is_begun=True)
+    made = (tmp_path / "crops/annotations.jsonl").read_bytes()
+    cut_recordings(find_recordings(recording), tmp_path / "crops", is_begun=True)
+    (recording / "groundtruth.txt").write_text("40,50,20,20\n" * 2 + "44,50,20,20\n")
+    with pytest.raises(SourceError, match=r"crops: cut from other frames or boxes than the recordings have"):
+        cut_recordings(find_recordings(recording), tmp_path / "crops", is_begun=True)
+    assert (tmp_path / "crops/annotations.jsonl").read_bytes() == made
+
+
+def test_frames_in_which_the_data_set_says_that_the_target_is_hidden_are_skipped(tmp_path: Path) -> None:
+    """As LaSOT does, whose rows of such frames hold a box all the same."""
+    folder = write_recording(tmp_path / "data/clip", ["40,50,20,20"] * 4)
+    (folder / "full_occlusion.txt").write_text("0,1,1,0")
+    (recording,) = find_recordings(tmp_path / "data")
+    assert (recording.name, recording.frames) == ("clip", (0, 3))
+    (folder / "full_occlusion.txt").write_text("1,1,1,1")
+    with pytest.raises(SourceError, match=r"^clip: the data set says of each frame"):
+        find_recordings(tmp_path / "data")
+
+
+def test_a_box_outside_its_frame_is_named(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "clip", ["40,50,20,20", "150,110,20,20", "160,50,20,20"])
+    message = r"^clip: row 3 of its boxes: 160, 50, 20, 20 lies outside the frame of 160 x 120 px$"
+    with pytest.raises(SourceError, match=message):
+        cut_recordings(find_recordings(recording), tmp_path / "crops")
+    assert not (tmp_path / "crops").exists()
+
+
 def test_videos_beside_folders_are_found_too(tmp_path: Path) -> None:
     write_recording(tmp_path / "clip", ["40,50,20,20"] * 3)
     write_video(tmp_path / "film.avi", ["1,2,3,4", "nan,nan,nan,nan", "1,2,3,4"])

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ from siamedge.export.calibration.crop_sets import CalibrationSet
 from siamedge.export.checkpoints.reading import read_checkpoint
 from siamedge.export.families.dart import Dart, DartConfig, load_dart, save_dart
 from siamedge.export.families.dart_source import TRACKER_KEY
+from siamedge.export.families.nanotrack import V2, NanoTrack
 from siamedge.export.families.siamfc import SiamFC, SiamFCConfig, read_siamfc, save_siamfc
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.following import follow
@@ -157,6 +159,39 @@ def test_trained_weights_are_exported_on_the_crops_beside_them(finetuned: Outcom
 
 def test_a_finished_run_that_is_resumed_is_judged_again(finetuned: Outcome, siamedge: Run) -> None:
     assert siamedge("train", "--resume", "--out", "tuned") == finetuned
+
+
+def test_a_run_does_not_go_on_with_other_boxes(finetuned: Outcome, siamedge: Run, recordings: Path) -> None:
+    """What it was trained on might judge it."""
+    assert finetuned.code == 0
+    boxes = recordings / "second/groundtruth.txt"
+    rows = boxes.read_text()
+    boxes.write_text(rows.replace("\n", "\nnan\n", 1).rsplit("\n", 2)[0] + "\n")
+    try:
+        resumed = siamedge("train", "--resume", "--out", "tuned")
+    finally:
+        boxes.write_text(rows)
+    assert resumed.code == 1
+    assert "tuned/held_out: cut from other frames or boxes than the recordings have that are there\n" in resumed.stderr
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(siamedge: Run, recordings: Path, weights: Path) -> None:
+    Path("busy").mkdir()
+    holds = "import sys; from pathlib import Path; from siamedge.training.running.files import RunFiles\n"
+    holds += "with RunFiles(Path('busy')).hold(): print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        second = siamedge("train", recordings, "--init", weights, "--out", "busy", "--pairs", "32")
+        other.communicate()
+    assert second == Outcome(
+        1,
+        "",
+        "recordings: first; held out: second\n"
+        "siamedge: busy: another `siamedge train` is under way there\n"
+        "  try: wait for it, or choose another --out\n",
+    )
+    assert [path.name for path in Path("busy").iterdir()] == ["lock"]
 
 
 def press_ctrl_c_after(log: Path, rows: int) -> threading.Thread:
@@ -304,8 +339,16 @@ def test_weights_of_the_other_family_are_told(siamedge: Run, recordings: Path, w
         "recipe 'siamfc-narrow' starts from SiamFC weights, or from none",
     )
     assert siamedge(*asked, "--init", "narrow.safetensors") == refused(
-        f"{here}/narrow.safetensors: SiamFC weights, and recipe 'finetune' trains Dart",
+        f"{here}/narrow.safetensors: weights of siamfc-alexnet, and recipe 'finetune' trains Dart",
         "--recipe siamfc-narrow goes on from them",
+    )
+
+
+def test_weights_of_a_family_that_is_not_trained_are_told(siamedge: Run, recordings: Path) -> None:
+    torch.save(NanoTrack(V2).state_dict(), "v2.pth")
+    assert siamedge("train", recordings, "--init", "v2.pth", "--out", "new") == refused(
+        f"{Path.cwd()}/v2.pth: weights of nanotrack-v2, and recipe 'finetune' trains Dart",
+        "--init default, or other weights of Dart",
     )
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from siamedge.export.evaluation import sequences
 from siamedge.export.evaluation.datasets import open_dataset
 from siamedge.export.evaluation.records import hash_sequence
+from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.tracking.crops import context_side
 from siamedge.training.crops.augmentation import in_pixels
-from siamedge.training.crops.folders import make_once, write_picture
+from siamedge.training.crops.folders import is_made_of, make_once, write_picture
 from siamedge.training.crops.store import CONTEXT_PX, CROP_PX
 
 
@@ -24,7 +25,7 @@ class Recording(NamedTuple):
 
     Args:
         sequence: Frames and boxes, read as `siamedge eval` reads them.
-        frames: Those of the stretch that have a box, rising; the first and the last bound it.
+        frames: Those of the stretch that show the target, rising; the first and the last bound it.
     """
 
     sequence: sequences.Sequence
@@ -33,7 +34,7 @@ class Recording(NamedTuple):
     @property
     def name(self) -> str:
         """The sequence's, with the frames where it is a part."""
-        whole = len(self.frames) == int(self.sequence.valid.sum())
+        whole = self.frames == _shown(self.sequence)
         return self.sequence.name if whole else f"{self.sequence.name} {self.frames[0]}-{self.frames[-1]}"
 
 
@@ -46,9 +47,21 @@ def find_recordings(path: Path) -> list[Recording]:
             x, y, w, h in pixels, 0-based unless the layout says otherwise; nan where the target is absent.
 
     Raises:
-        SourceError: There is none, or boxes and frames do not match.
+        SourceError: There is none, boxes and frames do not match, or a recording never shows its target.
     """
-    return [Recording(item, tuple(np.flatnonzero(item.valid).tolist())) for item in open_dataset(path)]
+    recordings = [Recording(item, _shown(item)) for item in open_dataset(path)]
+    for recording in recordings:
+        if not recording.frames:
+            raise SourceError(
+                f"{recording.name}: the data set says of each frame that its target cannot be seen",
+                hint="leave this recording out",
+            )
+    return recordings
+
+
+def _shown(sequence: sequences.Sequence) -> tuple[int, ...]:
+    """Frames with a box in which the target can be seen, as far as the data set says so."""
+    return tuple(np.flatnonzero(sequence.valid & ~sequence.absent).tolist())
 
 
 def cut_recordings(
@@ -56,6 +69,7 @@ def cut_recordings(
     out: Path,
     *,
     crops_each: int = 60,
+    is_begun: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Path:
     """Cut crops from recordings into the form that CropStore reads.
@@ -64,13 +78,15 @@ def cut_recordings(
         recordings: From find_recordings.
         out: Folder to make. One that is there is taken as it is if it was cut from the same frames and boxes.
         crops_each: At most so many crops of each recording, spread over its length.
+        is_begun: A run has learnt from the folder that is there: others are not cut in its place.
         progress: Told which recording is being read.
 
     Returns:
         out.
 
     Raises:
-        SourceError: A picture or video cannot be read.
+        SourceError: A picture or video cannot be read, a box lies outside its frame, or other crops are wanted than
+            those of a run that is begun.
         PlaceError: The crops cannot be written.
     """
 
@@ -82,7 +98,13 @@ def cut_recordings(
             rows += _cut(recording, index, root, crops_each)
         (root / "annotations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
-    return make_once(out, _digest(recordings, crops_each), fill)
+    digest = _digest(recordings, crops_each)
+    if is_begun and out.is_dir() and not is_made_of(out, digest):
+        raise SourceError(
+            f"{out}: cut from other frames or boxes than the recordings have that are there",
+            hint="put them back as they were, or start again in another --out: what was trained on would judge",
+        )
+    return make_once(out, digest, fill)
 
 
 def _digest(recordings: Sequence[Recording], crops_each: int) -> str:
@@ -96,11 +118,28 @@ def _cut(recording: Recording, index: int, root: Path, most: int) -> list[dict[s
     rows: list[dict[str, object]] = []
     for number, frame in zip(numbers, sequences.read_frames(recording.sequence, numbers), strict=True):
         name = f"crops/{index:03d}_{number:06d}.png"
-        crop, valid, box = cut_crop(frame, recording.sequence.box(number))
+        shown = recording.sequence.box(number)
+        _check_inside(frame, shown, f"{recording.sequence.name}: row {number + 1} of its boxes")
+        crop, valid, box = cut_crop(frame, shown)
         write_picture(root / name, crop)
         labels = {"source": "own", "cls": recording.sequence.name, "track": f"own_{index:03d}", "frame": number}
         rows.append({"image": name, **labels, "box": list(box), "valid": valid})
     return rows
+
+
+def _check_inside(frame: Image, box: Box, where: str) -> None:
+    """Refuse a box that has nothing of its frame in it.
+
+    Raises:
+        SourceError: It is such a one.
+    """
+    height, width = frame.shape[:2]
+    if not (box.x < width and box.y < height and box.x + box.w > 0 and box.y + box.h > 0):
+        numbers = ", ".join(f"{value:g}" for value in box)
+        raise SourceError(
+            f"{where}: {numbers} lies outside the frame of {width} x {height} px",
+            hint="nan,nan,nan,nan where the target is not to be seen; x, y, w, h in pixels of the frame elsewhere",
+        )
 
 
 def cut_crop(frame: Image, box: Box) -> tuple[Image, list[float], Box]:

@@ -24,8 +24,7 @@ def make_once(folder: Path, made_of: str, fill: Callable[[Path], None]) -> Path:
     Returns:
         folder.
     """
-    note = folder / NOTE
-    if note.is_file() and note.read_text(encoding="utf-8") == made_of:
+    if is_made_of(folder, made_of):
         return folder
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -36,6 +35,12 @@ def make_once(folder: Path, made_of: str, fill: Callable[[Path], None]) -> Path:
         shutil.rmtree(folder)
     part.rename(folder)
     return folder
+
+
+def is_made_of(folder: Path, made_of: str) -> bool:
+    """Whether a folder is there and make_once made it of this."""
+    note = folder / NOTE
+    return note.is_file() and note.read_text(encoding="utf-8") == made_of
 
 
 def write_picture(path: Path, picture: Image) -> None:
