@@ -219,6 +219,55 @@ def test_a_run_that_is_told_to_stop_goes_on_to_the_same_end(tmp_path: Path) -> N
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
 
 
+def test_a_wish_to_stop_at_the_last_step_leaves_its_judgement(tmp_path: Path) -> None:
+    recipe, steps, judged = replace(TINY, drawn_tracks=3, log_every=1), [], []
+    train(
+        recipe,
+        dataset_root=[],
+        out=tmp_path,
+        on_progress=lambda progress: steps.append(progress.pairs),
+        on_epoch=lambda run: judged.append(run.pairs),
+        should_stop=lambda: recipe.pairs in steps,
+    )
+    assert judged == [0, 32, 64]
+
+
+def test_a_run_that_is_killed_while_its_end_is_judged_is_judged_when_it_is_resumed(tmp_path: Path) -> None:
+    recipe, judged = replace(TINY, drawn_tracks=3, checkpoint_s=-1), []
+
+    def killed(run: TrainingRun) -> None:
+        if run.pairs == recipe.pairs:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, dataset_root=[], out=tmp_path, on_epoch=killed)
+    train(recipe, dataset_root=[], out=tmp_path, resume=True, on_epoch=lambda run: judged.append(run.pairs))
+    assert judged == [64]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_run_that_diverges_stops_and_leaves_what_it_saved_before(tmp_path: Path, value: float) -> None:
+    run = TrainingRun(replace(TINY, branches=False), Dart(TINY.network).train(), tmp_path)
+    batch = fixed_batch(TINY)
+    run.step(batch)
+    run.save()
+    with torch.no_grad():
+        run.network.cls.bias.fill_(value)
+    seen = run.average.cls.bias.clone()
+    with pytest.raises(ExportError, match=r"^diverged after 8 pairs: the loss is nan, "):
+        run.step(batch)
+    assert torch.equal(run.average.cls.bias, seen)
+    assert load_dart(run.files.weights).cls.bias.isfinite().all()
+
+
+def test_a_checkpoint_of_another_network_is_told(tmp_path: Path) -> None:
+    recipe = replace(TINY, branches=False)
+    TrainingRun(recipe, Dart(TINY.network), tmp_path).save()
+    wider = replace(TINY.network, head=24)
+    with pytest.raises(ExportError, match=r"checkpoint\.pt: does not fit the run: [^\n]*mix\.weight[^\n]*$"):
+        TrainingRun(replace(recipe, network=wider), Dart(wider), tmp_path).restore()
+
+
 def test_rows_of_what_a_killed_run_did_after_its_checkpoint_are_not_there_twice(tmp_path: Path) -> None:
     recipe, seen = replace(TINY, drawn_tracks=3, log_every=1), []
     stopped = train(

@@ -53,6 +53,21 @@ def saving(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Tell in a line that a checkpoint is of another network than the one that takes it in.
+
+    Raises:
+        ExportError: PyTorch refuses its tensors.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        hint = "have its crops or the weights of --init changed? start over in another --out"
+        raise ExportError(f"{path}: does not fit the run: {reason}", hint=hint) from error
+
+
 def load_checkpoint(path: Path) -> Checkpoint | None:
     """Read a checkpoint, None if there is none.
 

@@ -67,11 +67,12 @@ def train(
         on_progress: Called every `log_every` steps.
         on_drawn: With recipe.looks, called after each batch that is drawn: how many pairs there are, and will be.
         on_epoch: Called before the first pair of a new run and after each epoch.
-        should_stop: Asked after each batch that is drawn and each step; the run is saved and ends early if it says so.
+        should_stop: Asked after each batch that is drawn and each step but the last; the run is saved and ends early if
+            it says so.
 
     Raises:
         SourceError: There are no crops, one is damaged, or there is no room for the pairs that are kept.
-        ExportError: `init` or the checkpoint is damaged or does not fit the recipe's network.
+        ExportError: `init` or the checkpoint is damaged or does not fit the recipe's network, or the run has diverged.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
@@ -92,7 +93,7 @@ def train(
         source.refresh()
         for batch in (kept or source).epoch(run.pairs):
             run.step(batch, on_progress)
-            if should_stop():
+            if run.pairs < recipe.pairs and should_stop():
                 break
         else:
             on_epoch(run)

@@ -22,8 +22,9 @@ from siamedge.training.networks.targets import make_targets
 from siamedge.training.pairs.pairs import Batch
 from siamedge.training.recipes.dart import Recipe
 from siamedge.training.running.average import decay_after, follow
-from siamedge.training.running.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, saving
+from siamedge.training.running.checkpoints import Checkpoint, fitting, load_checkpoint, save_checkpoint, saving
 from siamedge.training.running.csv_log import append_row
+from siamedge.training.running.diverging import check_finite
 from siamedge.training.running.files import RunFiles
 from siamedge.training.running.meter import Meter
 from siamedge.training.running.schedule import learning_rate
@@ -82,20 +83,29 @@ class TrainingRun:
         self._meter, self._saved = Meter(len(Losses._fields)), time.monotonic()
 
     def restore(self) -> bool:
-        """Go on from the checkpoint; False if there is none."""
+        """Go on from the checkpoint; False if there is none.
+
+        Raises:
+            ExportError: The checkpoint is damaged, or of another network.
+        """
         checkpoint = load_checkpoint(self.files.checkpoint)
         if checkpoint is None:
             return False
-        self.network.load_state_dict(checkpoint.network)
-        self.average.load_state_dict(checkpoint.average)
-        self.distiller.load_state_dict(checkpoint.distiller)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        with fitting(self.files.checkpoint):
+            self.network.load_state_dict(checkpoint.network)
+            self.average.load_state_dict(checkpoint.average)
+            self.distiller.load_state_dict(checkpoint.distiller)
+            self.optimizer.load_state_dict(checkpoint.optimizer)
         self.pairs = checkpoint.pairs
         self.files.rewind(self.pairs)
         return True
 
     def step(self, batch: Batch, on_progress: ProgressHandler | None = None) -> None:
-        """Learn from a batch; saves when the last checkpoint is old enough."""
+        """Learn from a batch; saves when the last checkpoint is old enough.
+
+        Raises:
+            ExportError: The run has diverged.
+        """
         rate = learning_rate(self.recipe, self.pairs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -105,14 +115,16 @@ class TrainingRun:
         losses = self.losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        check_finite(losses.total, norm, self.pairs)
         self.optimizer.step()
         self.pairs += len(batch.boxes)
         follow(self.average, self.network, decay_after(self.pairs / self.recipe.batch, self.recipe.average))
         self._meter.add(torch.stack([loss.detach() for loss in losses]))
         if self._meter.steps == self.recipe.log_every:
             self._report(rate, on_progress)
-        if time.monotonic() - self._saved > self.recipe.checkpoint_s:
+        is_last = self.pairs >= self.recipe.pairs  # judged before it is saved, by whoever runs the steps
+        if not is_last and time.monotonic() - self._saved > self.recipe.checkpoint_s:
             self.save()
 
     def losses(self, batch: Batch) -> Losses:

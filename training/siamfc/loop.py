@@ -57,11 +57,11 @@ def train_siamfc(
         resume: Go on from out/checkpoint.pt if it is there.
         on_progress: Called every `log_every` steps.
         on_epoch: Called before the first pair of a new run and after each epoch of pairs.
-        should_stop: Asked after each step; the run is saved and ends early if it says so.
+        should_stop: Asked after each step but the last; the run is saved and ends early if it says so.
 
     Raises:
         SourceError: There are no crops, one is damaged, or there are too few classes.
-        ExportError: `init` or the checkpoint is damaged or does not fit the recipe's network.
+        ExportError: `init` or the checkpoint is damaged or does not fit the recipe's network, or the run has diverged.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
@@ -74,7 +74,7 @@ def train_siamfc(
         was_classifying = run.is_classifying
         for batch in source.epoch(run.pairs):
             run.step(batch, on_progress)
-            if should_stop():
+            if run.pairs < recipe.pairs and should_stop():
                 break
         else:
             if not was_classifying:

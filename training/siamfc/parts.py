@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from siamedge.export.families.siamfc import SiamFC
-from siamedge.runtime.errors import ExportError
 from siamedge.training.networks.autocast import autocast
 from siamedge.training.recipes.siamfc import SiamFCRecipe
 from siamedge.training.running.average import decay_after, follow
-from siamedge.training.running.checkpoints import Checkpoint
+from siamedge.training.running.checkpoints import Checkpoint, fitting
+from siamedge.training.running.diverging import check_finite
 from siamedge.training.running.schedule import learning_rate
 
 
@@ -63,13 +63,18 @@ class Part:
         self.optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
     def step(self, loss: Tensor, pairs: int) -> float:
-        """Learn from a loss after so many crops and pairs of the run; give the learning rate."""
+        """Learn from a loss after so many crops and pairs of the run; give the learning rate.
+
+        Raises:
+            ExportError: The run has diverged.
+        """
         rate = learning_rate(self.recipe, pairs - self.start)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
+        check_finite(loss, norm, pairs)
         self.optimizer.step()
         steps = (pairs - self.start) / self.recipe.batch + 1
         follow(self.average, self.module, decay_after(steps, self.recipe.average))
@@ -86,11 +91,7 @@ class Part:
         Raises:
             ExportError: It is of another network or of other classes.
         """
-        try:
+        with fitting(path):
             self.module.load_state_dict(checkpoint.network)
             self.average.load_state_dict(checkpoint.average)
             self.optimizer.load_state_dict(checkpoint.optimizer)
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            hint = "have its crops changed? start over in another --out"
-            raise ExportError(f"{path}: does not fit the run: {reason}", hint=hint) from error

@@ -100,7 +100,11 @@ class SiamFCRun:
         return True
 
     def step(self, batch: ClassBatch | Batch, on_progress: Callable[[SiamFCProgress], None] | None = None) -> None:
-        """Learn from a batch; saves when the last checkpoint is old enough."""
+        """Learn from a batch; saves when the last checkpoint is old enough.
+
+        Raises:
+            ExportError: The run has diverged.
+        """
         figures = self.figures(batch)
         rate = self._part.step(figures.loss, self.pairs)
         self.pairs += len(batch[0])
@@ -109,7 +113,8 @@ class SiamFCRun:
             self._report(isinstance(batch, ClassBatch), rate, on_progress)
         if self.pairs == self.class_crops:
             self._move_on()
-        if time.monotonic() - self._saved > self.recipe.checkpoint_s:
+        is_last = self.pairs >= self.recipe.pairs  # judged before it is saved, by whoever runs the steps
+        if not is_last and time.monotonic() - self._saved > self.recipe.checkpoint_s:
             self.save()
 
     def figures(self, batch: ClassBatch | Batch) -> Figures:
