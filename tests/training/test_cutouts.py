@@ -40,6 +40,16 @@ def test_an_outline_has_the_bounds_of_its_object(shape: NDArray[np.bool_]) -> No
     assert [*low, *(high - low)] == pytest.approx(crop.box, abs=0.01)
 
 
+def test_an_outline_is_the_same_before_and_after_it_was_remembered(tmp_path: Path) -> None:
+    """Else a run that is resumed would be trained on other pairs."""
+    crop = replace(red_on_green(DISC), box=Box(102.3, 120.7, 97.1, 95.9))
+    found = Outlines(tmp_path / "outlines.jsonl").of(crop)
+    assert np.array_equal(Outlines(tmp_path / "outlines.jsonl").of(crop), found)
+    tiny = replace(crop, name="tiny", box=Box(150.33, 150.77, 10.13, 9.19))
+    found = Outlines(tmp_path / "outlines.jsonl").of(tiny)
+    assert np.array_equal(Outlines(tmp_path / "outlines.jsonl").of(tiny), found)
+
+
 def test_outlines_are_remembered_around_a_line_that_was_cut_off(tmp_path: Path) -> None:
     """As by a full disk, or because another process is writing it: the next row then follows on the same line."""
     path = tmp_path / "outlines.jsonl"

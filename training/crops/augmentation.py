@@ -14,6 +14,8 @@ Matrix = NDArray[np.float64]
 """(2, 3) affine map, source to destination."""
 Rng = np.random.Generator
 
+OUTLINE_STEP_PX = 4.0
+"""Between the points of an outline that is bent."""
 _GRAIN = np.random.default_rng(0).standard_normal((512, 512, 3), np.float32)
 """Noise to cut pieces from; drawing it afresh would cost as much as everything else."""
 
@@ -121,6 +123,33 @@ def warp(image: Image, affine: Matrix, size_px: int, field: NDArray[np.float32] 
     map_y = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]
     bent = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return bent.astype(np.uint8, copy=False)
+
+
+def bent(outline: Points, field: NDArray[np.float32]) -> Points:
+    """Where an outline lies in a picture that `warp` bends, with points every OUTLINE_STEP_PX.
+
+    A pixel p shows what was at p + field(p), so that a point q comes to the p that is q - field(p), which is searched
+    from q on.
+
+    Args:
+        outline: (K, 2) in the picture as it would be without the field, closed.
+        field: (S, S, 2) from bend_field.
+    """
+    points = _between_corners(outline)
+    places, last = points, field.shape[0] - 1
+    for _ in range(5):
+        columns, rows = np.clip(np.floor(places).astype(int), 0, last).T
+        places = (points - field[rows, columns]).astype(np.float32)
+    return places
+
+
+def _between_corners(outline: Points) -> Points:
+    """An outline with further points on its sides, so that those bend, too."""
+    sides = np.roll(outline, -1, axis=0) - outline
+    counts = np.ceil(np.hypot(*sides.T) / OUTLINE_STEP_PX).astype(int).clip(min=1)
+    shares = np.concatenate([np.arange(count) / count for count in counts])[:, None]
+    points: Points = np.repeat(outline, counts, axis=0) + shares * np.repeat(sides, counts, axis=0)
+    return points.astype(np.float32)
 
 
 def polygon_mask(points: Points, size_px: int, feather_px: int) -> NDArray[np.float32]:

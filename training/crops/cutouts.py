@@ -77,10 +77,10 @@ class Outlines:
 
     def _remember(self, crop: Crop) -> None:
         found = object_outline(crop)
-        points = round_outline(crop.box) if found is None else found
+        points = np.round(round_outline(crop.box) if found is None else found, 1)
         self._found[crop.name] = points
         if self._path is not None:
-            row = {"name": crop.name, "points": np.round(points, 1).astype(float).tolist()}
+            row = {"name": crop.name, "points": points.astype(float).tolist()}
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 

@@ -184,9 +184,10 @@ class PairMaker:
         affine = change.affine_about(linear, np.array(crop.box.center), center)
         field = change.bend_field(rng, size, geometry.bend_px) if rng.random() < geometry.bend else None
         image = change.warp(crop.image, affine, size, field)
-        outline = change.transform(self._outlines.of(crop), affine)
+        straight = change.transform(self._outlines.of(crop), affine)
+        outline = straight if field is None else change.bent(straight, field)
         behind = self._behind(rng, crop, center, geometry, can_paste=can_paste)
-        box = _bounds(outline if field is None else _bent(outline, field))
+        box = _bounds(outline)
         if behind is None:
             return self._fill(rng, image, crop, affine), box
         if self._mixture.crowd and rng.random() < self._mixture.crowd:
@@ -315,13 +316,6 @@ def _grown(points: Points, factor: float) -> Points:
     center = points.mean(axis=0)
     grown: Points = ((points - center) * np.float32(factor) + center).astype(np.float32)
     return grown
-
-
-def _bent(points: Points, field: NDArray[np.float32]) -> Points:
-    last = field.shape[0] - 1
-    columns, rows = np.clip(np.round(points).astype(int), 0, last).T
-    bent: Points = (points - field[rows, columns]).astype(np.float32)
-    return bent
 
 
 def _bounds(points: Points) -> Box:
