@@ -97,13 +97,12 @@ def collect_crops(
         purpose: What the crops are for, as errors call it.
 
     Raises:
-        ExportError: A source cannot be read or has fewer than two frames.
+        ExportError: A source cannot be read or has fewer than two frames with a target.
     """
     recorder = CropRecorder(network)
     tracker = make_tracker(network.family, *recorder.sessions(), network.params)
     for clip in (clip for address in addresses for clip in clips_in(address)):
-        before = len(recorder.searches)
-        has_target = False
+        has_target = was_followed = False
         for image, box in read_clip(clip, purpose):
             if box is not None:
                 recorder.begin_target()
@@ -111,7 +110,8 @@ def collect_crops(
                 has_target = True
             elif has_target:
                 tracker.update(image)
-        if len(recorder.searches) == before:
+                was_followed = True
+        if not was_followed:
             raise ExportError(f"{purpose}: {clip}: fewer than 2 frames with a target", hint="give a longer video")
     return choose_evenly(recorder, count, seed)
 

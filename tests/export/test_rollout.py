@@ -1,6 +1,7 @@
 """Calibration crops are what the tracker saw of the user's pictures, and unusable sources are named."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from siamedge.export.families.torch_session import one_torch_thread
 from siamedge.runtime.errors import ExportError
 from siamedge.runtime.geometry import Box
 from siamedge.runtime.sources.recordings import clips_in
+from siamedge.runtime.tracking.params import AnchorFreeParams
 
 NETWORK = make_network()
 
@@ -85,11 +87,15 @@ def test_a_still_camera_gives_each_different_crop_once(folder: Path) -> None:
     assert len({crop.tobytes() for crop in crops.searches}) == len(crops.searches)
 
 
-def test_one_picture_is_too_few(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size_fit", [0.0, 0.5])
+def test_one_picture_is_too_few(tmp_path: Path, size_fit: float) -> None:
+    """Even if the tracker searches the first one, too, to fit its sizes."""
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((72, 96, 3), np.uint8))
-    assert refusal(tmp_path) == (
-        f"calibration: {tmp_path}: fewer than 2 frames with a target", "give a longer video"
-    )  # fmt: skip
+    (tmp_path / "groundtruth.txt").write_text("40,30,16,16\n")
+    assert isinstance(NETWORK.params, AnchorFreeParams)
+    network = replace(NETWORK, params=NETWORK.params._replace(size_fit=size_fit))
+    with pytest.raises(ExportError, match=f"^calibration: {tmp_path}: fewer than 2 frames with a target$"):
+        collect_crops(network, [str(tmp_path)], 20)
 
 
 def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
