@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamedge.runtime.geometry import FloatArray
+Values = NDArray[np.float64]
 
 ACTIVATION_DIGITS = 3
 WEIGHT_DIGITS = 6
@@ -46,8 +46,8 @@ def round_scales(model: Any) -> Any:
     return model
 
 
-def round_digits(values: FloatArray, digits: int, *, up: bool = False) -> FloatArray:
-    """Round positive numbers to so many significant binary digits, to the nearest or up; float64."""
+def round_digits(values: Values, digits: int, *, up: bool = False) -> Values:
+    """Round positive numbers to so many significant binary digits, to the nearest or up."""
     values = np.maximum(values.astype(np.float64), SMALLEST)
     unit = 2.0 ** (np.floor(np.log2(values)) - digits + 1)
     return np.asarray((np.ceil if up else np.rint)(values / unit) * unit)
@@ -77,7 +77,7 @@ def round_layer(operator: Any, weights: Any, step: float) -> None:
     move_bias(operator, step * scale)
 
 
-def move_bias(operator: Any, units: FloatArray) -> None:
+def move_bias(operator: Any, units: Values) -> None:
     """Put the bias behind an operator between the multiples of the units of its sums, if there is one.
 
     Args:
@@ -122,8 +122,8 @@ def is_constant(operator: Any, index: int) -> bool:
     return bool(operator.input_value(index).get_node().get_type_name() == "Constant")
 
 
-def constant(operator: Any, index: int) -> FloatArray:
-    """The values of a constant input, float64."""
+def constant(operator: Any, index: int) -> Values:
+    """The values of a constant input."""
     return np.array(operator.input_value(index).get_node().data, np.float64)
 
 

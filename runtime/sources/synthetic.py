@@ -204,7 +204,7 @@ def number(name: str, text: str, least: int, most: int) -> int:
 
 
 def noise(random: np.random.Generator, width: int, height: int, cell_px: float) -> Array:
-    """Smooth noise in 0..1 whose blobs are about cell_px wide: (height, width, 3) float32."""
+    """Smooth noise whose blobs are about cell_px wide: (height, width, 3) float32, 0..1 with ends up to .3 beyond."""
     grid = random.random((max(2, round(height / cell_px)), max(2, round(width / cell_px)), 3), np.float32)
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
 

@@ -82,7 +82,10 @@ def crop_square(frame: Image, square: Square, out: Image, padding: tuple[float, 
 
 
 def patch_of(frame: Image, square: Square, padding: tuple[float, ...]) -> Image:
-    """The pixels of a square: a view of the frame, or where it reaches beyond it a copy with its padding."""
+    """The pixels of a square: a view of the frame, or where it reaches beyond it a copy with its padding.
+
+    Of a square with nothing of the frame in it one pixel of padding, (1, 1, 3): resized it is the same.
+    """
     left, top, side = square
     if square.is_inside(frame):
         return fetched(frame[top : top + side, left : left + side])

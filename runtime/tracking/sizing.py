@@ -20,7 +20,8 @@ class SizeFit:
     times as large after some frames.
 
     Args:
-        found: Widths and heights that the network gave where the truth is known, over the true ones, each > 0.
+        found: Widths and heights that the network gave where the truth is known, over the true ones, each > 0. The
+            middle one is the error, of whose logarithm LARGEST_FIT counts at most.
         share: Of the error that is taken off, 0..1.
     """
 
