@@ -13,7 +13,7 @@ from siamedge.runtime.errors import DeviceError
 
 Scope = Literal["system", "user", "none"]
 _ON_DEVICE = "siamedge.devices.on_device"
-_MODULES = ("units", "files", "tuning", "verbs")
+_MODULES = ("units", "files", "tuning", "locks", "stored", "verifying", "switching", "verbs")
 """Each needs those before it at most; the last has main."""
 _LOADER = """import sys, types
 for name in ("siamedge", "siamedge.devices", "siamedge.devices.on_device"):

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from siamedge.devices.on_device.verbs import NAMESPACE
+from siamedge.devices.on_device.verifying import NAMESPACE
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import BundleError, DeviceError
 from siamedge.runtime.places import make_folder

@@ -11,7 +11,7 @@ from releases import small_release
 
 from siamedge.devices.connection.client import Remote
 from siamedge.devices.flashing.flash import Plan, apply, plan_flash, send
-from siamedge.devices.on_device import verbs as device_side
+from siamedge.devices.on_device import verifying
 from siamedge.devices.on_device.units import RefusedError
 from siamedge.devices.releases.layers import pack
 from siamedge.devices.releases.release import Release
@@ -201,7 +201,7 @@ def test_a_health_check_that_does_not_end_is_refused(
         remote.call("begin")
         for kind, layer in (("layers", hanging.layers[0]), ("releases", hanging.folder)):
             send(remote, kind, layer, tmp_path / "cache")
-    monkeypatch.setattr(device_side, "CHECK_LIMIT_S", 1)
+    monkeypatch.setattr(verifying, "CHECK_LIMIT_S", 1)
     with pytest.raises(RefusedError, match=r"^the health check did not end within 1 s$"):
-        device_side.verify(device.base, hanging.name)
+        verifying.verify(device.base, hanging.name)
     assert current(device) == old.name

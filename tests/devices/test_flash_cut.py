@@ -12,7 +12,8 @@ from releases import small_release
 from siamedge.devices.connection.client import Remote
 from siamedge.devices.connection.transport import Feed, SshTransport
 from siamedge.devices.flashing.flash import apply, plan_flash
-from siamedge.devices.on_device import verbs as device_side
+from siamedge.devices.on_device.files import check
+from siamedge.devices.on_device.verbs import VERBS
 from siamedge.runtime.errors import DeviceError
 
 STEPS = ("state", "hold", "begin", "receive layer", "receive release", "verify", "activate", "collect")
@@ -45,7 +46,7 @@ class WatchedTransport:
         return self._inner.hold(argv)
 
     def _arm(self, argv: Sequence[str]) -> None:
-        verb = next(word for word in argv if word in device_side.VERBS)
+        verb = next(word for word in argv if word in VERBS)
         if verb == "receive":
             self._received += 1
             verb = "receive layer" if self._received == 1 else "receive release"
@@ -70,7 +71,7 @@ def check_nothing_half_done(device: LoopbackDevice) -> None:
     """Every folder that has a name is exactly what its name says; the service is that of `current`."""
     for kind in ("layers", "releases"):
         for folder in (device.base / kind).iterdir():
-            device_side.check(folder, folder.name)
+            check(folder, folder.name)
     text = (device.base / "current/bundle/text").read_text()
     assert device.service_environment().strip().endswith(f" {text}")
 
