@@ -16,7 +16,7 @@ def doctor(
     Exits with 0 when all is well, 3 with a warning, 4 with a failure.
     """
     from siamedge.devices.connection.transport import LocalTransport, SshTransport, parse_ssh_target
-    from siamedge.devices.diagnosis.findings import diagnose
+    from siamedge.devices.diagnosis.diagnosing import diagnose
     from siamedge.runtime.bundles.records import plain
 
     if target:

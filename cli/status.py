@@ -11,7 +11,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say which release runs, since when, how fast, and how warm the device is."""
-    from siamedge.devices.diagnosis.findings import record
+    from siamedge.devices.diagnosis.diagnosing import record
     from siamedge.devices.flashing.targets import connected, open_target
 
     with open_target(target) as transport:

@@ -8,7 +8,7 @@ from typing import Any
 
 from siamedge.devices.boards.capabilities import Capabilities
 from siamedge.devices.connection.client import Remote
-from siamedge.devices.diagnosis.findings import record
+from siamedge.devices.diagnosis.diagnosing import record
 from siamedge.devices.flashing.preflight import check_space, has_space
 from siamedge.devices.releases.layers import Layer, pack
 from siamedge.devices.releases.release import Release

@@ -10,7 +10,8 @@ from siamedge.devices.boards.capabilities import Capabilities
 from siamedge.devices.boards.profiles import DeviceProfile
 from siamedge.devices.connection.client import Remote, Scope
 from siamedge.devices.connection.transport import Transport
-from siamedge.devices.diagnosis.findings import clock_findings, record
+from siamedge.devices.diagnosis.diagnosing import record
+from siamedge.devices.diagnosis.system import clock_findings
 from siamedge.devices.flashing.preflight import Fit, fit
 from siamedge.devices.on_device.units import UNIT
 from siamedge.devices.releases.layers import Layer

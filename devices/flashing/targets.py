@@ -2,7 +2,7 @@
 
 from siamedge.devices.connection.client import Remote, Scope
 from siamedge.devices.connection.transport import LocalTransport, SshTransport, Transport, parse_ssh_target
-from siamedge.devices.diagnosis.findings import record
+from siamedge.devices.diagnosis.diagnosing import record
 from siamedge.devices.libraries import OLDEST_PYTHON
 from siamedge.runtime.errors import DeviceError
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
-from siamedge.devices.boards.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.capabilities import Capabilities
 from siamedge.devices.boards.profiles import PROFILES
+from siamedge.devices.boards.reading import read_capabilities
 from siamedge.devices.boards.recording import Node, parse_recording, recorder_script
 from siamedge.runtime.backends.backend import BACKENDS
 from siamedge.runtime.errors import DeviceError
@@ -57,7 +58,7 @@ TRUTHS = {
 
 
 def board(name: str) -> Capabilities:
-    return capabilities(parse_recording((BOARDS / f"{name}.txt").read_text(encoding="utf-8")))
+    return read_capabilities(parse_recording((BOARDS / f"{name}.txt").read_text(encoding="utf-8")))
 
 
 def test_every_board_text_has_a_truth() -> None:
@@ -135,7 +136,7 @@ def test_this_machine_is_recognised() -> None:
     printed = subprocess.run(
         ["sh", "-c", recorder_script(), "sh", "", "/opt/siamedge"], capture_output=True, text=True, check=True
     ).stdout
-    device = capabilities(parse_recording(printed))
+    device = read_capabilities(parse_recording(printed))
     assert device.profile is not None
     assert device.memory_mib > 100
     assert device.clock_s is not None

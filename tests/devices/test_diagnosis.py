@@ -9,11 +9,15 @@ import typer
 from typer.testing import CliRunner
 
 from siamedge.cli.doctor import doctor
-from siamedge.devices.boards.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.capabilities import Capabilities
+from siamedge.devices.boards.reading import read_capabilities
 from siamedge.devices.boards.recording import parse_recording
 from siamedge.devices.connection.transport import LocalTransport
-from siamedge.devices.diagnosis.findings import Finding, backend_findings, diagnose, system_findings
+from siamedge.devices.diagnosis.diagnosing import diagnose
+from siamedge.devices.diagnosis.findings import Finding
+from siamedge.devices.diagnosis.libraries_tried import backend_findings
 from siamedge.devices.diagnosis.probing import Probe, Ran, probe
+from siamedge.devices.diagnosis.system import system_findings
 from siamedge.devices.libraries import explain_import
 
 BOARDS = Path(__file__).parent / "boards"
@@ -21,7 +25,7 @@ RECORDED_AT_S = 1793000000
 
 
 def board(name: str) -> Capabilities:
-    return capabilities(parse_recording((BOARDS / f"{name}.txt").read_text(encoding="utf-8")))
+    return read_capabilities(parse_recording((BOARDS / f"{name}.txt").read_text(encoding="utf-8")))
 
 
 def findings(name: str) -> list[Finding]:

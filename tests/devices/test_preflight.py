@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from siamedge.devices.boards.capabilities import Capabilities, capabilities
+from siamedge.devices.boards.capabilities import Capabilities
+from siamedge.devices.boards.reading import read_capabilities
 from siamedge.devices.boards.recording import parse_recording
 from siamedge.devices.flashing.preflight import check_space, fit
 from siamedge.devices.releases.wheelhouse import Platform
@@ -16,7 +17,7 @@ ALL = ("tflite", "onnx", "openvino")
 
 
 def board(name: str) -> Capabilities:
-    return capabilities(parse_recording((BOARDS / f"{name}.txt").read_text(encoding="utf-8")))
+    return read_capabilities(parse_recording((BOARDS / f"{name}.txt").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(
