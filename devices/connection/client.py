@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from siamedge.devices.connection.transport import CommandError, Feed, Transport
-from siamedge.devices.on_device.verbs import BUSY
+from siamedge.devices.on_device.verbs import BUSY, HELD
 from siamedge.runtime.errors import DeviceError
 
 Scope = Literal["system", "user", "none"]
@@ -51,11 +51,10 @@ class Remote:
             DeviceError: The device refuses; its reason is the message.
             ConnectionLostError: It may or may not have been done.
         """
-        lines = self.text(verb, *arguments, feed=feed, timeout_s=timeout_s).splitlines()
-        if not lines:
+        answers = answers_in(self.text(verb, *arguments, feed=feed, timeout_s=timeout_s))
+        if not answers:
             raise DeviceError(f"{self.transport.name}: {verb} gave no answer", hint="try again")
-        answer: Mapping[str, Any] = json.loads(lines[-1])
-        return answer
+        return answers[-1]
 
     def text(self, verb: str, *arguments: str, feed: Feed = None, timeout_s: float = 300) -> str:
         """Do a verb and give what it printed; see call."""
@@ -73,7 +72,7 @@ class Remote:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(self.transport.hold(self._argv("hold")))
+                stack.enter_context(self.transport.hold(self._argv("hold"), HELD))
             except CommandError as error:
                 raise self._explained(error) from error
             yield
@@ -90,6 +89,11 @@ class Remote:
         if self.sudo and "sudo:" in error.stderr:
             return DeviceError(str(error), hint="allow sudo without password, log in as root, or flash with --user")
         return DeviceError(str(error), hint="the release that ran before still runs; see `siamedge doctor`")
+
+
+def answers_in(printed: str) -> list[Mapping[str, Any]]:
+    """The answers of a verb, one a line; other lines are of the device's shell, which may greet."""
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{") and line.endswith("}")]
 
 
 def program() -> str:

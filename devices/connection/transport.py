@@ -62,11 +62,15 @@ class Transport(Protocol):
             ConnectionLostError: The device cannot be reached, or no longer, or the time is over.
         """
 
-    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
-        """Run a program there for as long as the context lasts, from its first line of output on; then close its input.
+    def hold(self, argv: Sequence[str], ready: str) -> AbstractContextManager[None]:
+        """Run a program there for as long as the context lasts, from the line `ready` on; then close its input.
+
+        Args:
+            argv: Program and arguments, passed on unchanged.
+            ready: A whole line of its output; lines before it are of the device's shell.
 
         Raises:
-            CommandError: It ended instead of printing a line.
+            CommandError: It ended instead of printing that line.
             ConnectionLostError: The device cannot be reached.
         """
 
@@ -92,9 +96,9 @@ class LocalTransport:
         done = _run(argv, feed, timeout_s, self.name)
         return _output(done, argv[0], self.name)
 
-    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
+    def hold(self, argv: Sequence[str], ready: str) -> AbstractContextManager[None]:
         """Run a program beside; see Transport."""
-        return _beside(argv, self.name, 0)
+        return _beside(argv, ready, self.name, 0)
 
     def __enter__(self) -> "LocalTransport":
         """Nothing to open."""
@@ -174,9 +178,9 @@ class SshTransport:
             raise _lost(done.stderr, self.name)
         return _output(done, argv[0], self.name)
 
-    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
+    def hold(self, argv: Sequence[str], ready: str) -> AbstractContextManager[None]:
         """Run a program beside, over the same connection; see Transport."""
-        return _beside(self._over(argv), self.name, _SSH_FAILED)
+        return _beside(self._over(argv), ready, self.name, _SSH_FAILED)
 
     def _over(self, argv: Sequence[str]) -> list[str]:
         return [*self._command, "--", self._target.host, shlex.join(argv)]
@@ -218,10 +222,10 @@ def _run(argv: Sequence[str], feed: Feed, timeout_s: float, name: str) -> subpro
 
 
 @contextmanager
-def _beside(argv: Sequence[str], name: str, lost_status: int) -> Iterator[None]:
+def _beside(argv: Sequence[str], ready: str, name: str, lost_status: int) -> Iterator[None]:
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        if process.stdout is None or not process.stdout.readline():
+        if process.stdout is None or ready.encode() not in (line.strip() for line in process.stdout):
             _, stderr = process.communicate(timeout=30)
             if process.returncode == lost_status:
                 raise _lost(stderr, name)

@@ -21,6 +21,8 @@ from siamedge.devices.on_device.switching import switch
 from siamedge.devices.on_device.tuning import measure
 from siamedge.devices.on_device.units import RefusedError, journal, properties, stop
 
+HELD = '{"held": true}'
+"""The line that says that the lock is held."""
 REFUSED = 20
 BUSY = 21
 
@@ -32,7 +34,7 @@ def hold(base: Path) -> None:
         BlockingIOError: Somebody else has it.
     """
     with flashing(base):
-        say({"held": True})
+        _print(HELD)
         sys.stdin.buffer.read()
 
 
@@ -149,8 +151,12 @@ def enroll(base: Path) -> None:
 
 def say(answer: Mapping[str, Any]) -> None:
     """Answer in one line; whoever asked may be gone."""
+    _print(json.dumps(answer, sort_keys=True))
+
+
+def _print(line: str) -> None:
     with suppress(BrokenPipeError):
-        sys.stdout.write(json.dumps(answer, sort_keys=True) + "\n")
+        sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
 

@@ -114,6 +114,20 @@ def test_a_second_flash_is_kept_out(device: LoopbackDevice, tmp_path: Path) -> N
     assert current(device) == new.name
 
 
+def test_a_shell_that_greets_changes_no_answer(device: LoopbackDevice, tmp_path: Path) -> None:
+    greeting = "echo Welcome to garden\ntrap 'echo Bye' EXIT\n"
+    (device.home / ".bashrc").write_text(greeting)
+    new = release(tmp_path, device, "one")
+    with device.transport() as first, device.transport() as second:
+        if not first.run(["true"]):
+            pytest.skip("the shell here reads no .bashrc")
+        plan = plan_flash(device.remote(second), new)
+        with device.remote(first).lock(), pytest.raises(DeviceError, match="another flash of this device is under way"):
+            apply(plan, device.remote(second), tmp_path / "cache")
+        apply(plan, device.remote(second), tmp_path / "cache", settle_s=0)
+    assert current(device) == new.name
+
+
 def test_a_flipped_byte_in_transit_is_refused(device: LoopbackDevice, tmp_path: Path) -> None:
     old, new = release(tmp_path, device, "old"), release(tmp_path, device, "new")
     with device.transport() as ssh:

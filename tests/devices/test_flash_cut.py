@@ -41,9 +41,9 @@ class WatchedTransport:
         self._arm(argv)
         return self._inner.run(argv, feed, timeout_s)
 
-    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
+    def hold(self, argv: Sequence[str], ready: str) -> AbstractContextManager[None]:
         self._arm(argv)
-        return self._inner.hold(argv)
+        return self._inner.hold(argv, ready)
 
     def _arm(self, argv: Sequence[str]) -> None:
         verb = next(word for word in argv if word in VERBS)

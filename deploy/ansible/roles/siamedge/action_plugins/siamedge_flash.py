@@ -4,7 +4,6 @@ The packed layers that a device lacks are copied by Ansible into a temporary fol
 lock, stores, verifies, tunes and switches over, as `siamedge flash` does. siamedge must be installed beside Ansible.
 """
 
-import json
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from siamedge.cli.service import service_of
-from siamedge.devices.connection.client import Remote
+from siamedge.devices.connection.client import Remote, answers_in
 from siamedge.devices.connection.transport import CommandError, ConnectionLostError, Feed
 from siamedge.devices.flashing.flash import Plan, plan_flash, tuning_line, with_room
 from siamedge.devices.flashing.preparing import FlashOptions, Prepared, cache_folder, prepare
@@ -50,7 +49,7 @@ class ActionTransport:
             raise CommandError(f"{self.name}: {last}", status=int(done["rc"]), stderr=stderr)
         return str(done["stdout"])
 
-    def hold(self, argv: Sequence[str]) -> AbstractContextManager[None]:
+    def hold(self, argv: Sequence[str], ready: str) -> AbstractContextManager[None]:
         """Not over Ansible: the command that installs takes the lock itself."""
         raise DeviceError(f"{argv[0]} cannot be held over Ansible", hint="this is a mistake of the plugin")
 
@@ -108,10 +107,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             packed = pack(layer, cache_folder() / "packed")
             self._transfer_file(str(packed), self._connection._shell.join_path(there, packed.name))
         words = (folder, plan.release.name, ready.remote.scope, settle_s)
-        lines = ready.remote.text("install", *words, timeout_s=INSTALL_TIMEOUT_S).splitlines()
         answers: dict[str, Any] = {}
-        for line in lines:
-            answers |= json.loads(line)
+        for answer in answers_in(ready.remote.text("install", *words, timeout_s=INSTALL_TIMEOUT_S)):
+            answers |= answer
         return answers
 
     def _remove(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
