@@ -48,12 +48,19 @@ class Disk(NamedTuple):
         free_mib: Free there.
         writable: For the user of the session.
         read_only: Its file system is mounted read-only.
+        mounted_at: The root of its file system.
     """
 
     folder: str
     free_mib: int
     writable: bool
     read_only: bool
+    mounted_at: str
+
+    @property
+    def remount(self) -> str:
+        """The command that makes its file system writable."""
+        return f"sudo mount -o remount,rw {self.mounted_at}"
 
 
 class Power(NamedTuple):
@@ -98,6 +105,7 @@ class Capabilities:
         home: Home folder of the user.
         kernel: (6, 6) of 6.6.51.
         installed: Folders with a siamedge release that is switched on.
+        kept: Folders with anything of siamedge's.
     """
 
     profile: DeviceProfile | None
@@ -128,6 +136,7 @@ class Capabilities:
     home: str
     kernel: tuple[int, int]
     installed: tuple[str, ...]
+    kept: tuple[str, ...]
 
     def python_at_least(self, minimum: tuple[int, int]) -> PythonFound | None:
         """The first 64-bit CPython of the device that is new enough."""

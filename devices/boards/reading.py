@@ -56,6 +56,7 @@ def read_capabilities(recording: Recording) -> Capabilities:
         home=recording.output("home"),
         kernel=_pair(r"(\d+)\.(\d+)", recording.output("uname -r")),
         installed=tuple(recording.output("installed").splitlines()),
+        kept=tuple(recording.output("kept").splitlines()),
     )
 
 
@@ -164,4 +165,4 @@ def _disk(recording: Recording) -> Disk | None:
     mounted_at = fields[5]
     options = [line.split() for line in recording.read("/proc/mounts").splitlines()]
     read_only = any(row[1] == mounted_at and "ro" in row[3].split(",") for row in options if len(row) > 3)
-    return Disk(folder, int(fields[3]) // 1024, writable == "writable", read_only)
+    return Disk(folder, int(fields[3]) // 1024, writable == "writable", read_only, mounted_at)

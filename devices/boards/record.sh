@@ -40,7 +40,7 @@ print(sys.executable, version, sys.implementation.name, sys.maxsize.bit_length()
 }
 
 tools() {
-    for name in tar sha256sum ssh-keygen systemctl systemd-run sudo loginctl flock; do
+    for name in ssh-keygen systemctl systemd-run sudo loginctl flock; do
         command -v "$name"
     done
     [ ! -d /run/systemd/system ] || echo /run/systemd/system
@@ -50,10 +50,18 @@ home() {
     printf '%s\n' "$HOME"
 }
 
-installed() {
+bases_with() {
     for base in "$HOME/.local/share/siamedge" /opt/siamedge; do
-        [ ! -x "$base/current/python" ] || printf '%s\n' "$base"
+        [ ! -x "$base/$1" ] || printf '%s\n' "$base"
     done
+}
+
+installed() {
+    bases_with current/python
+}
+
+kept() {
+    bases_with layers
 }
 
 existing() {
@@ -91,5 +99,6 @@ output home
 output pythons
 output tools
 output installed
+output kept
 output systemctl --version
 output existing "$folder"

@@ -17,7 +17,10 @@ def backend_findings(device: Capabilities, probes: Sequence[Probe]) -> Iterator[
     openvino_loads = any(found.backend == "openvino" and not found.error for found in backends)
     if device.npu_node and openvino_loads and not npu_ran:
         yield Finding(
-            "warning", "npu", "OpenVINO cannot use it", "install Intel's NPU driver package (linux-npu-driver)"
+            "warning",
+            "npu",
+            "OpenVINO cannot use it",
+            "install Intel's NPU driver: the packages of github.com/intel/linux-npu-driver",
         )
     if backends and not any(not ran.error for found in backends for ran in found.devices):
         missing = all("No module named" in found.error for found in backends)

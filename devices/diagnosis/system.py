@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 from siamedge.devices.boards.capabilities import Capabilities
+from siamedge.devices.boards.recording import Node
 from siamedge.devices.diagnosis.findings import Finding, Severity
 from siamedge.devices.libraries import LIBRARIES, OLDEST_PYTHON
 
@@ -88,9 +89,7 @@ def _disk(device: Capabilities) -> Iterator[Finding]:
     if (disk := device.disk) is None:
         return
     if disk.read_only:
-        yield Finding(
-            "failure", "disk", f"{disk.folder} is mounted read-only", "sudo mount -o remount,rw / (dmesg says why)"
-        )
+        yield Finding("failure", "disk", f"{disk.folder} is mounted read-only", f"{disk.remount} (dmesg says why)")
     if disk.free_mib < _SPACE_FAILURE_MIB:
         yield Finding(
             "failure",
@@ -155,7 +154,7 @@ def _camera_nodes(device: Capabilities) -> Iterator[Finding]:
                 "warning",
                 "camera",
                 f"{camera.path} ({camera.name}) is closed to {device.user}",
-                f"sudo usermod -aG {camera.node.group} {device.user}, then log in again",
+                _opening(camera.node, device.user, "video4linux", "video"),
             )
 
 
@@ -176,5 +175,20 @@ def _npu(device: Capabilities) -> Iterator[Finding]:
             "warning",
             "npu",
             f"{path} is closed to {device.user} (group {node.group}, mode {node.mode:o})",
-            f"sudo usermod -aG {node.group} {device.user}, then log in again",
+            _opening(node, device.user, "accel", "render"),
         )
+
+
+def _opening(node: Node, user: str, subsystem: str, group: str) -> str:
+    """What lets a user open a node: joining its group, if that one may; else a rule that gives it to a group.
+
+    Args:
+        node: Closed to the user.
+        user: Who is to open it.
+        subsystem: Of the node, for udev.
+        group: That such nodes have by custom.
+    """
+    if node.mode & 0o060 == 0o060 and node.group not in ("root", "UNKNOWN"):
+        return f"sudo usermod -aG {node.group} {user}, then log in again"
+    rule = f'SUBSYSTEM=="{subsystem}", GROUP="{group}", MODE="0660"'
+    return f"put {rule} into /etc/udev/rules.d/70-{subsystem}.rules, sudo usermod -aG {group} {user}, then reboot"

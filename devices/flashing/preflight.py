@@ -11,7 +11,6 @@ from siamedge.runtime.errors import DeviceError
 
 MACHINES = ("aarch64", "x86_64")
 FORMAT_OF: dict[str, str] = {"tflite": "tflite", "openvino": "openvino", "onnxruntime": "onnx"}
-_NEEDED_TOOLS = ("tar", "sha256sum")
 _SPARE_MIB = 100
 
 
@@ -86,9 +85,6 @@ def _check_system(device: Capabilities, name: str) -> tuple[DeviceProfile, Pytho
         found = ", ".join(p.tag for p in device.pythons) or "none"
         need = ".".join(map(str, OLDEST_PYTHON))
         raise DeviceError(f"{name}: Python {found} found, {need} or newer needed", hint="a newer system release")
-    missing = [tool for tool in _NEEDED_TOOLS if tool not in device.tools]
-    if missing:
-        raise DeviceError(f"{name}: {', '.join(missing)} is not there", hint=f"install {' '.join(missing)}")
     return device.profile, python
 
 
@@ -125,7 +121,7 @@ def _check_disk(device: Capabilities, name: str, sudo: bool) -> None:
     if device.disk is None:
         raise DeviceError(f"{name}: its free space is unknown", hint="is df there?")
     if device.disk.read_only:
-        raise DeviceError(f"{name}: {device.disk.folder} is mounted read-only", hint="sudo mount -o remount,rw /")
+        raise DeviceError(f"{name}: {device.disk.folder} is mounted read-only", hint=device.disk.remount)
     if not device.disk.writable and not sudo:
         raise DeviceError(f"{name}: {device.user} may not write in {device.disk.folder}", hint="flash with --user")
 

@@ -141,7 +141,6 @@ def test_this_machine_is_recognised() -> None:
     assert device.memory_mib > 100
     assert device.clock_s is not None
     assert device.disk is not None
-    assert {"tar", "sha256sum"} <= device.tools
 
 
 def test_empty_recording_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,36 @@ def test_every_finding_that_is_not_fine_says_what_helps() -> None:
         assert [f for f in findings(path.stem) if f.severity in ("warning", "failure") and not f.fix] == []
 
 
+def test_a_node_that_its_group_may_not_open_needs_a_rule() -> None:
+    lake = board("lunar-lake-no-group")
+    assert lake.npu_node is not None
+    path, node = lake.npu_node
+    joins = next(f for f in system_findings(lake, RECORDED_AT_S) if f.subject == "npu")
+    assert joins.fix == "sudo usermod -aG render user, then log in again"
+    closed = replace(lake, npu_node=(path, node._replace(mode=0o600, group="root")))
+    rule = next(f for f in system_findings(closed, RECORDED_AT_S) if f.subject == "npu")
+    assert rule.fix.startswith('put SUBSYSTEM=="accel", GROUP="render", MODE="0660" into /etc/udev/rules.d/')
+
+
+def test_the_file_system_that_is_read_only_is_named() -> None:
+    text = (BOARDS / "broken-disk-and-clock.txt").read_text(encoding="utf-8")
+    text = text.replace(" /dev/root / ext4 ro,", " /dev/root / ext4 rw,\n /dev/sda1 /opt ext4 ro,")
+    text = text.replace("/dev/root 30000000 5000000 120000 20% /", "/dev/sda1 30000000 5000000 120000 20% /opt")
+    device = read_capabilities(parse_recording(text))
+    fixes = [f.fix for f in system_findings(device, RECORDED_AT_S) if "read-only" in f.message]
+    assert fixes == ["sudo mount -o remount,rw /opt (dmesg says why)"]
+
+
 def test_npu_that_openvino_does_not_list() -> None:
     ran = (Ran("CPU", "CPU", "", 1.0),)
     found = list(backend_findings(board("meteor-lake"), [Probe("openvino", "2026.4", "", ran)]))
     assert (
-        Finding("warning", "npu", "OpenVINO cannot use it", "install Intel's NPU driver package (linux-npu-driver)")
+        Finding(
+            "warning",
+            "npu",
+            "OpenVINO cannot use it",
+            "install Intel's NPU driver: the packages of github.com/intel/linux-npu-driver",
+        )
         in found
     )
 
