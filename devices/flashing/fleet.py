@@ -1,5 +1,6 @@
 """Several devices: one first, then a few at a time, stop at the first that fails."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from importlib import import_module
@@ -42,12 +43,15 @@ def read_inventory(path: Path) -> tuple[Member, ...]:
     """Read the devices of an inventory: TOML (see read_toml), or Ansible's INI (.ini, .cfg, no suffix) or YAML (.yml).
 
     Raises:
-        DeviceError: The file cannot be read, names no device, has a wrong target, or asks for something else than ssh.
+        DeviceError: The file cannot be read, names no device or one twice, has a wrong target, or asks for something
+            else than ssh.
     """
     is_ansible = path.suffix in (*INI_SUFFIXES, *YAML_SUFFIXES)
     members = _read_ansible(path) if is_ansible else read_toml(path)
     for member in members:
         check_target(member.target)
+    if twice := sorted(target for target, count in Counter(member.target for member in members).items() if count > 1):
+        raise DeviceError(f"{path.name}: {twice[0]} is named twice", hint="name each device once")
     return members
 
 
@@ -154,5 +158,5 @@ def roll_out(
 def _attempt(member: Member, flash: Callable[[Member], tuple[Result, str]]) -> Outcome:
     try:
         return Outcome(member, *flash(member))
-    except SiamedgeError as error:
+    except (SiamedgeError, OSError) as error:
         return Outcome(member, "failed", str(error))

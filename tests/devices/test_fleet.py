@@ -1,5 +1,6 @@
 """Order, bounds and stopping of a roll-out, and what an inventory file may say."""
 
+import errno
 import json
 import os
 import shutil
@@ -68,6 +69,17 @@ def test_nothing_is_begun_after_a_failure() -> None:
     assert [outcome.result for outcome in outcomes[4:]] == ["not tried"] * 4
 
 
+def test_a_fault_of_this_machine_is_that_of_one_device() -> None:
+    def flash(member: Member) -> tuple[Result, str]:
+        if member.target == "ssh://pi@d1":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return "done", ""
+
+    outcomes = roll_out(MEMBERS, flash, parallel=1)
+    assert [outcome.result for outcome in outcomes[:4]] == ["done", "failed", "not tried", "done"]
+    assert outcomes[1].detail.endswith("No space left on device")
+
+
 def test_inventory_with_defaults(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(
@@ -93,6 +105,10 @@ def test_inventory_with_defaults(tmp_path: Path) -> None:
         ("[device]\ntarget = 'ssh://pi@a'\n", "site.toml: device is no list of [[device]] tables"),
         ("device = ['ssh://pi@a']\n", "site.toml: device is no list of [[device]] tables"),
         ("defaults = 3\n", "site.toml: defaults is no [defaults] table"),
+        (
+            "[[device]]\ntarget = 'ssh://a'\n[[device]]\ntarget = 'ssh://a'\nrun = ''\n",
+            "site.toml: ssh://a is named twice",
+        ),
     ],
 )
 def test_bad_inventories_are_told(tmp_path: Path, text: str, message: str) -> None:
