@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Protocol
@@ -15,8 +15,11 @@ from siamedge.runtime.errors import DeviceError
 _SSH_FAILED = 255
 Feed = bytes | IO[bytes] | None
 _HINTS = (
-    ("Host key verification failed", "compare the key with the device's own; then `ssh-keygen -R HOST`"),
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "reinstalled, or another device: check before you trust it"),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "reinstalled, or another device: compare the key with the device's own; then `ssh-keygen -R HOST`",
+    ),
+    ("Host key verification failed", "log in once by `ssh`, and compare the key that it shows with the device's own"),
     ("Permission denied", "log in once by `ssh` with a key or an agent; siamedge never asks for a password"),
     ("Connection refused", "is sshd running there, and is the port right?"),
     ("Could not resolve hostname", "check the name, or use the address"),
@@ -136,8 +139,8 @@ def parse_ssh_target(text: str) -> SshTarget:
         DeviceError: It is neither.
     """
     found = re.fullmatch(
-        r"(?:ssh://)?(?:(?P<user>[A-Za-z0-9_][\w.-]*)@)?"
-        r"(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(?P<port>\d{1,5}))?",
+        r"(?:ssh://)?(?:(?P<user>\w[\w.-]*)@)?"
+        r"(?P<host>\w[\w.-]*|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::(?P<port>\d{1,5}))?",
         text,
     )
     if found is None or not (text.startswith("ssh://") or found["user"]):
@@ -199,7 +202,8 @@ class SshTransport:
     ) -> None:
         """Close the shared connection."""
         command = [*self._command, "-Oexit", "--", self._target.host]
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
         self._folder.cleanup()
 
 

@@ -134,7 +134,7 @@ def test_wrong_host_key(shell: Shell, device: LoopbackDevice, tmp_path: Path) ->
     name = name_of(shell)
     assert lines == [
         f"siamedge: {name}: Host key verification failed.",
-        "  try: compare the key with the device's own; then `ssh-keygen -R HOST`",
+        "  try: reinstalled, or another device: compare the key with the device's own; then `ssh-keygen -R HOST`",
     ]
 
 
