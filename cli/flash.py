@@ -153,10 +153,11 @@ _CARRIED = {
 
 
 def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float, dry_run: bool) -> None:
+    from siamedge.devices.flashing.flash import rollback_limit_s
     from siamedge.devices.flashing.targets import connected, open_target
 
     with open_target(target) as transport:
-        remote = connected(transport, scope)
+        remote = connected(transport, scope, leftovers=not rollback)
         if dry_run:
             typer.echo(
                 f"  {_way_back(remote) if rollback else f'remove {remote.base}, the service, its state and cache'}"
@@ -164,7 +165,7 @@ def _back_or_away(target: str, scope: "Scope", rollback: bool, settle_s: float, 
             return
         with remote.lock():
             if rollback:
-                answer = remote.call("rollback", remote.scope, str(settle_s), timeout_s=1500)
+                answer = remote.call("rollback", remote.scope, str(settle_s), timeout_s=rollback_limit_s(settle_s))
                 typer.echo(f"{answer['active']} is on at {transport.name}")
             else:
                 remote.call("uninstall", remote.scope)

@@ -15,6 +15,9 @@ Scope = Literal["system", "user", "none"]
 _ON_DEVICE = "siamedge.devices.on_device"
 _MODULES = ("units", "files", "tuning", "locks", "stored", "verifying", "switching", "verbs")
 """Each needs those before it at most; the last has main."""
+_BEFORE_THE_SWITCH = ("hold", "begin", "receive", "verify", "tune")
+_TELLS = {"activate": "logs", "rollback": "status"}
+"""Commands that say more after a refusal of a verb; after any other verb, doctor."""
 _LOADER = """import sys, types
 for name in ("siamedge", "siamedge.devices", "siamedge.devices.on_device"):
     sys.modules[name] = types.ModuleType(name)
@@ -61,7 +64,7 @@ class Remote:
         try:
             return self.transport.run(self._argv(verb, *arguments), feed, timeout_s)
         except CommandError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, verb) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -74,21 +77,22 @@ class Remote:
             try:
                 stack.enter_context(self.transport.hold(self._argv("hold"), HELD))
             except CommandError as error:
-                raise self._explained(error) from error
+                raise self._explained(error, "hold") from error
             yield
 
     def _argv(self, verb: str, *arguments: str) -> list[str]:
         sudo = ("sudo", "-n") if self.sudo else ()
         return [*sudo, self.python, "-IS", "-c", program(), verb, self.base, *arguments]
 
-    def _explained(self, error: CommandError) -> DeviceError:
+    def _explained(self, error: CommandError, verb: str) -> DeviceError:
         if error.status == BUSY:
             return DeviceError(str(error), hint="wait for it; the lock ends with its connection")
+        unchanged = "; nothing was switched" if verb in _BEFORE_THE_SWITCH else ""
         if "No space left on device" in error.stderr:
-            return DeviceError(str(error), hint="free some space there; nothing was changed")
-        if self.sudo and "sudo:" in error.stderr:
+            return DeviceError(str(error), hint=f"free some space there{unchanged}")
+        if self.sudo and error.stderr.rpartition("\n")[2].startswith("sudo:"):
             return DeviceError(str(error), hint="allow sudo without password, log in as root, or flash with --user")
-        return DeviceError(str(error), hint="the release that ran before still runs; see `siamedge doctor`")
+        return DeviceError(str(error), hint=f"see `siamedge {_TELLS.get(verb, 'doctor')} TARGET`{unchanged}")
 
 
 def answers_in(printed: str) -> list[Mapping[str, Any]]:

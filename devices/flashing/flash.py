@@ -8,16 +8,19 @@ from typing import Any
 
 from siamedge.devices.boards.capabilities import Capabilities
 from siamedge.devices.connection.client import Remote
+from siamedge.devices.connection.transport import ConnectionLostError
 from siamedge.devices.diagnosis.diagnosing import record
 from siamedge.devices.flashing.preflight import check_space, has_space
 from siamedge.devices.releases.layers import Layer, pack
 from siamedge.devices.releases.release import Release
+from siamedge.runtime.errors import DeviceError
 
 _logger = logging.getLogger(__name__)
 _LAST_RELEASES = 2
 _SEND_TIMEOUT_S = 3600.0
 _VERIFY_TIMEOUT_S = 900.0
 _TUNE_TIMEOUT_S = 300.0
+_START_TIMEOUT_S = 600.0
 Progress = Callable[[str], None]
 
 
@@ -133,14 +136,44 @@ def apply(
         if plan.send_release:
             send(remote, "releases", plan.release.folder, cache)
         progress("verifying there")
-        checked = remote.call("verify", plan.release.name, timeout_s=_VERIFY_TIMEOUT_S)
+        checked = _verify(plan, remote, cache, progress)
         if plan.release.is_tuned:
             progress("measuring there which backend is the fastest")
             progress(tuning_line(remote.call("tune", plan.release.name, timeout_s=_TUNE_TIMEOUT_S)))
         progress(f"switching to {plan.release.name}")
-        remote.call("activate", plan.release.name, remote.scope, str(settle_s), timeout_s=600)
+        limit_s = switch_limit_s(settle_s)
+        remote.call("activate", plan.release.name, remote.scope, str(settle_s), timeout_s=limit_s)
         remote.call("collect", str(keep))
     return checked
+
+
+def _verify(plan: Plan, remote: Remote, cache: Path, progress: Progress) -> Mapping[str, Any]:
+    """Verify a release on the device; what it had already and was damaged there since is sent again."""
+    try:
+        return remote.call("verify", plan.release.name, timeout_s=_VERIFY_TIMEOUT_S)
+    except ConnectionLostError:
+        raise
+    except DeviceError:
+        kept = {f"layers/{layer.name}": layer for layer in plan.keep}
+        if not plan.send_release:
+            kept[f"releases/{plan.release.name}"] = plan.release.folder
+        damaged = remote.call("damaged", *kept, timeout_s=_VERIFY_TIMEOUT_S)["damaged"]
+        if not damaged:
+            raise
+    for path in damaged:
+        progress(f"sending {kept[path].name} again, which is damaged there")
+        send(remote, path.split("/")[0], kept[path], cache)
+    return remote.call("verify", plan.release.name, timeout_s=_VERIFY_TIMEOUT_S)
+
+
+def switch_limit_s(settle_s: float) -> float:
+    """How long a switch may take, the way back included, when the service must stay up for so long."""
+    return 2 * _START_TIMEOUT_S + settle_s
+
+
+def rollback_limit_s(settle_s: float) -> float:
+    """How long a rollback may take, which verifies before it switches."""
+    return _VERIFY_TIMEOUT_S + switch_limit_s(settle_s)
 
 
 def tuning_line(answer: Mapping[str, Any]) -> str:

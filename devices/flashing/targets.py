@@ -26,12 +26,13 @@ def check_target(text: str) -> None:
         parse_ssh_target(text)
 
 
-def connected(transport: Transport, scope: Scope | None = None) -> Remote:
+def connected(transport: Transport, scope: Scope | None = None, *, leftovers: bool = False) -> Remote:
     """The siamedge that is installed on a device.
 
     Args:
         transport: Connected.
         scope: Of the installation; without, the user's if there is one, else the system's.
+        leftovers: What a flash left that failed before anything was switched on counts as well.
 
     Raises:
         DeviceError: None is installed, or no Python is there.
@@ -40,8 +41,9 @@ def connected(transport: Transport, scope: Scope | None = None) -> Remote:
     python = device.python_at_least(OLDEST_PYTHON)
     home = f"{device.home}/.local/share/siamedge"
     bases = {"user": home, "system": "/opt/siamedge"}
-    found = [name for name, base in bases.items() if base in device.installed and scope in (None, name, "none")]
-    others = [name for name, base in bases.items() if base in device.installed and not found]
+    installed = device.kept if leftovers else device.installed
+    found = [name for name, base in bases.items() if base in installed and scope in (None, name, "none")]
+    others = [name for name, base in bases.items() if base in installed and not found]
     if others and python is not None:
         asked, hint = ("system", "add --user") if others == ["user"] else ("user", "leave out --user")
         message = f"{transport.name}: siamedge is not installed there for the {asked}, but for the {others[0]}"

@@ -61,6 +61,15 @@ def check(folder: Path, name: str) -> None:
             raise RefusedError(f"{name}: {path} has sha256 {have[:12]}, {want[:12]} expected")
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a folder is there and exactly what its name says."""
+    try:
+        check(folder, folder.name)
+    except (RefusedError, OSError, ValueError):
+        return False
+    return True
+
+
 def _files(folder: Path) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
         links = [name for name in folders if (Path(parent) / name).is_symlink()]

@@ -6,22 +6,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class BusyError(Exception):
+    """Another flash of this device is under way."""
+
+
 @contextmanager
 def flashing(base: Path) -> Iterator[None]:
     """Keep a second flash out.
 
     Raises:
-        BlockingIOError: Another one is under way.
+        BusyError: Another one is under way.
     """
     base.mkdir(parents=True, exist_ok=True)
     with (base / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError from error
         yield
 
 
 @contextmanager
 def switching(base: Path) -> Iterator[None]:
-    """One switch at a time, also after the connection that asked for it broke."""
+    """Wait for a switch to end, also one whose connection broke, and keep another one out."""
     with (base / "switch.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

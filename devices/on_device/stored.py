@@ -95,10 +95,14 @@ def _link_layers(base: Path, release: Path) -> None:
 
 
 def _settle(incoming: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
     os.sync()
+    if not target.is_dir():
+        incoming.rename(target)
+        return
+    before = incoming.with_name(f"{incoming.name}.before")
+    target.rename(before)
     incoming.rename(target)
+    shutil.rmtree(before)
 
 
 def collect(base: Path, keep: int) -> Sequence[str]:

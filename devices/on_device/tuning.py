@@ -30,9 +30,23 @@ def measure(base: Path, release: Path, layers: Mapping[str, str]) -> Mapping[str
     program, target = release / _PROGRAM, base / TUNED / layers.get("bundle", "none")
     if not program.is_file():
         return {"tuned": "", "reason": "the release asks for none"}
-    stamp = _stamp(program, layers)
-    if (target / _STAMP).is_file() and (target / _STAMP).read_text(encoding="utf-8") == stamp:
-        return _choice(target)
+    try:
+        stamp = _stamp(program, layers)
+        return _kept(target, stamp) or _measured(program, target, stamp)
+    except OSError as error:
+        return {"tuned": "", "reason": str(error)}
+
+
+def _kept(target: Path, stamp: str) -> Mapping[str, Any] | None:
+    """The choice of an earlier measurement, None if that was of something else or its record is damaged."""
+    try:
+        is_same = (target / _STAMP).read_text(encoding="utf-8") == stamp
+        return _choice(target) if is_same else None
+    except (OSError, ValueError, LookupError, StopIteration):
+        return None
+
+
+def _measured(program: Path, target: Path, stamp: str) -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory() as cache:
         inside = {**os.environ, "HOME": cache, "XDG_CACHE_HOME": cache, "SIAMEDGE_CACHE": cache}
         try:

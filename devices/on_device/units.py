@@ -53,24 +53,30 @@ def _install_unit(unit: Path, scope: str) -> None:
         _tool(scope, "loginctl", "enable-linger")
     if scope != "boot":
         systemctl(scope, "daemon-reload")
-    if systemctl(scope, "enable", UNIT).returncode:
-        raise RefusedError(f"{UNIT} cannot be enabled")
+    if (done := systemctl(scope, "enable", UNIT)).returncode:
+        raise RefusedError(f"cannot be supervised: {_last_line(done)}")
 
 
 def _disable(scope: str) -> None:
     """Stop the service, for reboots too; its unit stays, without which `stop` could not remove its state."""
     if not (unit_folder(scope) / UNIT).is_file():
         return
-    if systemctl(scope, "disable", "--now", UNIT).returncode:
-        raise RefusedError(f"{UNIT} cannot be stopped")
+    if (done := systemctl(scope, "disable", "--now", UNIT)).returncode:
+        raise RefusedError(f"cannot stop the service of another one: {_last_line(done)}")
     systemctl(scope, "reset-failed", UNIT)
 
 
 def stop(scope: str) -> None:
-    """Stop the service and remove its unit and its state."""
+    """Stop the service and remove its unit and its state.
+
+    Raises:
+        RefusedError: It still runs.
+    """
     if scope == "none":
         return
-    systemctl(scope, "disable", "--now", UNIT)
+    done = systemctl(scope, "disable", "--now", UNIT)
+    if done.returncode and properties(scope).get("ActiveState") == "active":
+        raise RefusedError(f"{UNIT} cannot be stopped: {_last_line(done)}")
     systemctl(scope, "clean", "--what=state", "--what=cache", UNIT)
     (unit_folder(scope) / UNIT).unlink(missing_ok=True)
     systemctl(scope, "daemon-reload")
@@ -114,6 +120,10 @@ def journal(scope: str, lines: int) -> str:
     with suppress(RefusedError):
         return _tool(scope, "journalctl", match, "-n", str(lines), "--no-pager", "-o", "short-iso").stdout
     return ""
+
+
+def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
+    return (done.stderr.strip() or f"systemctl ended with status {done.returncode}").splitlines()[-1]
 
 
 def _last_words(scope: str) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from siamedge.devices.on_device import stored, verifying
-from siamedge.devices.on_device.locks import flashing
+from siamedge.devices.on_device.files import is_whole
+from siamedge.devices.on_device.locks import BusyError, flashing, switching
 from siamedge.devices.on_device.stored import names, pointed
 from siamedge.devices.on_device.switching import switch
 from siamedge.devices.on_device.tuning import measure
@@ -31,7 +32,7 @@ def hold(base: Path) -> None:
     """Keep the lock against a second flash until the other side closes the connection.
 
     Raises:
-        BlockingIOError: Somebody else has it.
+        BusyError: Somebody else has it.
     """
     with flashing(base):
         _print(HELD)
@@ -42,15 +43,18 @@ def install(base: Path, folder: str, release: str, scope: str, settle_s: str) ->
     """Install a release from files that were carried here: folder/layers/*.tar.gz and folder/releases/*.tar.gz.
 
     Raises:
-        BlockingIOError: A flash is under way.
+        BusyError: A flash is under way.
         RefusedError: It is damaged or does not run here; what ran before still runs.
     """
     with flashing(base):
         begin(base)
         for kind in ("layers", "releases"):
             for packed in sorted(Path(folder, kind).glob("*.tar.gz")):
+                name = packed.name.removesuffix(".tar.gz")
+                if is_whole(base / kind / name):
+                    continue
                 with packed.open("rb") as stream:
-                    stored.store(base, kind, packed.name.removesuffix(".tar.gz"), stream)
+                    stored.store(base, kind, name, stream)
         verify(base, release)
         tune(base, release)
         activate(base, release, scope, settle_s)
@@ -79,6 +83,11 @@ def receive(base: Path, kind: str, name: str) -> None:
     """Take a layer or release from standard input; see stored.store."""
     stored.store(base, kind, name, sys.stdin.buffer)
     say({"received": name})
+
+
+def damaged(base: Path, *paths: str) -> None:
+    """Tell which of some layers and releases, such as layers/NAME, are not what their names say."""
+    say({"damaged": [path for path in paths if not is_whole(base / path)]})
 
 
 def verify(base: Path, release: str) -> None:
@@ -113,14 +122,16 @@ def rollback(base: Path, scope: str, settle_s: str) -> None:
 
 def uninstall(base: Path, scope: str) -> None:
     """Stop the service and remove everything that siamedge put on the device."""
-    stop(scope)
-    shutil.rmtree(base)
+    with switching(base):
+        stop(scope)
+        shutil.rmtree(base)
     say({"removed": str(base)})
 
 
 def collect(base: Path, keep: str) -> None:
     """Remove old releases and what only they use; see stored.collect."""
-    removed = stored.collect(base, int(keep))
+    with switching(base):
+        removed = stored.collect(base, int(keep))
     say({"kept": names(base / "releases"), "removed_layers": removed})
 
 
@@ -128,7 +139,7 @@ def tidy(base: Path, keep: str) -> None:
     """Collect while no flash is under way.
 
     Raises:
-        BlockingIOError: A flash is under way.
+        BusyError: A flash is under way.
     """
     with flashing(base):
         collect(base, keep)
@@ -164,6 +175,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "activate": activate,
     "begin": begin,
     "collect": collect,
+    "damaged": damaged,
     "enroll": enroll,
     "hold": hold,
     "install": install,
@@ -184,7 +196,7 @@ def main(arguments: list[str]) -> int:
     os.umask(0o022)
     try:
         VERBS[arguments[0]](Path(arguments[1]), *arguments[2:])
-    except BlockingIOError:
+    except BusyError:
         sys.stderr.write("another flash of this device is under way\n")
         return BUSY
     except RefusedError as error:

@@ -57,7 +57,10 @@ def _check_signature(base: Path, bundle: Path) -> None:
     if not signature.is_file():
         raise RefusedError("this device has enrolled keys and the bundle is not signed")
     command = ["ssh-keygen", "-Y", "verify", "-f", str(keys), "-I", "siamedge", "-n", NAMESPACE, "-s", str(signature)]
-    done = subprocess.run(command, input=manifest.read_bytes(), capture_output=True, check=False, timeout=30)
+    try:
+        done = subprocess.run(command, input=manifest.read_bytes(), capture_output=True, check=False, timeout=30)
+    except FileNotFoundError as error:
+        raise RefusedError("this device has enrolled keys and no ssh-keygen to check a signature with") from error
     if done.returncode:
         raise RefusedError("the bundle's signature is not by a key that this device has enrolled")
 

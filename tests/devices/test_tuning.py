@@ -57,6 +57,23 @@ def test_measured_once_for_a_bundle_and_kept_with_it(device: LoopbackDevice, tmp
     assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
 
 
+def test_a_damaged_record_is_measured_again(device: LoopbackDevice, tmp_path: Path) -> None:
+    one = release(tmp_path / "one", device, "a", TUNE)
+    same_bundle = release(tmp_path / "two", device, "a", TUNE, check="#!/bin/sh\necho well\n")
+    record = device.base / "tuned" / one.layers[0].name / "abc-CPU.json"
+    with device.transport() as ssh:
+        flash(device.remote(ssh), one, tmp_path)
+        record.write_text("")  # as a power failure may leave it
+        told = flash(device.remote(ssh), same_bundle, tmp_path)
+        assert any(line.startswith("tuned: ") for line in told)
+        assert json.loads(record.read_text()) == json.loads(RECORD)
+        record.parent.parent.rename(device.base / "aside")
+        record.parent.parent.write_text("in the way")
+        told = flash(device.remote(ssh), release(tmp_path / "three", device, "b", TUNE), tmp_path)
+        assert any(line.startswith("not tuned, ") for line in told)
+    assert "b" in device.service_environment()
+
+
 def test_a_failed_tuning_is_told_and_does_not_stop_the_flash(device: LoopbackDevice, tmp_path: Path) -> None:
     bad = release(tmp_path / "here", device, "a", "#!/bin/sh\necho 'nothing can be tuned here' >&2\nexit 1\n")
     with device.transport() as ssh:

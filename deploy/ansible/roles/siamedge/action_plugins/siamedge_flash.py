@@ -114,7 +114,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
     def _remove(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            remote: Remote = connected(ActionTransport(self, name), options_of(arguments, name).scope)
+            scope = options_of(arguments, name).scope
+            remote: Remote = connected(ActionTransport(self, name), scope, leftovers=True)
         except DeviceError as error:
             if "is not installed there" in str(error):
                 return {"changed": False}
