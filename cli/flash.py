@@ -56,8 +56,9 @@ def flash(
     """Check a device, send what it lacks, verify it there, switch over, and go back if it is not healthy."""
     from siamedge.cli.fleet import Rollout, flash_inventory
     from siamedge.devices.flashing.card import NO_RAW_DEVICES
-    from siamedge.devices.flashing.preparing import FlashOptions
+    from siamedge.devices.flashing.preparing import FlashOptions, cache_folder
     from siamedge.runtime.errors import DeviceError
+    from siamedge.runtime.places import room_for
 
     scope: Scope = "user" if user else "system"
     if rollback or uninstall:
@@ -75,10 +76,12 @@ def flash(
         flash_inventory(Path(what[0]), inventory, Rollout(options, parallel, settle_s, keep), dry_run)
     elif what[1].startswith("/dev/"):
         raise DeviceError(f"{what[1]} is no target", hint=NO_RAW_DEVICES)
-    elif is_carried:
-        _carry(Path(what[0]), what[1], options, (board, system), dry_run)
     else:
-        _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
+        with room_for(cache_folder(), "folder by XDG_CACHE_HOME, or of temporary files by TMPDIR"):
+            if is_carried:
+                _carry(Path(what[0]), what[1], options, (board, system), dry_run)
+            else:
+                _flash(Path(what[0]), what[1], options, keep, settle_s, dry_run)
 
 
 def _refuse_idle(context: typer.Context, mode: str) -> None:
@@ -121,7 +124,7 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
     from siamedge.devices.flashing.preparing import Parts, bundle_formats, cache_folder, make_release
     from siamedge.devices.flashing.systems import assume
     from siamedge.devices.releases.needs import groups_of
-    from siamedge.runtime.places import check_file
+    from siamedge.runtime.places import check_file, room_for
 
     if not all(device):
         raise typer.BadParameter("card:, image: and bundle: need --board and --system, such as pi5 and trixie")
@@ -141,7 +144,8 @@ def _carry(bundle: Path, target: str, options: "FlashOptions", device: tuple[str
             return
         carried = Path(work) / "carried"
         write_carried(release, platform, carried, cache_folder())
-        {"card": write_card, "image": write_image, "bundle": write_tar}[kind](Path(place), carried)
+        with room_for(Path(place), "place"):
+            {"card": write_card, "image": write_image, "bundle": write_tar}[kind](Path(place), carried)
     typer.echo(f"{release.name} is in {place}; " + _CARRIED[kind])
 
 

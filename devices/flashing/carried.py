@@ -60,9 +60,22 @@ def write_carried(release: Release, platform: Platform, target: Path, cache: Pat
 
 
 def write_tar(target: Path, folder: Path) -> None:
-    """Write a carried folder as one tar file, the same bytes for the same content; a file in its place is replaced."""
+    """Write a carried folder as one tar file, the same bytes for the same content; a file in its place is replaced.
+
+    Raises:
+        OSError: It cannot be written; the file in its place stays.
+    """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
+    try:
+        _archive(folder, part)
+        part.replace(target)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _archive(folder: Path, target: Path) -> None:
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             member = archive.gettarinfo(path, f"siamedge/{path.relative_to(folder).as_posix()}")
             member.uid = member.gid = member.mtime = 0
@@ -70,4 +83,3 @@ def write_tar(target: Path, folder: Path) -> None:
             member.mode = 0o644
             with path.open("rb") as content:
                 archive.addfile(member, content)
-    part.replace(target)

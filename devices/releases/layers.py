@@ -50,13 +50,15 @@ def seal(folder: Path, kind: str) -> Layer:
 
 
 def sealed(folder: Path, kind: str) -> Layer | None:
-    """The layer of a folder that was sealed before, without reading its files again; None if it was not."""
+    """The layer of a folder that was sealed before, without reading its files again; None if one is gone."""
     sums = folder / SUMS
     if not sums.is_file():
         return None
     content = sums.read_bytes()
-    paths = [line.split("  ", 1)[1] for line in content.decode().splitlines()]
-    size = sum((folder / path).stat().st_size for path in paths)
+    paths = [folder / line.split("  ", 1)[1] for line in content.decode().splitlines()]
+    if not all(path.is_file() for path in paths):
+        return None
+    size = sum(path.stat().st_size for path in paths)
     return Layer(kind, folder, f"{kind}-{hashlib.sha256(content).hexdigest()[:_HASH_LENGTH]}", size)
 
 
@@ -74,8 +76,12 @@ def pack(layer: Layer, target: Path) -> Path:
     with one_at_a_time(target):
         if not packed.is_file():
             part = packed.with_suffix(".part")
-            _write_archive(layer.folder, part)
-            part.replace(packed)
+            try:
+                _write_archive(layer.folder, part)
+                part.replace(packed)
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
     return packed
 
 

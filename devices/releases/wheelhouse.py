@@ -82,6 +82,7 @@ def site_layer(platform: Platform, wanted: Sequence[str], cache: Path, wheels: P
         for wheel in sorted((part / "wheels").glob("*.whl")):
             unpack_wheel(wheel, part / "site")
         layer = seal(part / "site", "site")
+        shutil.rmtree(folder, ignore_errors=True)
         layer.folder.rename(folder)
     return layer._replace(folder=folder)
 

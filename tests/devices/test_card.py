@@ -176,10 +176,11 @@ def test_carried_files_install_without_a_network(tmp_path: Path) -> None:
     content = bytearray(packed.read_bytes())
     content[len(content) // 2] ^= 1
     packed.write_bytes(content)
-    again = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert again.returncode == 20
-    assert "damaged" in again.stderr or "has sha256" in again.stderr
-    assert (base / "current/bundle/text").read_text() == "carried"
+    other = [str(tmp_path / "other") if word == str(base) else word for word in command]
+    refused = subprocess.run(other, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert refused.returncode == 20
+    assert "damaged" in refused.stderr or "has sha256" in refused.stderr
+    assert not (tmp_path / "other/current").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="install.sh wants root")

@@ -1,7 +1,10 @@
 """siamedge flash word for word, over real OpenSSH to a device on the loopback."""
 
 import json
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,28 @@ def test_a_tar_for_a_board_that_is_not_here(shell: Shell, tmp_path: Path) -> Non
     missing = shell("flash", str(bundle), f"bundle:{tar}")
     assert missing.returncode == 2
     assert missing.stderr.startswith("siamedge: invalid value: card:, image: and bundle: need --board and --system")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
+def test_a_full_disk_is_told_and_keeps_no_piece_of_a_tar(tmp_path: Path) -> None:
+    bundle, full, cache = tiny_bundle(tmp_path), tmp_path / "full", tmp_path / "cache"
+    full.mkdir()
+    siamedge = f'{sys.executable} -c "from siamedge.cli.main import main; main()"'
+    words = "--board pi4 --system bookworm --no-wheels"
+    lines = [
+        f"mount -t tmpfs -o size=100k tmpfs {full}",
+        f"echo before >{full}/site.tar",
+        f"XDG_CACHE_HOME={cache} {siamedge} flash {bundle} bundle:{full}/site.tar {words} >/dev/null || echo $?",
+        f"XDG_CACHE_HOME={full} {siamedge} flash {bundle} bundle:{tmp_path}/site.tar {words} >/dev/null || echo $?",
+        f"cat {full}/site.tar; find {full} -name '*.part'",
+    ]
+    command = ["unshare", "--mount", "sh", "-ec", "\n".join(lines)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["1", "1", "before"]
+    told = [line for line in done.stderr.splitlines() if "cannot be written (No space left on device)" in line]
+    assert [line.split(":")[1].strip() for line in told] == [f"{full}/site.tar", f"{full}/siamedge"]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "site.tar").exists()
 
 
 ANOTHER_TAR = "choose another tar file, such as bundle:site.tar\n"

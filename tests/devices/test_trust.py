@@ -13,7 +13,7 @@ from tiny_bundle import tiny_bundle
 
 from siamedge.devices.connection.client import Remote
 from siamedge.devices.flashing.flash import apply, plan_flash
-from siamedge.devices.releases.layers import Layer, seal
+from siamedge.devices.releases.layers import Layer, seal, sealed
 from siamedge.devices.releases.release import Release, bundle_layer, tie
 from siamedge.devices.releases.trust import allowed_signers, create_key, sign, verify
 from siamedge.runtime.bundles.bundle import Bundle
@@ -186,6 +186,15 @@ def test_device_with_a_key_takes_only_bundles_of_that_key(device: LoopbackDevice
         work = tmp_path / "again"
         flash(remote, foreign)
     assert not (device.base / "keys").exists()
+
+
+def test_a_sealed_folder_that_lacks_a_file_is_made_again(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    layer = seal(tmp_path, "site")
+    assert sealed(tmp_path, "site") == layer
+    (tmp_path / "b").unlink()  # as a program does that clears caches by age
+    assert sealed(tmp_path, "site") is None
 
 
 def test_seal_needs_files(tmp_path: Path) -> None:
