@@ -143,6 +143,30 @@ def test_this_machine_is_recognised() -> None:
     assert device.disk is not None
 
 
+@pytest.mark.parametrize(
+    ("mode", "owner", "member", "other"),
+    [
+        (0o666, True, True, True),
+        (0o660, True, True, False),
+        (0o600, True, False, False),
+        (0o640, True, False, False),
+        (0o460, False, True, False),
+        (0o664, True, True, False),
+    ],
+)
+def test_a_node_is_open_to_who_may_read_and_write_it(mode: int, owner: bool, member: bool, other: bool) -> None:
+    groups = frozenset({"video"})
+    assert Node(mode, "pi", "root").is_open_to("pi", groups) is owner
+    assert Node(mode, "root", "video").is_open_to("pi", groups) is member
+    assert Node(mode, "root", "root").is_open_to("pi", groups) is other
+    assert Node(mode, "root", "root").is_open_to("root", frozenset())
+
+
+def test_the_hottest_zone_counts() -> None:
+    zones = "== /sys/class/thermal/thermal_zone0/temp\n 41000\n== /sys/class/thermal/thermal_zone1/temp\n 83500\n"
+    assert read_capabilities(parse_recording(zones)).temperature_c == 83.5
+
+
 def test_empty_recording_is_an_error() -> None:
     with pytest.raises(DeviceError, match="recording has no entry in 5 characters"):
         parse_recording("hello")

@@ -18,7 +18,7 @@ from siamedge.devices.diagnosis.diagnosing import diagnose
 from siamedge.devices.diagnosis.findings import Finding
 from siamedge.devices.diagnosis.libraries_tried import backend_findings
 from siamedge.devices.diagnosis.probing import Probe, Ran, probe
-from siamedge.devices.diagnosis.system import system_findings
+from siamedge.devices.diagnosis.system import clock_findings, system_findings
 from siamedge.devices.libraries import explain_import
 
 BOARDS = Path(__file__).parent / "boards"
@@ -62,6 +62,14 @@ def test_a_healthy_board_has_nothing_to_fix() -> None:
 )
 def test_broken_boards_give_their_line(name: str, line: str) -> None:
     assert line in lines(name)
+
+
+@pytest.mark.parametrize(
+    ("off_s", "severity"), [(299, "ok"), (-299, "ok"), (301, "warning"), (86000, "warning"), (-86500, "failure")]
+)
+def test_a_clock_that_is_off_by_minutes_or_days(off_s: int, severity: str) -> None:
+    (found,) = clock_findings(replace(board("pi4"), clock_s=RECORDED_AT_S + off_s), RECORDED_AT_S)
+    assert (found.severity, found.fix == "") == (severity, severity == "ok")
 
 
 def test_every_finding_that_is_not_fine_says_what_helps() -> None:

@@ -48,6 +48,8 @@ def test_first_second_and_third_flash(device: LoopbackDevice, tmp_path: Path) ->
         assert "two" in device.service_environment()
         remote.call("rollback", "user", "0.2")
         assert current(device) == one.name
+        remote.call("activate", one.name, "user", "0")
+        assert remote.call("state")["previous"] == two.name
         assert "one" in device.service_environment()
 
 

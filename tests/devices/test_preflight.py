@@ -71,6 +71,10 @@ def test_a_backend_that_is_too_new_for_the_c_library_is_left_out() -> None:
     assert found.notes == ("tflite: needs glibc 2.34, the device has 2.31",)
 
 
+def test_a_c_library_of_just_the_needed_version_is_enough() -> None:
+    assert fit(replace(board("pi4"), libc_version=(2, 34)), "pi@x", ALL).backends == ("tflite", "onnxruntime")
+
+
 def test_user_service_goes_to_the_home_folder() -> None:
     pi4 = board("pi4")
     disk = pi4.disk

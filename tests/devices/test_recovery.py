@@ -19,6 +19,7 @@ from siamedge.devices.flashing.flash import apply, plan_flash
 from siamedge.devices.flashing.targets import connected
 from siamedge.devices.on_device import verbs
 from siamedge.devices.on_device.files import check
+from siamedge.devices.on_device.units import RefusedError
 from siamedge.devices.releases.layers import pack
 from siamedge.devices.releases.release import Release
 from siamedge.runtime.errors import DeviceError
@@ -52,6 +53,19 @@ def test_what_was_damaged_on_the_device_is_sent_again(device: LoopbackDevice, tm
         assert f"sending {old.name} again, which is damaged there" in flash(remote, old, tmp_path)
     assert device.service_environment().strip().endswith(" old")
     assert not (device.base / "incoming").exists()
+
+
+@pytest.mark.parametrize(("name", "what"), [("more", "too many"), ("text", "missing")])
+def test_a_file_more_or_less_is_damage(tmp_path: Path, name: str, what: str) -> None:
+    layer = release(tmp_path, tmp_path, "one").layers[0]
+    folder = layer.folder.rename(tmp_path / layer.name)
+    check(folder, layer.name)
+    if what == "missing":
+        (folder / name).unlink()
+    else:
+        (folder / name).touch()
+    with pytest.raises(RefusedError, match=rf"^{layer.name}: {name} is {what}$"):
+        check(folder, layer.name)
 
 
 def test_a_release_that_cannot_be_gone_back_to_is_told(device: LoopbackDevice, tmp_path: Path) -> None:

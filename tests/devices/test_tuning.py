@@ -12,6 +12,7 @@ from releases import small_release
 from siamedge.devices.connection.client import Remote
 from siamedge.devices.flashing.flash import apply, plan_flash, tuning_line
 from siamedge.devices.on_device.service import take_tuning
+from siamedge.devices.on_device.tuning import measure
 from siamedge.devices.releases.release import Release, tuning
 
 TRIALS = [
@@ -22,7 +23,7 @@ RECORD = json.dumps({"trials": TRIALS, "reason": "3.00 ms, the fastest of 2"})
 TUNE = f"""#!/bin/sh
 mkdir -p "$SIAMEDGE_CACHE/tuning"
 echo '{RECORD}' >"$SIAMEDGE_CACHE/tuning/abc-CPU.json"
-echo once >>"$FAKE_ROOT/tuned"
+echo once >>"$FAKE_ROOT/tuned-times"
 """
 
 
@@ -49,12 +50,25 @@ def test_measured_once_for_a_bundle_and_kept_with_it(device: LoopbackDevice, tmp
         assert words in flash(remote, same_bundle, tmp_path)
         kept = device.base / "tuned" / one.layers[0].name
         assert json.loads((kept / "abc-CPU.json").read_text()) == json.loads(RECORD)
-        assert (device.root / "tuned").read_text() == "once\n"
+        assert (device.root / "tuned-times").read_text() == "once\n"
         for text in "bcd":
             flash(remote, release(tmp_path / text, device, text, TUNE), tmp_path)
         assert not kept.exists()
         remote.call("uninstall", "user")
     assert [str(path) for path in device.home.rglob("*") if path.is_file()] == []
+
+
+def test_another_kernel_or_other_libraries_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_ROOT", str(tmp_path))
+    (tmp_path / "tune").write_text(TUNE)
+    (tmp_path / "tune").chmod(0o755)
+    for site in ("site-1", "site-1", "site-2"):
+        assert measure(tmp_path, tmp_path, {"bundle": "bundle-1", "site": site})["tuned"]
+    assert (tmp_path / "tuned-times").read_text() == "once\n" * 2
+    other = os.uname_result(("Linux", "garden", "6.12.0", "#1", "aarch64"))
+    monkeypatch.setattr(os, "uname", lambda: other)
+    assert measure(tmp_path, tmp_path, {"bundle": "bundle-1", "site": "site-2"})["tuned"]
+    assert (tmp_path / "tuned-times").read_text() == "once\n" * 3
 
 
 def test_a_damaged_record_is_measured_again(device: LoopbackDevice, tmp_path: Path) -> None:
