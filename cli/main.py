@@ -37,8 +37,10 @@ ALONE = {"--web": "127.0.0.1:8765"}
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The base of everything that is wrong with a command line; typer exports only this descendant of it."""
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after Ctrl-C and after SIGTERM: 128 + the signal."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+ENDINGS = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal has gone"}
+"""Other signals that stop a command as Ctrl-C does, and what is said then; the exit code is 128 + the signal."""
 
 COLLECT_AFTER = (50_000, 5, 5)
 """Python looks for garbage when there are so many new objects (else after 700): what a start makes stays in use, and
@@ -84,10 +86,10 @@ def make_app(asked: str | None) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Run the command line; exit 1 for what the user can mend, 2 for wrong usage, 128 + the signal that ended it."""
     gc.set_threshold(*COLLECT_AFTER)
     open_streams()
-    terminations = heed_termination()
+    endings = heed_endings()
     try:
         app = make_app(next(iter(sys.argv[1:]), None))
         code = app(with_values(sys.argv[1:]), prog_name="siamedge", standalone_mode=False)
@@ -103,27 +105,28 @@ def main() -> None:
         # Whoever read the output has left; Python would complain when it flushes the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    if terminations:
-        _stop("terminated", "", TERMINATED)
+    if endings:
+        _stop(ENDINGS[endings[0]], "", 128 + endings[0])
     if code == INTERRUPTED:
         _stop("interrupted", "", INTERRUPTED)
     sys.exit(code)
 
 
-def heed_termination() -> list[int]:
-    """Have SIGTERM stop the command as Ctrl-C does, unless who started it wants it ignored.
+def heed_endings() -> list[signal.Signals]:
+    """Have the signals of ENDINGS stop the command as Ctrl-C does, unless who started it wants one ignored (nohup).
 
     Returns:
-        Empty until it comes.
+        Those that came; empty until then.
     """
-    seen: list[int] = []
+    seen: list[signal.Signals] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        seen.append(number)
+        seen.append(signal.Signals(number))
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, stop)
+    for ending in ENDINGS:
+        if signal.getsignal(ending) != signal.SIG_IGN:
+            signal.signal(ending, stop)
     return seen
 
 

@@ -129,7 +129,7 @@ def settings_for(out: Path, wishes: Wishes, *, resume: bool) -> "Settings":
 def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "tuple[Outcome, list[int]]":
     """Train with a bar on a terminal, a line a minute elsewhere.
 
-    Ctrl-C or SIGTERM ends the run after the step that it is in, a second one at once; gives the first one, too.
+    Ctrl-C, SIGTERM or SIGHUP ends the run after the step that it is in, a second one at once; gives the first one, too.
     """
     from rich import progress as rich_progress
     from rich.console import Console
@@ -165,7 +165,7 @@ def run_with_progress(job: "Job", *, resume: bool, is_logged: bool) -> "tuple[Ou
 
 @contextmanager
 def until_interrupted() -> Iterator[list[int]]:
-    """Give a list that is empty until Ctrl-C or SIGTERM comes; a second one does what it does elsewhere."""
+    """Give a list that is empty until Ctrl-C, SIGTERM or SIGHUP comes; a second one does what it does elsewhere."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -176,7 +176,10 @@ def until_interrupted() -> Iterator[list[int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if number != signal.SIGHUP or handler != signal.SIG_IGN:  # nohup
+            signal.signal(number, note)
     try:
         yield seen
     finally:

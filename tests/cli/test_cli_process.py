@@ -1,6 +1,7 @@
 """The command line in a process of its own: missing libraries, Ctrl-C, a reader that leaves."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -12,6 +13,7 @@ import pytest
 from command_line import SCENE, TINY_EXPORT, Outcome, refused, script
 
 ENDLESS = ("--source", "synthetic:?frames=900000&size=128x96")
+OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 BLOCKED = """
 import sys
 class Block:
@@ -51,7 +53,12 @@ def test_on_a_device_the_commands_of_a_workstation_name_what_to_install(argument
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "the terminal has gone"),
+    ],
 )
 def test_a_signal_stops_tracking_keeps_the_video_and_lines_come_as_frames_do(
     default_bundle: Path, tmp_path: Path, number: signal.Signals, code: int, word: str
@@ -102,6 +109,25 @@ def test_an_output_that_takes_nothing_is_one_line(default_bundle: Path, command:
         "  try: is its disk full, or was it closed?",
     ]
     assert (run.returncode, "Traceback" in run.stderr) == (1, False)
+
+
+def test_a_terminal_that_goes_ends_the_run_and_keeps_the_video(default_bundle: Path, tmp_path: Path) -> None:
+    ours, its = os.openpty()
+    endless = script("track", default_bundle, *ENDLESS, "--output", tmp_path / "a.mp4", before=OWN_TERMINAL)
+    with subprocess.Popen(endless, stdin=its, stdout=its, stderr=its, start_new_session=True) as child:
+        os.close(its)
+        shown = b""
+        while b"frame 2 " not in shown:
+            shown += os.read(ours, 65536)
+        os.close(ours)
+        assert child.wait(timeout=120) == 129
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[0]
+
+
+def test_remarks_that_nobody_takes_end_no_run(default_bundle: Path) -> None:
+    words = shlex.join(script("track", str(default_bundle), "--source", SCENE, "--json", "--explain"))
+    run = subprocess.run(["sh", "-c", f"{words} 2>/dev/full"], capture_output=True, text=True, timeout=120, check=False)
+    assert (run.returncode, len(run.stdout.splitlines())) == (0, 4)
 
 
 def test_without_standard_output_a_video_is_written_all_the_same(default_bundle: Path, tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(siamedge: Run, recordings: Path, wei
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_only_the_first_wish_to_end_waits_for_the_step(number: signal.Signals) -> None:
     def end(number: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -68,7 +68,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _prepare_worker(parent: int, _: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the training process saves, then ends us
     threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     cv2.setNumThreads(0)
