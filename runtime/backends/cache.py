@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from siamedge.runtime.backends.backend import Backend, Model
+from siamedge.runtime.errors import PlaceError
 from siamedge.runtime.logs import warn
 
 MAGIC = b"siamedge compiled model 1\n"
@@ -108,10 +109,19 @@ def model_sha256(model: Model) -> str:
 
 
 def cache_home() -> Path:
-    """Where siamedge keeps what can be made again: SIAMEDGE_CACHE, or siamedge in the user's cache folder."""
+    """Where siamedge keeps what can be made again: SIAMEDGE_CACHE, or siamedge in the user's cache folder.
+
+    Raises:
+        PlaceError: Neither is named, and the user has no home.
+    """
     if own := os.environ.get("SIAMEDGE_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamedge"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamedge"
+    except RuntimeError as error:
+        raise PlaceError(
+            "this user has no home folder to keep compiled models in", hint="set SIAMEDGE_CACHE"
+        ) from error
 
 
 def default_cache() -> CompiledCache:

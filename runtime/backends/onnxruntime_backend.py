@@ -31,6 +31,7 @@ def import_onnxruntime() -> ModuleType:
     """
     try:
         import onnxruntime  # type: ignore[import-untyped]
+        from onnxruntime import InferenceSession  # noqa: F401 - the folder that a removed library leaves has none
     except ImportError as error:
         raise BackendError(f"onnxruntime is not installed ({error})", hint=HINT_INSTALL) from error
     module: ModuleType = onnxruntime

@@ -42,6 +42,7 @@ def import_openvino() -> ModuleType:
     try:
         with telemetry_blocked():
             import openvino  # type: ignore[import-untyped]
+            from openvino import Core  # noqa: F401 - the folder that a removed library leaves has none
     except ImportError as error:
         raise BackendError(f"openvino is not installed ({error})", hint=HINT_INSTALL) from error
     module: ModuleType = openvino

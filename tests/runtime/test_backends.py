@@ -1,6 +1,7 @@
 """Backends load what fits, refuse what does not, and say why they cannot be used."""
 
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,6 +23,19 @@ def loaded(request: pytest.FixtureRequest) -> tuple[Backend, Model]:
     pytest.importorskip("litert_torch" if request.param == "tflite" else "onnxscript")
     pair = make_converter(request.param, make_network()).convert("fp32")
     return get_backend(BACKEND_OF[request.param]), pair.template.as_model("template.model", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("onnxruntime", "onnxruntime"), ("openvino", "openvino"), ("tflite", "ai_edge_litert.interpreter")],
+)
+def test_the_folder_that_a_removed_library_leaves_is_no_library(
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    reason = get_backend(name).unavailable("CPU") or ""
+    assert "is not installed" in reason
+    assert "(pip install 'siamedge[" in reason
 
 
 def test_a_session_reuses_feeds_that_were_changed_in_place(loaded: tuple[Backend, Model]) -> None:

@@ -1,10 +1,12 @@
 """The cache of compiled models: what is another's, cut short or damaged is compiled again, and never an error."""
 
+import pwd
 from pathlib import Path
 
 import pytest
 
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, cache_home, write_atomically
+from siamedge.runtime.errors import PlaceError
 
 KEY = CacheKey("ab" * 32, "openvino 2026.4.1", "CPU AMD EPYC x86_64", '{"INFERENCE_NUM_THREADS": 1}')
 
@@ -70,6 +72,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> N
         write_atomically(path, "text is not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("SIAMEDGE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(PlaceError) as caught:
+        cache_home()
+    assert caught.value.hint == "set SIAMEDGE_CACHE"
 
 
 def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
