@@ -53,7 +53,7 @@ class Status:
     def __init__(
         self, picked: "Pick", frames: "FrameSource", video: "VideoWriter | None", *, is_explained: bool
     ) -> None:
-        self._choice, self._lost = picked.choice, 0
+        self._choice, self._lost, self._targets = picked.choice, 0, 0
         self._frames, self._video = frames, video
         self._updates, self._from_capture = LatencyMeter(), LatencyMeter()
         self._is_terminal = sys.stderr.isatty()
@@ -61,16 +61,17 @@ class Status:
             for candidate in picked.candidates:
                 say(f"{candidate.backend} {candidate.precision} on {candidate.device}: {candidate.verdict}\n")
 
-    def add(self, step: "Step") -> None:
-        """Take one frame into account."""
+    def add(self, *steps: "Step") -> None:
+        """Take one frame into account: its steps, one a target, the last of which ended its tracking."""
+        timing, lost = steps[-1].timing, sum(step.result.lost for step in steps)
         if self._from_capture.total:  # the first frame is the start box, nothing was searched
-            self._updates.add(step.timing.tracker_ms)
-        self._from_capture.add(step.timing.latency_ms)
-        self._lost += step.result.lost
+            self._updates.add(timing.tracker_ms)
+        self._from_capture.add(timing.latency_ms)
+        self._lost += lost > 0
+        self._targets = len(steps)
         if self._is_terminal:
-            x, y, w, h = step.result.box
-            where = f"{x:.0f},{y:.0f},{w:.0f},{h:.0f}"
-            say(f"\rframe {step.frame.index}  box {where}  score {step.result.score:.2f}  {step.state}\x1b[K")
+            found = place_of(steps[0]) if len(steps) == 1 else f"{len(steps)} targets, {lost} lost"
+            say(f"\rframe {steps[0].frame.index}  {found}\x1b[K")
 
     def __enter__(self) -> "Status":
         return self
@@ -89,7 +90,7 @@ class Status:
         """Say what ran and how fast."""
         choice = self._choice
         speed = f", {self._updates.percentile(0.5):.2f} ms a frame" if self._updates.total else ""
-        lost = f", lost in {self._lost}" if self._lost else ""
+        lost = f", {'lost' if self._targets == 1 else 'a target lost'} in {self._lost}" if self._lost else ""
         ran = f"{choice.backend} {choice.precision} on {choice.device}"
         say(f"{self._from_capture.total} frames{lost}; {ran}{speed} (median in the tracker)\n")
         if counters := getattr(self._frames, "counters", None):
@@ -98,3 +99,9 @@ class Status:
                 f"capture to box: {p50:.1f} ms (p50), {p95:.1f} (p95), {p99:.1f} (p99); "
                 f"{counters.dropped} frames dropped for newer ones, {counters.reconnects} reconnects\n"
             )
+
+
+def place_of(step: "Step") -> str:
+    """Where the target is and how sure that is."""
+    x, y, w, h = step.result.box
+    return f"box {x:.0f},{y:.0f},{w:.0f},{h:.0f}  score {step.result.score:.2f}  {step.state}"

@@ -42,4 +42,4 @@ def follow_several(
             sys.stdout.flush()
         if outputs.video is not None:
             outputs.video.write(draw_targets(steps), time_in_video(steps[0].frame))
-        status.add(steps[0]._replace(timing=steps[-1].timing))
+        status.add(*steps)
