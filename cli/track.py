@@ -26,6 +26,9 @@ from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS, MODES
 if TYPE_CHECKING:
     from siamedge.runtime.geometry import Box
 
+MOST_THREADS = 512
+"""With ten times as many, LiteRT crashes and ONNX Runtime hangs."""
+
 
 def track(
     bundle: Annotated[Path, typer.Argument(help="A bundle: NAME.siamedge or its zip file.")],
@@ -47,7 +50,9 @@ def track(
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the backend; default: 1, or as tuned.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads of the backend; default: 1, or as tuned.")
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="reference: as published; opencv: what cv2.TrackerNano computes (NanoTrack v1, v2).")
     ] = "reference",

@@ -40,6 +40,7 @@ SCENE = ("--source", "synthetic:?frames=3&size=320x240")
         (("--reacquire", "far"), "'far'"),
         (("--rotate", "45"), "'45'"),
         (("--fps", "0"), "0"),
+        (("--threads", "5000"), "1<=x<=512"),
         (("--update-template",), "only with --reacquire near or full-frame"),
         (("--web", "--init", "1,2,30,40"), "'--web': --init does nothing with a page"),
         (("--web", "--output", "a.mp4"), "'--web': --output does nothing with a page"),
