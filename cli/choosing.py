@@ -1,5 +1,6 @@
 """How a bundle is run: what the user asked for, else what was tuned here, else the default."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,12 +35,13 @@ def choose(bundle: "Bundle", wanted: Wanted, *, is_explained: bool) -> "Pick":
 
     Args:
         bundle: Opened.
-        wanted: By the user.
+        wanted: By the user; what was tuned for a device that cannot run it any more gives way if the CPU may take over.
         is_explained: Try every candidate, not only those up to the first usable one.
     """
-    from siamedge.runtime.bundles.picking import Pick, pick, pick_or_cpu
+    from siamedge.runtime.bundles.picking import Pick, pick, pick_or_cpu, refusal
 
-    if wanted.is_open and (tuned := tuned_choice(bundle, wanted.device)) is not None:
+    tuned = tuned_choice(bundle, wanted.device) if wanted.is_open else None
+    if tuned is not None and not (wanted.may_fall_back and refusal(bundle, tuned)):
         return Pick(tuned, (tuned,))
     backend, precision, device = wanted[:3]
     if wanted.may_fall_back:
@@ -62,9 +64,11 @@ def tuned_choice(bundle: "Bundle", device: str) -> "Candidate | None":
     """Give what was chosen by measuring here, tuning again if this device or its libraries changed since; else None."""
     from siamedge.runtime.backends.cache import cache_home
 
-    if not (cache_home() / "tuning").is_dir():
+    if not os.access(cache_home() / "tuning", os.X_OK):
         return None
     from siamedge.cli.tune import tune_and_save
+    from siamedge.runtime.errors import BackendError
+    from siamedge.runtime.speed.tuning import Pace
     from siamedge.runtime.speed.tuning_record import bundle_sha256, differences, fingerprint, load_record, record_path
 
     tuning = load_record(record_path(bundle, device), bundle_sha256(bundle))
@@ -72,7 +76,11 @@ def tuned_choice(bundle: "Bundle", device: str) -> "Candidate | None":
         return None
     if changed := differences(tuning, fingerprint()):
         say(f"tuning again: {', '.join(changed)}\n")
-        tuning = tune_and_save(bundle, device)
+        try:
+            tuning = tune_and_save(bundle, device, Pace(fps=tuning.fps or None, device=device))
+        except BackendError as error:
+            say(f"{error}\n")
+            return None
     say(f"tuned: {tuning.reason}\n")
     return tuning.choice
 

@@ -106,14 +106,26 @@ def pick_or_cpu(
     """
     try:
         picked = pick(bundle, backend=backend, precision=precision, device=device, is_thorough=is_thorough)
-        if device != "CPU":
-            for session in load_sessions(bundle, picked.choice):
-                session.close()
+        reason = refusal(bundle, picked.choice)
     except BackendError as error:
         if device == "CPU":
             raise
-        return pick(bundle, backend=backend, precision=precision, is_thorough=is_thorough), str(error)
-    return picked, None
+        reason = str(error)
+    if reason is None:
+        return picked, None
+    return pick(bundle, backend=backend, precision=precision, is_thorough=is_thorough), reason
+
+
+def refusal(bundle: Bundle, choice: Candidate) -> str | None:
+    """Why the device of a choice cannot load it; None if it can, and for the CPU, on which nothing is tried."""
+    if choice.device == "CPU":
+        return None
+    try:
+        for session in load_sessions(bundle, choice):
+            session.close()
+    except BackendError as error:
+        return str(error)
+    return None
 
 
 def _judge(bundle: Bundle, name: str, precision: Precision | None, device: str, *, is_tried: bool) -> Candidate:

@@ -8,7 +8,17 @@ import pytest
 from command_line import Run
 
 from siamedge.export.evaluation.baselines import IdentityTracker
+from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.speed.measuring import Contention
+from siamedge.runtime.speed.tuning_record import (
+    SCHEMA,
+    Trial,
+    Tuning,
+    bundle_sha256,
+    fingerprint,
+    record_path,
+    save,
+)
 
 KNOWN = ["--source", "synthetic:frames=4"]
 
@@ -26,7 +36,9 @@ def test_track_uses_what_tune_chose_and_tunes_again_when_a_library_changed(siame
     tuning["fingerprint"]["onnxruntime"] = "1.0"
     record.write_text(json.dumps(tuning))
     assert siamedge("track", default_bundle, *KNOWN)[2].startswith("tuning again: onnxruntime was 1.0, is 1.")
-    assert json.loads(record.read_text())["fingerprint"]["onnxruntime"] != "1.0"
+    again = json.loads(record.read_text())
+    assert again["fingerprint"]["onnxruntime"] != "1.0"
+    assert again["fps"] == 200
 
     record.write_text("damaged")
     code, _, messages = siamedge("track", default_bundle, *KNOWN)
@@ -112,6 +124,28 @@ def test_a_device_that_is_not_there_ends_track_unless_the_cpu_may_take_its_place
     assert (code, len(out.splitlines())) == (0, 4)
     assert messages.startswith("--allow-fallback: the CPU instead of NPU: no backend can run ")
     assert " on CPU" in messages
+
+
+@pytest.mark.parametrize("changed", [{}, {"onnxruntime": "1.0"}])
+def test_the_cpu_may_take_the_place_of_a_device_that_was_tuned_and_has_gone(
+    siamedge: Run, default_bundle: Path, changed: dict[str, str]
+) -> None:
+    bundle = Bundle.open(default_bundle)
+    trial = Trial("onnxruntime", "fp32", "NPU", 1, None, None, "chosen")
+    made_for = {**fingerprint(), **changed}
+    save(Tuning(SCHEMA, made_for, bundle_sha256(bundle), 30.0, (trial,), "fast"), record_path(bundle, "NPU"))
+    asked = ("track", default_bundle, *KNOWN, "--device", "NPU", "--json")
+    assert siamedge(*asked)[:2] == (1, "")
+    code, out, messages = siamedge(*asked, "--allow-fallback")
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert "--allow-fallback: the CPU instead of NPU: no backend can run " in messages
+
+
+def test_a_cache_folder_that_cannot_be_looked_into_is_no_error(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIAMEDGE_CACHE", "c" * 300)
+    assert siamedge("track", default_bundle, *KNOWN).code == 0
 
 
 def test_a_table_in_a_terminal_of_80_columns_loses_no_digit(
