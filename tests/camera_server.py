@@ -27,6 +27,12 @@ def number_in(image: np.ndarray) -> int:
     return sum(int(image[side // 2, bit * side + side // 2].mean() > 128) << bit for bit in range(BITS))
 
 
+def with_thumbnail(jpeg: bytes) -> bytes:
+    """The JPEG with another one in an APP1 segment, as Exif has it."""
+    content = b"Exif\0\0" + cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
+
+
 class Camera:
     """What the server sends; tests change its attributes while it runs.
 
@@ -38,6 +44,7 @@ class Camera:
         is_frozen: Always the same picture.
         is_garbage: Bytes that are no JPEG in each part.
         has_length: Parts carry Content-Length.
+        has_thumbnail: A smaller JPEG is in the head of each.
         cut_after: Close each connection after so many pictures; 0: never.
         is_held: Nothing is sent, and is_waiting says that the last picture has left.
         sent: Number of the picture that was sent last.
@@ -50,7 +57,7 @@ class Camera:
     def __init__(self) -> None:
         self.fps, self.size = 60.0, (320, 240)
         self.is_stalled = self.is_dead = self.is_frozen = self.is_garbage = False
-        self.has_length, self.cut_after = True, 0
+        self.has_length, self.has_thumbnail, self.cut_after = True, False, 0
         self.sent, self.sent_whole, self.requests = 0, 0, 0
         self.is_held = self.is_waiting = False
         self.moved_to = "/"
@@ -70,6 +77,7 @@ class Camera:
             self.is_waiting = False
             number = self.sent if self.is_frozen else self.sent + 1
             jpeg = cv2.imencode(".jpg", numbered_picture(number, self.size))[1].tobytes()
+            jpeg = with_thumbnail(jpeg) if self.has_thumbnail else jpeg
             body = bytes(range(256)) * 8 if self.is_garbage else jpeg
             length = f"Content-Length: {len(body)}\r\n" if self.has_length else ""
             self.sent, count = number, count + 1

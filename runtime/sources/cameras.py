@@ -11,7 +11,8 @@ import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.sources.live import Feed, LiveSource, Packet
+from siamedge.runtime.sources.feed import Feed, Packet
+from siamedge.runtime.sources.live import LiveSource
 from siamedge.runtime.sources.mjpeg import connect_mjpeg, decode_jpeg
 from siamedge.runtime.sources.recordings import FALLBACK_FPS, VideoFile
 from siamedge.runtime.sources.source import FrameSource, SourceOptions, quiet_opencv, without_password
@@ -55,7 +56,8 @@ class CaptureFeed:
         if not is_there:
             raise SourceError(f"{self._name}: a frame cannot be read")
         picture = np.asarray(raw)
-        return Packet(captured_s, picture[:: max(1, picture.shape[0] // 16)].tobytes(), lambda: self._decode(picture))
+        rows = picture[:: max(1, picture.shape[0] // 16)]
+        return Packet(captured_s, rows.tobytes(), picture.tobytes, lambda: self._decode(picture))
 
     def interrupt(self) -> None:
         """Nothing: OpenCV's read cannot be interrupted, it ends with its time-out."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.sources.live import LiveSource, Packet
+from siamedge.runtime.sources.feed import Packet
+from siamedge.runtime.sources.live import LiveSource
 from siamedge.runtime.sources.mjpeg import LARGEST_FRAME_BYTES, decode_jpeg
 from siamedge.runtime.sources.recordings import JPEG_END, JPEG_START
 from siamedge.runtime.sources.source import SourceOptions
@@ -124,7 +125,7 @@ class PipeFeed:
             self._receive(deadline_s)
         content = bytes(self._buffer[start : stop + len(JPEG_END)])
         del self._buffer[: stop + len(JPEG_END)]
-        return Packet(captured_s, content, lambda: decode_jpeg(content))
+        return Packet(captured_s, content, lambda: content, lambda: decode_jpeg(content))
 
     def interrupt(self) -> None:
         """End the program."""

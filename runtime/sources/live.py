@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
+from siamedge.runtime.sources.feed import Feed, Packet
 from siamedge.runtime.sources.source import EventKind, Frame, SourceEvent, SourceOptions, orient
 
 SourceState = Literal["live", "stalled", "frozen", "reconnecting", "ended"]
@@ -18,41 +19,6 @@ STALLED_AFTER_S = 1.0
 FROZEN_AFTER_S = 2.0
 """A sensor is never twice the same; equal pictures for this long mean that a camera repeats its last one."""
 JOIN_MARGIN_S = 2.0
-
-
-class Packet(NamedTuple):
-    """One frame as it came from a feed, not yet decoded.
-
-    Attributes:
-        captured_s: `time.monotonic()` when it arrived.
-        content: What arrived; equal content means an equal picture.
-        decode: Gives the picture, or None if it is damaged.
-    """
-
-    captured_s: float
-    content: bytes
-    decode: Callable[[], Image | None]
-
-
-class Feed(Protocol):
-    """A connection that delivers frames as they come; read and close belong to one thread."""
-
-    @property
-    def fps(self) -> float:
-        """Frames a second that it claims, > 0."""
-
-    def read(self) -> Packet:
-        """Wait for the next frame.
-
-        Raises:
-            SourceError: It ended, or nothing came within the read time-out.
-        """
-
-    def interrupt(self) -> None:
-        """Make a waiting read return soon; called from another thread."""
-
-    def close(self) -> None:
-        """Free the connection."""
 
 
 @dataclass(slots=True)
@@ -103,7 +69,7 @@ class LiveSource:
         self._is_closing = threading.Event()
         self._has_ended = False
         self._last_size: tuple[int, int] | None = None
-        self._repeat: tuple[int, float] = (0, 0.0)
+        self._glance, self._whole, self._since_s = 0, 0, 0.0
         self._given_up_s: float | None = None
         self._backoff_s = options.first_backoff_s
         self._reader = threading.Thread(target=self._read_all, name=f"reader of {name}", daemon=True)
@@ -118,20 +84,24 @@ class LiveSource:
         """The newest frame each time one is asked for, waiting for one that was not given yet.
 
         Raises:
-            SourceError: The feed ended before its first frame.
+            SourceError: The feed ended before its first frame, or all that it sends for `read_timeout_s` is damaged.
         """
-        while (found := self._take()) is not None:
+        asked_s = time.monotonic()
+        while (found := self._take(asked_s)) is not None:
             packet, index = found
             image = packet.decode()
             if image is None:
                 self.counters.unreadable += 1
                 self._tell("unreadable", f"frame {index} cannot be decoded")
+                if self.counters.delivered == 0 and time.monotonic() - asked_s > self._options.read_timeout_s:
+                    break
                 continue
             self._start_s = packet.captured_s if self._start_s is None else self._start_s
             self._watch(packet, image)
             self.counters.delivered += 1
             time_s = packet.captured_s - self._start_s
             yield Frame(orient(image, self._options), index, time_s, packet.captured_s)
+            asked_s = time.monotonic()
         if self.counters.delivered == 0 and not self._is_closing.is_set():
             raise SourceError(
                 f"{self._name}: connected, but no readable frame came", hint="does another program use it?"
@@ -147,9 +117,12 @@ class LiveSource:
         self._feed.interrupt()
         self._reader.join(self._options.read_timeout_s + JOIN_MARGIN_S)
 
-    def _take(self) -> tuple[Packet, int] | None:
-        """The newest frame not given yet and its number; None at the end. Events are told while waiting."""
-        waiting_since_s = time.monotonic()
+    def _take(self, asked_s: float) -> tuple[Packet, int] | None:
+        """The newest frame not given yet and its number; None at the end. Events are told while waiting.
+
+        Args:
+            asked_s: Since when a readable frame is waited for, `time.monotonic()`.
+        """
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest or self._events or self._has_ended, timeout=0.1)
@@ -158,13 +131,14 @@ class LiveSource:
                 self._newest = None
             for event in events:
                 self._deliver(event)
+            is_late = time.monotonic() - asked_s > STALLED_AFTER_S
+            if is_late and not self._has_ended and self.state in ("live", "frozen"):
+                self._tell("stalled", f"no frame for {STALLED_AFTER_S:g} s")
             if packet is not None:
                 return packet, index
             if self._has_ended or self._is_closing.is_set():
                 return None
             self._options.on_wait()
-            if self.state in ("live", "frozen") and time.monotonic() - waiting_since_s > STALLED_AFTER_S:
-                self._tell("stalled", f"no frame for {STALLED_AFTER_S:g} s")
 
     def _events_before(self, index: int) -> list[SourceEvent]:
         """Take the events that happened before a frame arrived; the lock is held."""
@@ -175,11 +149,10 @@ class LiveSource:
 
     def _watch(self, packet: Packet, image: Image) -> None:
         """Notice that frames came back, stopped changing, or changed their size."""
-        fingerprint, since_s = hash(packet.content), packet.captured_s
-        is_repeated = fingerprint == self._repeat[0]
+        is_repeated = self._is_repeated(packet)
         if not is_repeated:
-            self._repeat = (fingerprint, since_s)
-        elif since_s - self._repeat[1] > FROZEN_AFTER_S and self.state != "frozen":
+            self._since_s = packet.captured_s
+        elif packet.captured_s - self._since_s > FROZEN_AFTER_S and self.state != "frozen":
             self._tell("frozen", f"the same picture for {FROZEN_AFTER_S:g} s")
         if self.state != "live" and not (self.state == "frozen" and is_repeated):
             self._tell("resumed", f"after being {self.state}")
@@ -187,6 +160,15 @@ class LiveSource:
         if self._last_size not in (None, size):
             self._tell("resized", "{}x{} to {}x{}".format(*(self._last_size or size), *size))
         self._last_size = size
+
+    def _is_repeated(self, packet: Packet) -> bool:
+        """Tell whether a frame is the one before, bit for bit; all of it is read where a glance shows no difference."""
+        glance = hash(packet.glance)
+        if glance != self._glance:
+            self._glance, self._whole = glance, 0
+            return False
+        before, self._whole = self._whole, hash(packet.whole())
+        return before == self._whole
 
     def _tell(self, kind: EventKind, detail: str) -> None:
         """Tell of something that happened now."""

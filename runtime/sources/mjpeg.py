@@ -13,8 +13,8 @@ import numpy as np
 
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.sources.live import Packet
-from siamedge.runtime.sources.recordings import FALLBACK_FPS, JPEG_END, JPEG_START
+from siamedge.runtime.sources.feed import Packet
+from siamedge.runtime.sources.recordings import FALLBACK_FPS, JPEG_END, JPEG_START, end_of_jpeg
 from siamedge.runtime.sources.source import SourceOptions, without_password
 
 LARGEST_FRAME_BYTES = 32 * 2**20
@@ -60,7 +60,7 @@ class MjpegFeed:
             self._receive(deadline_s)
         content = bytes(self._buffer[start:stop])
         del self._buffer[:stop]
-        return Packet(captured_s, content, lambda: decode_jpeg(content))
+        return Packet(captured_s, content, lambda: content, lambda: decode_jpeg(content))
 
     def interrupt(self) -> None:
         """Close the socket's both ways, which ends a waiting read."""
@@ -83,10 +83,12 @@ class MjpegFeed:
         return match.end(), int(length[1]) if length else None
 
     def _find_stop(self, start: int, length: int | None) -> int | None:
-        """Where the content ends: by its length, or else behind the JPEG's end mark; None: more must come."""
+        """Where the content ends: by its length, or else where the JPEG does; None: more must come."""
         if length is not None:
             return start + length if len(self._buffer) >= start + length else None
         found = self._buffer.find(JPEG_END, start)
+        if found >= 0 and self._buffer.startswith(JPEG_START, start):
+            return end_of_jpeg(self._buffer, start)
         return found + len(JPEG_END) if found >= 0 else None
 
     def _receive(self, deadline_s: float) -> None:

@@ -20,8 +20,9 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 FALLBACK_FPS = 30.0
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Any but the stuffed bytes and the restart markers, which stand between the pixels' bits."""
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd8]")
+"""Any but the stuffed bytes and those without a length: restart markers, which stand between the pixels' bits, and the
+start mark of the next picture, where one is torn."""
 
 
 class Pacer:
@@ -197,7 +198,7 @@ def read_image(path: Path) -> Image | None:
         OSError: The file cannot be read.
     """
     content = path.read_bytes()
-    if not content or (content.startswith(JPEG_START) and not is_whole_jpeg(content)):
+    if not content or (content.startswith(JPEG_START) and end_of_jpeg(content) is None):
         return None
     try:
         with quiet_native_stderr():
@@ -207,14 +208,14 @@ def read_image(path: Path) -> Image | None:
     return None if image is None else np.asarray(image, np.uint8)
 
 
-def is_whole_jpeg(content: bytes) -> bool:
-    """Tell whether a JPEG reaches its end mark; what stands behind it, such as a phone's film, does not matter.
+def end_of_jpeg(content: bytes | bytearray, start: int = 0) -> int | None:
+    """Where the JPEG that begins at a place ends: behind its own end mark, not a thumbnail's; None: it is cut off.
 
     Source: ITU-T T.81, annex B: every marker but the end mark begins a segment, whose first two bytes are its length.
     """
-    place = len(JPEG_START)
+    place = start + len(JPEG_START)
     while found := JPEG_MARKER.search(content, place):
         if found[0] == JPEG_END:
-            return True
+            return found.end()
         place = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
-    return False
+    return None

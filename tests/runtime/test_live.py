@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,7 +16,8 @@ import pytest
 from camera_server import Camera, number_in, numbered_picture, running_camera
 
 from siamedge.runtime.errors import SourceError
-from siamedge.runtime.sources.cameras import RAW_DECODERS, fourcc_name
+from siamedge.runtime.sources import live
+from siamedge.runtime.sources.cameras import RAW_DECODERS, CaptureFeed, fourcc_name
 from siamedge.runtime.sources.live import LiveSource
 from siamedge.runtime.sources.source import Frame, SourceEvent, SourceOptions, open_source, orient
 
@@ -56,9 +57,9 @@ def kinds(events: list[SourceEvent]) -> list[str]:
     return [event.kind for event in events]
 
 
-@pytest.mark.parametrize("has_length", [True, False])
-def test_frames_come_in_order_with_capture_times(camera: Camera, has_length: bool) -> None:
-    camera.has_length = has_length
+@pytest.mark.parametrize(("has_length", "has_thumbnail"), [(True, False), (False, False), (False, True)])
+def test_frames_come_in_order_with_capture_times(camera: Camera, has_length: bool, has_thumbnail: bool) -> None:
+    camera.has_length, camera.has_thumbnail = has_length, has_thumbnail
     with open_live(camera.url) as source:
         frames = [frame for frame, _ in zip(source, range(8), strict=False)]
     numbers = [number_in(frame.image) for frame in frames]
@@ -214,6 +215,52 @@ def test_a_stream_of_garbage_alone_ends_with_a_line(camera: Camera) -> None:
         threading.Timer(0.5, lambda: setattr(camera, "is_dead", True)).start()
         with pytest.raises(SourceError, match=r"/: connected, but no readable frame came$"):
             next(iter(source))
+
+
+def test_a_stream_of_nothing_but_garbage_is_stalled_and_given_up(camera: Camera) -> None:
+    camera.is_garbage = True
+    events: list[SourceEvent] = []
+    end = threading.Timer(20, lambda: setattr(camera, "is_dead", True))
+    end.start()
+    line = r"/: connected, but no readable frame came$"
+    options = {"read_timeout_s": 1.2, "reconnect_for_s": 0}
+    with open_live(camera.url, events, **options) as source, pytest.raises(SourceError, match=line):
+        next(iter(source))
+    end.cancel()
+    assert not camera.is_dead
+    assert set(kinds(events)) == {"unreadable", "stalled"}
+
+
+class OneRowMoves:
+    """A capture of 480 rows of which one changes, from picture to picture or never."""
+
+    def __init__(self, is_moving: bool) -> None:
+        self._picture, self._is_moving = np.zeros((480, 64, 3), np.uint8), is_moving
+
+    def get(self, setting: int) -> float:
+        return 0.0
+
+    def grab(self) -> bool:
+        time.sleep(0.01)
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        self._picture[35] += self._is_moving
+        return True, self._picture.copy()
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("is_moving", [False, True])
+def test_a_picture_is_frozen_only_if_no_bit_of_it_changes(monkeypatch: pytest.MonkeyPatch, is_moving: bool) -> None:
+    monkeypatch.setattr(live, "FROZEN_AFTER_S", 0.1)
+    events: list[SourceEvent] = []
+    capture = cast(cv2.VideoCapture, OneRowMoves(is_moving))
+    options = SourceOptions(on_event=events.append)
+    with LiveSource("capture", lambda: CaptureFeed(capture, "capture"), options) as source:
+        read_until(iter(source), lambda frame: frame.time_s > 0.3)
+    assert kinds(events) == ([] if is_moving else ["frozen"])
 
 
 def test_a_frozen_camera_is_a_state(camera: Camera) -> None:
