@@ -1,9 +1,10 @@
 """Where commands write: what cannot be written is refused before minutes are spent."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from siamedge.runtime.errors import PlaceError
@@ -68,6 +69,42 @@ def make_folder(path: Path, option: str) -> None:
         raise PlaceError(f"{path}: cannot be made ({error.strerror})", hint=f"choose another {option}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise PlaceError(f"{path}: no permission to write there", hint=f"choose another {option}")
+
+
+@contextmanager
+def held(path: Path, option: str) -> Iterator[None]:
+    """Keep other processes from writing a file meanwhile; it is made if it is not there.
+
+    Where the file cannot be made, whatever writes it tells; a file system without locks keeps nobody away.
+
+    Args:
+        path: To be written, and perhaps renamed or removed at the end.
+        option: That named it.
+
+    Raises:
+        PlaceError: Another process holds it.
+    """
+    number: int | None = None
+    with suppress(OSError):
+        number = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    try:
+        if number is not None and not is_ours(number, path):
+            raise PlaceError(f"{path}: another process is writing it", hint=f"choose another {option}")
+        yield
+    finally:
+        if number is not None:
+            os.close(number)
+
+
+def is_ours(number: int, path: Path) -> bool:
+    """Lock an open file; whether nobody else has, nor renamed or removed it since it was opened."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(number), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return True
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from siamedge.runtime.errors import PlaceError, SourceError
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.places import check_file
+from siamedge.runtime.places import check_file, held
 from siamedge.runtime.sources.source import Frame, quiet_opencv
 
 CODECS: Mapping[str, str] = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "MJPG"}
@@ -59,6 +59,7 @@ class VideoWriter:
         self.path, self.kept = path, 0
         self._fps, self._part = fps, part_of(path)
         self._writer: cv2.VideoWriter | None = None
+        self._hold = ExitStack()
         self._size, self._frames = (0, 0), 0
         self._last: Image | None = None
         self._cut_s = 0.0
@@ -72,7 +73,7 @@ class VideoWriter:
                 for LONGEST_GAP_S at most, and one that comes too early is left out. None: next.
 
         Raises:
-            PlaceError: The disk is full, or the file cannot be written.
+            PlaceError: The disk is full, or the file cannot be written, or another process writes it.
             SourceError: The frame is too small for a video.
         """
         self._check_room()
@@ -116,9 +117,12 @@ class VideoWriter:
             )
         self._size = (width - width % 2, height - height % 2)
         self._fps = encodable(USUAL_FPS if is_timed and self._fps > LARGEST_LIVE_FPS else self._fps)
+        self._hold.enter_context(held(self._part, "--output"))
         codec = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()])
         writer = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, codec, self._fps, self._size)
         if not writer.isOpened():
+            with suppress(OSError):
+                self._part.unlink()
             raise PlaceError(f"{self.path}: cannot be written", hint="is the folder writable, is the disk full?")
         return writer
 
@@ -133,20 +137,21 @@ class VideoWriter:
         Raises:
             PlaceError: It has fewer frames than were written; one without any is removed.
         """
-        if self._writer is None:
-            return
-        self._writer.release()
-        readable = frames_in(self._part, self._frames)
-        if readable:
-            self._part.replace(self.path)
-        else:
-            self._part.unlink(missing_ok=True)
-        self.kept = readable
-        if readable < self._frames:
-            raise PlaceError(
-                f"{self.path}: {readable} of {self._frames} frames can be read back",
-                hint="is the disk full, or the size of files limited?",
-            ) from error
+        with self._hold:
+            if self._writer is None:
+                return
+            self._writer.release()
+            readable = frames_in(self._part, self._frames)
+            if readable:
+                self._part.replace(self.path)
+            else:
+                self._part.unlink(missing_ok=True)
+            self.kept = readable
+            if readable < self._frames:
+                raise PlaceError(
+                    f"{self.path}: {readable} of {self._frames} frames can be read back",
+                    hint="is the disk full, or the size of files limited?",
+                ) from error
 
 
 def part_of(path: Path) -> Path:

@@ -269,6 +269,19 @@ def test_a_frame_that_is_too_small_for_a_video_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_video_that_is_being_written_is_left_to_its_writer(tmp_path: Path) -> None:
+    path, picture = tmp_path / "a.avi", np.zeros((48, 64, 3), np.uint8)
+    with VideoWriter(path, 30) as first:
+        first.write(picture)
+        with pytest.raises(PlaceError) as caught, VideoWriter(path, 30) as second:
+            second.write(picture)
+        first.write(picture)
+    assert (str(caught.value), frames_of(path)) == (f"{tmp_path}/a.part.avi: another process is writing it", 2)
+    with VideoWriter(path, 30) as third:
+        third.write(picture)
+    assert (frames_of(path), list(tmp_path.iterdir())) == (1, [path])
+
+
 def test_frames_of_another_size_are_fitted_in(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 30) as writer:
         for height, width in ((49, 65), (96, 64), (10, 300)):
