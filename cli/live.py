@@ -59,9 +59,16 @@ def refuse_idle(source: str, options: Mapping[str, object]) -> None:
 
 
 def source_options(
-    *, size: str | None, fps: float | None, rotate: str, is_mirrored: bool, is_paced: bool, reconnect_s: float
+    *,
+    size: str | None,
+    fps: float | None,
+    rotate: str,
+    is_mirrored: bool,
+    is_paced: bool,
+    reconnect_s: float,
+    is_json: bool,
 ) -> "SourceOptions":
-    """The options of a source from those of the command line; events are told on standard error."""
+    """The options of a source from those of the command line; events are told as JSON or on standard error."""
     from siamedge.runtime.sources.source import SourceOptions
 
     return SourceOptions(
@@ -71,7 +78,7 @@ def source_options(
         is_mirrored=is_mirrored,
         is_paced=is_paced,
         reconnect_for_s=reconnect_s,
-        on_event=tell_event,
+        on_event=tell_event_as_json if is_json else tell_event,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from siamedge.cli.progress import say
 from siamedge.runtime.errors import BackendError, SourceError
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from siamedge.runtime.loop import Step
     from siamedge.runtime.outputs.mqtt import MqttOutput
     from siamedge.runtime.outputs.video import VideoWriter
+
+
+class Receivers(NamedTuple):
+    """What each frame is sent to, as the options of the same names say."""
+
+    mqtt: str | None
+    pan_tilt: str | None
+    restream: str | None
+    window: bool
 
 
 def video_at(output: Path, source: str, fps: float) -> "VideoWriter":
@@ -81,15 +90,14 @@ def tell_undelivered(output: "MqttOutput", kind: type[BaseException] | None, *_:
     say(f"{line}\n")
 
 
-def open_outputs(
-    stack: ExitStack, mqtt: str | None, pan_tilt: str | None, restream: str | None, is_shown: bool
-) -> "list[Callable[[Step], None]]":
+def open_outputs(stack: ExitStack, receivers: Receivers) -> "list[Callable[[Step], None]]":
     """Open what each frame is sent to; the stack closes them.
 
     Raises:
         SourceError: An address is none, nobody answers there, or there is no screen.
         BackendError: The MQTT library is not installed.
     """
+    mqtt, pan_tilt, restream, is_shown = receivers
     opened: list[Callable[[Step], None]] = []
     if mqtt:
         opened.append(open_mqtt(stack, mqtt).send)

@@ -1,26 +1,16 @@
 """`siamedge track`: follow a target through a video, a folder of images or a camera."""
 
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from siamedge.cli.choices import number, parse_box, parse_choice, refuse
-from siamedge.cli.choosing import Wanted, choose, make
-from siamedge.cli.live import (
-    REACQUIRE,
-    RECONNECT_S,
-    ROTATIONS,
-    refuse_idle,
-    serve_page,
-    source_options,
-    tell_event_as_json,
-    watched,
-)
-from siamedge.cli.outputs import open_outputs, own_outputs, video_at
-from siamedge.cli.progress import Status
-from siamedge.cli.several import Outputs, follow_several
+from siamedge.cli.choosing import Wanted, choose
+from siamedge.cli.following import Manner, Task, follow
+from siamedge.cli.live import REACQUIRE, RECONNECT_S, ROTATIONS, refuse_idle, serve_page, source_options
+from siamedge.cli.outputs import Receivers
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS, MODES
 
 if TYPE_CHECKING:
@@ -91,71 +81,96 @@ def track(
 ) -> None:
     """Follow a target and say where it is in every frame."""
     boxes = [parse_box(text) for text in init or ()]
-    wanted = parse_choice(precision, ALL_PRECISIONS, "--precision") if precision is not None else None
-    if backend is not None:
-        parse_choice(backend, list(BACKENDS), "--backend")
-    in_mode = parse_choice(mode, MODES, "--mode")
-    if opencv_models is not None and in_mode != "opencv":
-        raise typer.BadParameter("only with --mode opencv", param_hint="'--opencv-models'")
-    parse_choice(reacquire, REACQUIRE, "--reacquire")
-    if update_template and reacquire == "off":
-        raise typer.BadParameter("only with --reacquire near or full-frame", param_hint="'--update-template'")
-    parse_choice(rotate, ROTATIONS, "--rotate")
-    single = {"--mode": in_mode != "reference", "--mqtt": mqtt, "--pan-tilt": pan_tilt, "--restream": restream,
-              "--window": window}  # fmt: skip
-    if len(boxes) > 1:
-        refuse({"--web": web, "--reacquire": reacquire != "off", **single}, "is for one target", "--init")
-    if web is not None:
-        refuse({"--init": boxes, "--output": output, "--json": as_json, **single}, "does nothing with a page", "--web")
-    reconnect_s = RECONNECT_S if reconnect is None else reconnect
-    options = source_options(
-        size=size, fps=fps, rotate=rotate, is_mirrored=mirror, is_paced=pace, reconnect_s=reconnect_s
+    wanted = Wanted(
+        parse_choice(backend, list(BACKENDS), "--backend") if backend is not None else None,
+        parse_choice(precision, ALL_PRECISIONS, "--precision") if precision is not None else None,
+        device,
+        threads,
+        allow_fallback,
     )
-    if as_json:
-        options = options._replace(on_event=tell_event_as_json)
+    manner = Manner(
+        parse_choice(mode, MODES, "--mode"),
+        opencv_models,
+        parse_choice(reacquire, REACQUIRE, "--reacquire"),
+        update_template,
+    )
+    check_manner(manner)
+    receivers = Receivers(mqtt, pan_tilt, restream, window)
+    check_targets(boxes, web, manner, receivers, {"--output": output, "--json": as_json})
+    options = source_options(
+        size=size,
+        fps=fps,
+        rotate=parse_choice(rotate, ROTATIONS, "--rotate"),
+        is_mirrored=mirror,
+        is_paced=pace,
+        reconnect_s=RECONNECT_S if reconnect is None else reconnect,
+        is_json=as_json,
+    )
+    refuse_idle(source, {"--size": size, "--fps": fps, "--reconnect": reconnect is not None})
+    if web is None and not boxes:
+        check_knows_target(source)
 
     from siamedge.runtime.bundles.bundle import Bundle
-    from siamedge.runtime.loop import track as follow
-    from siamedge.runtime.sources.recordings import VideoFile
-    from siamedge.runtime.sources.source import open_source
 
     opened = Bundle.open(bundle, is_whole=False)
-    picked = choose(opened, Wanted(backend, wanted, device, threads, allow_fallback), is_explained=explain)
-    refuse_idle(source, {"--size": size, "--fps": fps, "--reconnect": reconnect is not None})
+    picked = choose(opened, wanted, is_explained=explain)
     if web is not None:
         serve_page(
             opened, picked, source=source, options=options, address=web, reacquire=reacquire, is_updated=update_template
         )
         return
-    with ExitStack() as stack:
-        frames = stack.enter_context(open_source(source, options))
-        is_recording = isinstance(frames, VideoFile)
-        refuse({"--reconnect": reconnect is not None and is_recording}, "does nothing with a recording", "--source")
-        video = video_at(output, source, frames.fps) if output else None
-        status = stack.enter_context(Status(picked, frames, video, is_explained=explain))
-        if video:
-            stack.enter_context(video)
-        if len(boxes) > 1:
-            follow_several(opened, picked.choice, frames, boxes, status, Outputs(video, as_json))
-            return
-        start = boxes[0] if boxes else start_of(frames)
-        tracker = make(opened, picked.choice, in_mode, opencv_models)
-        tracker = watched(tracker, opened, picked.choice, reacquire, is_updated=update_template)
-        outputs = [*own_outputs(video, as_json), *open_outputs(stack, mqtt, pan_tilt, restream, window)]
-        for step in follow(frames, tracker, start):
-            for send in outputs:
-                send(step)
-            status.add(step)
+    task = Task(source, options, boxes, manner, output, as_json, receivers, is_live_asked=reconnect is not None)
+    follow(opened, picked, task, is_explained=explain)
 
 
-def start_of(frames: object) -> "Box":
-    """Give the box of a source that knows its own target.
+def check_manner(manner: Manner) -> None:
+    """Refuse options of following that say nothing without another one.
 
     Raises:
+        typer.BadParameter: There is one.
+    """
+    if manner.opencv_models is not None and manner.mode != "opencv":
+        raise typer.BadParameter("only with --mode opencv", param_hint="'--opencv-models'")
+    if manner.is_updated and manner.reacquire == "off":
+        raise typer.BadParameter("only with --reacquire near or full-frame", param_hint="'--update-template'")
+
+
+def check_targets(
+    boxes: "Sequence[Box]", web: str | None, manner: Manner, receivers: Receivers, own: Mapping[str, object]
+) -> None:
+    """Refuse what several targets or a page would leave without effect.
+
+    Args:
+        boxes: The targets.
+        web: Where a page is served.
+        manner: How a target is followed.
+        receivers: What each frame is sent to.
+        own: Options of what the command writes itself.
+
+    Raises:
+        typer.BadParameter: One of them is asked for.
+    """
+    single = {
+        "--mode": manner.mode != "reference",
+        "--mqtt": receivers.mqtt,
+        "--pan-tilt": receivers.pan_tilt,
+        "--restream": receivers.restream,
+        "--window": receivers.window,
+    }
+    if len(boxes) > 1:
+        refuse({"--web": web, "--reacquire": manner.reacquire != "off", **single}, "is for one target", "--init")
+    if web is not None:
+        refuse({"--init": boxes, **own, **single}, "does nothing with a page", "--web")
+
+
+def check_knows_target(source: str) -> None:
+    """Refuse a source that does not know its own target.
+
+    Raises:
+        SourceError: There is no such source.
         typer.BadParameter: It does not.
     """
-    from siamedge.runtime.sources.synthetic import SyntheticSource
+    from siamedge.runtime.sources.source import kind_of_source
 
-    if not isinstance(frames, SyntheticSource):
+    if kind_of_source(source) != "synthetic":
         raise typer.BadParameter("give the target in the first frame: --init x,y,w,h", param_hint="'--init'")
-    return frames.box_at(0)

@@ -47,7 +47,7 @@ def test_version_is_that_of_the_package(siamedge: Run) -> None:
         (("track", "a.siamedge", "--source"), "option '--source' requires an argument", "siamedge track"),
         (
             ("track", "a.siamedge", "--source", "0", "--threads", "0"),
-            "invalid value for '--threads': 0 is not in the range x>=1",
+            "invalid value for '--threads': 0 is not in the range 1<=x<=512",
             "siamedge track",
         ),
         (

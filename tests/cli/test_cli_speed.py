@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from command_line import Run
+from command_line import Run, refused
 
 from siamedge.export.evaluation.baselines import IdentityTracker
 from siamedge.runtime.bundles.bundle import Bundle
@@ -35,6 +35,8 @@ def test_track_uses_what_tune_chose_and_tunes_again_when_a_library_changed(siame
     (record,) = (Path(os.environ["SIAMEDGE_CACHE"]) / "tuning").iterdir()
     tuning["fingerprint"]["onnxruntime"] = "1.0"
     record.write_text(json.dumps(tuning))
+    missing = refused("no such file or folder: none.mp4", "a camera is a number (0) or a path under /dev")
+    assert siamedge("track", default_bundle, "--source", "none.mp4", "--init", "1,2,3,4") == missing
     assert siamedge("track", default_bundle, *KNOWN)[2].startswith("tuning again: onnxruntime was 1.0, is 1.")
     again = json.loads(record.read_text())
     assert again["fingerprint"]["onnxruntime"] != "1.0"
