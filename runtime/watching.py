@@ -27,17 +27,20 @@ def watch(
     """Watch over the target of a tracker that can look beside its own place.
 
     Args:
-        tracker: See can_watch.
+        tracker: One that can_watch tells to be able to.
         bundle: Where it comes from.
         choice: Which of the bundle's artifacts it runs.
         reacquire: How far a lost target is searched: near its last place, or over the whole frame.
         is_updated: Mix a new look of the target into the template after long certain presence.
 
     Raises:
-        SiamedgeError: reacquire is neither.
+        SiamedgeError: reacquire is neither, or the tracker cannot look.
     """
     if reacquire not in get_args(Reacquire):
         raise SiamedgeError(f"reacquire={reacquire!r} is unknown", hint=f"one of {', '.join(get_args(Reacquire))}")
+    if not can_watch(tracker):
+        family = bundle.manifest.tracker.family
+        raise SiamedgeError(f"{family} cannot search for a target that it lost", hint="leave reacquire away")
     fit = bundle.find("search", get_backend(choice.backend).format, choice.precision).presence
     is_whole = reacquire == "full-frame"
     params = PresenceParams(

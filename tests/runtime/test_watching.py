@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from siamedge.export.bundles.presence_fits import FITS, fit_of, known_fits
+from siamedge.export.evaluation.baselines import IdentityTracker
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, open_tracker, pick
 from siamedge.runtime.bundles.records import RecordError, parse
+from siamedge.runtime.errors import SiamedgeError
 from siamedge.runtime.geometry import Image, intersection_over_union
 from siamedge.runtime.sources.synthetic import SyntheticSource
 from siamedge.runtime.tracking.anchor_free import AnchorFreeTracker
@@ -26,6 +28,11 @@ def opened(default_bundle: Path) -> tuple[Bundle, Candidate]:
 def scene(frames: int) -> tuple[SyntheticSource, list[Image]]:
     source = SyntheticSource(frames=frames)
     return source, [frame.image for frame in source]
+
+
+def test_a_tracker_that_cannot_look_is_not_watched(opened: tuple[Bundle, Candidate]) -> None:
+    with pytest.raises(SiamedgeError, match=r"cannot search for a target that it lost$"):
+        watch(IdentityTracker(), *opened)
 
 
 def test_fits_are_in_the_search_artifacts_of_the_weights_that_were_fitted(opened: tuple[Bundle, Candidate]) -> None:
