@@ -60,6 +60,8 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(tree: Path,
     assert found == {f"siamedge/{name}" for name in files_below(tree, *PACKAGES)} | info
     assert "siamedge/__init__.py" not in found
     assert "siamedge/export/families/weights/dart_s.safetensors" in found
+    # A namespace has no marker of its own: without one in each package, type checkers take all of it for Any (PEP 561).
+    assert {f"siamedge/{name}/py.typed" for name in PACKAGES} <= found
 
 
 def test_the_wheel_holds_the_very_bytes_of_the_sources(tree: Path, built: Path) -> None:
