@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from siamedge.runtime.backends.absence import import_failure, is_absence
 from siamedge.runtime.backends.backend import Format, Model
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import DeclaredTensors, check_declared, check_feeds, is_frozen
@@ -41,11 +42,14 @@ def find_interpreter() -> MakeInterpreter:
     for distribution, module in LIBRARIES:
         try:
             make: MakeInterpreter = import_module(module).Interpreter
-        except (ImportError, AttributeError) as error:
-            reasons.append(f"{distribution}: {error}")
+        except ImportError as error:
+            reasons.append(import_failure(distribution, module, error))
+        except AttributeError as error:
+            reasons.append(f"{distribution} does not load: {error}")
         else:
             return make
-    raise BackendError(f"LiteRT is not installed ({'; '.join(reasons)})", hint=HINT_INSTALL)
+    broken = [reason for reason in reasons if not is_absence(reason)]
+    raise BackendError("; ".join(broken) or import_failure("LiteRT", "", None), hint=HINT_INSTALL)
 
 
 def build_interpreter(model: Model, threads: int) -> Any:

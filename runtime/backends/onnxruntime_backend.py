@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from siamedge.runtime.backends.absence import import_failure
 from siamedge.runtime.backends.backend import Format, Model
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared
@@ -33,7 +34,7 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime  # type: ignore[import-untyped]
         from onnxruntime import InferenceSession  # noqa: F401 - the folder that a removed library leaves has none
     except ImportError as error:
-        raise BackendError(f"onnxruntime is not installed ({error})", hint=HINT_INSTALL) from error
+        raise BackendError(import_failure("onnxruntime", "onnxruntime", error), hint=HINT_INSTALL) from error
     module: ModuleType = onnxruntime
     return module
 

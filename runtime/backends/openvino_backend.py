@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from siamedge.runtime.backends.absence import import_failure
 from siamedge.runtime.backends.backend import Format, Model, Precision
 from siamedge.runtime.backends.cache import CacheKey, CompiledCache, model_sha256
 from siamedge.runtime.backends.feeds import BoundInputs, DeclaredTensors, check_declared
@@ -44,7 +45,7 @@ def import_openvino() -> ModuleType:
             import openvino  # type: ignore[import-untyped]
             from openvino import Core  # noqa: F401 - the folder that a removed library leaves has none
     except ImportError as error:
-        raise BackendError(f"openvino is not installed ({error})", hint=HINT_INSTALL) from error
+        raise BackendError(import_failure("openvino", "openvino", error), hint=HINT_INSTALL) from error
     module: ModuleType = openvino
     return module
 

@@ -3,6 +3,7 @@
 import weakref
 from typing import NamedTuple
 
+from siamedge.runtime.backends.absence import remedy
 from siamedge.runtime.backends.backend import (
     ALL_PRECISIONS,
     BACKENDS,
@@ -78,11 +79,7 @@ def pick(
             chosen = len(candidates) - 1
     if chosen is None:
         reasons = "; ".join(f"{c.backend}: {c.verdict}" for c in candidates)
-        hint = (
-            "siamedge doctor tells what this device can run"
-            if not backend
-            else "leave --backend away to choose another"
-        )
+        hint = "leave --backend away to choose another" if backend else remedy(c.verdict for c in candidates)
         raise BackendError(f"no backend can run {bundle.path.name} here: {reasons}", hint=hint)
     candidates[chosen] = candidates[chosen]._replace(verdict="chosen")
     return Pick(candidates[chosen], tuple(candidates))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from siamedge.runtime.backends.absence import remedy
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS, get_backend, reason_against
 from siamedge.runtime.backends.cache import CompiledCache
 from siamedge.runtime.bundles.answers import Answers, check_answers, read_answers
@@ -114,7 +115,7 @@ def tune(
     if not runners:
         raise BackendError(
             f"nothing in {bundle.path.name} can be tuned here: {verdicts_of(trials) or 'it has no models'}",
-            hint="siamedge doctor tells what this device can run",
+            hint=remedy(trial.verdict for trial in trials),
         )
     for number in range(pace.rounds):
         for index, runner in runners.items():

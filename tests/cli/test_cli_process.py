@@ -31,8 +31,18 @@ def test_a_backend_that_is_not_installed_names_what_to_install(default_bundle: P
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == (
         "siamedge: no backend can run default.siamedge here: onnxruntime: onnxruntime is not installed "
-        "(No module named 'onnxruntime') (pip install 'siamedge[onnx]')\n"
+        "(pip install 'siamedge[onnx]')\n"
         "  try: leave --backend away to choose another\n"
+    )
+
+
+def test_without_any_library_the_first_run_says_that_one_of_them_is_to_be_installed(default_bundle: Path) -> None:
+    asked = script("track", default_bundle, "--source", SCENE, before=BLOCKED.format("onnxruntime"))
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.endswith(
+        "onnxruntime: onnxruntime is not installed (pip install 'siamedge[onnx]')\n"
+        "  try: install one of these libraries\n"
     )
 
 
