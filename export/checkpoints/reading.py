@@ -4,7 +4,6 @@ import pickle
 import re
 import struct
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
+from siamedge.export.checkpoints.mistaken import SAVE_STATE, explain, is_safetensors
 from siamedge.export.families.embedded import WEIGHTS
 from siamedge.export.families.source import Checkpoint, SourceNetwork
 from siamedge.export.families.table import build_arch, recognise
@@ -22,6 +22,8 @@ from siamedge.runtime.errors import ExportError
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts keep the weights."""
 WRAPPING_DEPTH = 3
+PREFIX = re.compile(r"((module|model|net|_orig_mod)\.)+")
+"""What DataParallel, a class around the network (as Lightning has it) and torch.compile put before tensors' names."""
 UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError, OverflowError),
     *(LookupError, TypeError, AttributeError, AssertionError),
@@ -42,7 +44,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-            state = {name.removeprefix("module."): file.get_tensor(name).float() for name in names}
+            state = {_bare(name): file.get_tensor(name).float() for name in names}
             return Checkpoint(state, file.metadata() or {})
     except (SafetensorError, OSError, NotImplementedError) as error:
         raise ExportError(f"{path}: not a readable safetensors file: {error}", hint="copy it again") from error
@@ -50,37 +52,32 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 def _read_pickle(path: Path) -> Checkpoint:
     try:
-        with safe_globals(_numpy_globals()), warnings.catch_warnings():
+        # A file, not its name: torch.load takes what is called .safetensors for that.
+        with safe_globals(_numpy_globals()), warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        reason, hint = _why_unreadable(path, str(error))
+        reason, hint = explain(path, str(error))
         raise ExportError(f"{path}: {reason}", hint=hint) from error
-    return Checkpoint(_tensors(content), {})
-
-
-def _why_unreadable(path: Path, torch_says: str) -> tuple[str, str]:
-    """Say what is wrong with a file that torch.load refuses, and what to do about it."""
-    size = path.stat().st_size
-    if forbidden := re.search(r"GLOBAL (\S+)", torch_says):
-        return (
-            f"holds Python objects besides tensors ({forbidden[1]}), which are not run",
-            "save the state dict alone: torch.save(model.state_dict(), PATH)",
-        )
-    with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
-    if is_zip and not zipfile.is_zipfile(path):
-        return f"the checkpoint is cut off after {size} bytes", "copy it again"
-    return f"not a PyTorch checkpoint, or a damaged one, {size} bytes", "give a .pth or .safetensors file of tensors"
+    state = _tensors(content)
+    if not state and isinstance(content, Mapping) and content:
+        keys = ", ".join(map(str, content))
+        raise ExportError(f"{path}: no tensors under {', '.join(WRAPPERS)}; its keys are {keys}", hint=SAVE_STATE)
+    return Checkpoint(state, {})
 
 
 def _tensors(content: object) -> dict[str, Tensor]:
-    """Find the weights in what a training script saved; wrappers and a leading "module." are taken off."""
+    """Find the weights in what a training script saved; wrappers and what they put before names are taken off."""
     for _ in range(WRAPPING_DEPTH):
         inner = (content.get(key) for key in WRAPPERS) if isinstance(content, Mapping) else ()
         content = next((value for value in inner if isinstance(value, Mapping)), content)
     items = content.items() if isinstance(content, Mapping) else ()
-    return {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
+    return {_bare(str(name)): value for name, value in items if isinstance(value, Tensor)}
+
+
+def _bare(name: str) -> str:
+    prefix = PREFIX.match(name)
+    return name[prefix.end() :] if prefix else name
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -93,9 +90,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         what = "is a folder" if path.is_dir() else "no such file"
         hint = "give the path of a .pth or .safetensors checkpoint, or a name that `siamedge zoo` lists"
         raise ExportError(f"{path}: {what}", hint=hint)
-    checkpoint = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    try:
+        read = _read_safetensors if is_safetensors(path) else _read_pickle
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error.strerror}", hint="whose file is it?") from error
+    checkpoint = read(path)
     if not checkpoint.state:
-        raise ExportError(f"{path}: holds no tensors", hint="give a checkpoint of weights (a state dict)")
+        raise ExportError(f"{path}: holds no tensors", hint=SAVE_STATE)
     return checkpoint
 
 

@@ -32,8 +32,11 @@ def recognise(checkpoint: Checkpoint, source: str) -> SourceNetwork:
             return build(checkpoint)
         except ExportError as error:
             reasons[arch] = str(error)
-    tried = "; ".join(reasons.values())
-    raise ExportError(f"{source}: fits no known architecture ({tried})", hint="name one with --arch, or add a family")
+    first, tried = next(iter(checkpoint.state), "none"), "; ".join(reasons.values())
+    raise ExportError(
+        f"{source}: fits no known architecture; its first tensor is {first} ({tried})",
+        hint="if it is one of these under other names, rename the tensors",
+    )
 
 
 def build_arch(arch: str, checkpoint: Checkpoint) -> SourceNetwork:

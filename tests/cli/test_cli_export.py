@@ -36,7 +36,7 @@ from command_line import SCENE, TINY_EXPORT, Run, refused
         ),
         (
             ("text.pth",),
-            "text.pth: not a PyTorch checkpoint, or a damaged one, 5 bytes",
+            "text.pth: neither a PyTorch nor a safetensors file, or a damaged one, 5 bytes",
             "give a .pth or .safetensors file of tensors",
         ),
         (("cut.pth",), "cut.pth: the checkpoint is cut off after 500 bytes", "copy it again"),

@@ -49,6 +49,8 @@ def save(path: Path, content: object, *, legacy: bool = False) -> Path:
         lambda state: {"model": state, "optimizer": {"lr": 0.1}},
         lambda state: {"net": {"state_dict": state}},
         lambda state: {"model": {"module." + name: value for name, value in state.items()}},
+        lambda state: {"state_dict": {"model." + name: value for name, value in state.items()}, "callbacks": {}},
+        lambda state: {"module._orig_mod.net." + name: value for name, value in state.items()},
         lambda state: {**state, "steps": 12},
     ],
 )
@@ -77,7 +79,62 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(content)
-    assert refusal(path) == (f"{path}: not a PyTorch checkpoint, or a damaged one, {len(content)} bytes", GIVE_TENSORS)
+    assert refusal(path) == (
+        f"{path}: neither a PyTorch nor a safetensors file, or a damaged one, {len(content)} bytes",
+        GIVE_TENSORS,
+    )
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "reason", "hint"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 9345678\n",
+            "a pointer of Git LFS, not the weights",
+            "fetch what it stands for: git lfs pull",
+        ),
+        (
+            "\n<!DOCTYPE html>\n<html><title>Quota exceeded</title></html>",
+            "a web page, not the weights",
+            "download the file itself, not the page that shows or refuses it",
+        ),
+    ],
+)
+def test_what_a_download_left_in_place_of_weights_is_told(
+    tmp_path: Path, name: str, content: str, reason: str, hint: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    assert refusal(path) == (f"{path}: {reason}", hint)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_torchscript_program_is_told_with_how_to_save_its_weights(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+    assert refusal(path) == (
+        f"{path}: a TorchScript program, not weights alone",
+        "save its weights: torch.save(torch.jit.load(PATH).state_dict(), 'weights.pth')",
+    )
+
+
+def test_an_exported_model_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"\x08\x0a\x12\x07pytorch")
+    message = f"{path}: an exported model, not trained weights"
+    assert refusal(path) == (message, "give the .pth or .safetensors file that it was made from")
+
+
+def test_weights_are_known_by_their_content_not_by_their_name(tmp_path: Path) -> None:
+    save_file(WEIGHTS, tmp_path / "a.pth")
+    save(tmp_path / "a.safetensors", WEIGHTS)
+    for path in tmp_path.iterdir():
+        assert read_checkpoint(path).state.keys() == WEIGHTS.keys()
+
+
+def test_a_file_that_cannot_be_read_is_told() -> None:
+    assert refusal(Path("/proc/self/mem"))[0] == "/proc/self/mem: cannot be read: Input/output error"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
@@ -115,8 +172,13 @@ def test_a_whole_module_is_refused_with_what_to_save_instead(tmp_path: Path) -> 
 
 
 def test_a_checkpoint_without_tensors_is_told(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.pth", {"epoch": 3})
-    assert refusal(path) == (f"{path}: holds no tensors", "give a checkpoint of weights (a state dict)")
+    path = save(tmp_path / "a.pth", {"epoch": 3, "network": WEIGHTS})
+    hint = "save the state dict alone: torch.save(model.state_dict(), PATH)"
+    message = f"{path}: no tensors under state_dict, model, model_state_dict, net; its keys are epoch, network"
+    assert refusal(path) == (message, hint)
+    assert refusal(save(path, [1, 2])) == (f"{path}: holds no tensors", hint)
+    save_file({}, path)
+    assert refusal(path) == (f"{path}: holds no tensors", hint)
 
 
 def test_damage_of_any_kind_gives_our_error_or_tensors(tmp_path: Path) -> None:
@@ -139,14 +201,14 @@ def test_damage_of_any_kind_gives_our_error_or_tensors(tmp_path: Path) -> None:
 def test_an_unknown_checkpoint_names_the_first_wrong_tensor_of_every_family(tmp_path: Path) -> None:
     message, hint = refusal(save(tmp_path / "a.pth", WEIGHTS))
     assert message == (
-        "a.pth: fits no known architecture ("
+        "a.pth: fits no known architecture; its first tensor is backbone.0.weight ("
         "not a nanotrack-v1 checkpoint: backbone.features.0.0.weight is missing; "
         "not a nanotrack-v2 checkpoint: backbone.features.0.0.weight is missing; "
         "not a nanotrack-v3 checkpoint: backbone.features.0.0.weight is missing; "
         "not a siamfc-alexnet checkpoint: backbone.conv1.0.weight is missing; "
         "not a dart checkpoint: backbone.0.weight has shape (2, 3), expected (16, 3, 3, 3))"
     )
-    assert hint == "name one with --arch, or add a family"
+    assert hint == "if it is one of these under other names, rename the tensors"
     assert all(arch in message for arch in ARCHITECTURES)
 
 
