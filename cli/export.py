@@ -4,7 +4,9 @@ import logging
 import os
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,8 +41,7 @@ def export(
     precisions: Annotated[
         str | None,
         typer.Option(
-            help="Of fp32,fp16,int8,bf16 (OpenVINO only); default: all but bf16, of the zoo without --calibration "
-            "no int8. "
+            help="Of fp32,fp16,int8,bf16 (OpenVINO only); default: fp32,fp16, and int8 where it can be calibrated. "
             "One that is named and misses its budget: exit code 3."
         ),
     ] = None,
@@ -80,6 +81,7 @@ def export(
 ) -> None:
     """Convert a tracker to ONNX, TFLite and OpenVINO, prove that each still computes the same, and pack a bundle."""
     with export_libraries("export"):
+        from siamedge.export.calibration.choosing import set_beside
         from siamedge.export.int8.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
         from siamedge.export.pipeline import ExportRequest
 
@@ -87,7 +89,7 @@ def export(
     if report is not None:
         check_report(report, out)
     weights = None if checkpoint is None else from_zoo(checkpoint)
-    is_uncalibrated = weights != checkpoint and not calibration
+    is_uncalibrated = weights is not None and not (calibration or set_beside(weights))
     wanted = chosen_precisions(precisions, is_uncalibrated=is_uncalibrated)
     if "int8" not in wanted:
         gates = {"--strict": strict, "--max-drop": max_drop is not None}
@@ -106,9 +108,10 @@ def export(
         validation=validation,
     )
     result = run_with_progress(request)
-    print_result(result, request.out)
     if is_uncalibrated and precisions is None:
-        typer.echo("int8 left out: it needs crops that this tracker really sees, --calibration VIDEO")
+        left_out = "int8 left out: it needs crops that this tracker really sees, --calibration VIDEO"
+        result = replace(result, skipped=(*result.skipped, left_out))
+    print_result(result, request.out)
     if report is not None:
         write_report(result, report)
     named = request.precisions if precisions is not None else ()
@@ -193,7 +196,7 @@ def run_with_progress(request: "ExportRequest") -> "ExportResult":
 
 
 def print_result(result: "ExportResult", out: Path) -> None:
-    """Print the verification table, what is recommended, and where the bundle is."""
+    """Print the verification table, what is recommended, where the bundle is, and a first use of it."""
     from siamedge.cli.consoles import plain_console
     from siamedge.cli.tables import quantization_lines, recommendation_lines, verification_table
 
@@ -204,3 +207,5 @@ def print_result(result: "ExportResult", out: Path) -> None:
         console.print(line, soft_wrap=True)
     size = sum(entry.bytes for entry in result.manifest.files)
     console.print(f"wrote {out} ({size / 1e6:.1f} MB)", soft_wrap=True)
+    # A drawn scene: it needs no camera, no clip and no box.
+    console.print(f"try it: siamedge track {quote(str(out))} --source synthetic: --output track.mp4", soft_wrap=True)

@@ -77,7 +77,7 @@ class ExportResult:
     Attributes:
         manifest: Of the bundle.
         measured: One a format and precision, in the order in which they were made.
-        skipped: Why formats that were not asked for by name are missing.
+        skipped: Why formats and precisions that were not asked for by name are missing.
     """
 
     manifest: Manifest

@@ -137,24 +137,25 @@ def recommend(measured: list[Measured]) -> dict[str, Recommendation]:
 
     bf16 is left to `siamedge tune`: not every processor has it.
     """
-    chosen: dict[str, Measured] = {}
+    chosen: dict[str, tuple[Measured, Measured | None]] = {}
     measured = [item for item in measured if item.verification.precision != "bf16"]
     for item in measured:
         if item.verification.verdict != "pass":
             continue
-        best = chosen.get(item.verification.format)
+        best, _ = chosen.get(item.verification.format, (None, None))
         if best is None or item.latency_ms * SPEED_MARGIN <= best.latency_ms:
-            chosen[item.verification.format] = item
-    return {name: Recommendation(item.verification.precision, _why(item, measured)) for name, item in chosen.items()}
+            chosen[item.verification.format] = item, best
+    return {
+        name: Recommendation(item.verification.precision, _why(item, beaten, measured))
+        for name, (item, beaten) in chosen.items()
+    }
 
 
-def _why(item: Measured, measured: list[Measured]) -> str:
-    rivals = [m for m in measured if m.verification.format == item.verification.format and m is not item]
-    missed = [m.verification.precision for m in rivals if m.verification.verdict != "pass"]
-    slower = [m.verification.precision for m in rivals if m.verification.verdict == "pass"]
-    parts = ["within budget"]
-    if slower:
-        parts.append(f"{' and '.join(slower)} not at least {SPEED_MARGIN - 1:.0%} faster where it was exported")
-    if missed:
-        parts.append(f"{' and '.join(missed)} beyond budget")
-    return "; ".join(parts)
+def _why(item: Measured, beaten: Measured | None, measured: list[Measured]) -> str:
+    rows = [m for m in measured if m.verification.format == item.verification.format]
+    later = [m.verification.precision for m in rows[rows.index(item) + 1 :] if m.verification.verdict == "pass"]
+    missed = [m.verification.precision for m in rows if m.verification.verdict != "pass"]
+    speeds = [f"at least {SPEED_MARGIN - 1:.0%} faster than {beaten.verification.precision}"] if beaten else []
+    speeds += [f"{' and '.join(later)} not {SPEED_MARGIN - 1:.0%} faster"] if later else []
+    parts = ["within budget", *([f"{', '.join(speeds)}, where it was exported"] if speeds else [])]
+    return "; ".join((*parts, *([f"{' and '.join(missed)} beyond budget"] if missed else [])))

@@ -57,7 +57,7 @@ from command_line import SCENE, TINY_EXPORT, Run, refused
         ),
         (("-o", "no/a.siamedge"), "no: no such folder", "make it first, or choose another -o"),
         (
-            ("mine.safetensors",),
+            ("mine.safetensors", "--precisions", "fp32,int8"),
             "int8 needs --calibration: crops that this tracker really sees",
             "add --calibration VIDEO (or a folder of images), or --precisions fp32,fp16",
         ),
@@ -120,7 +120,8 @@ def test_export_of_a_user_s_checkpoint_ends_with_a_bundle_that_tracks(siamedge: 
     shutil.copy(default_weights(), "mine.safetensors")
     found = siamedge("export", "mine.safetensors", *TINY_EXPORT, "-o", "mine.siamedge.zip")
     assert (found.code, found.stderr) == (0, "")
-    assert re.search(r"\nwrote mine.siamedge.zip \(\d\.\d MB\)\n$", found.stdout)
+    first_use = "siamedge track mine.siamedge.zip --source synthetic: --output track.mp4"
+    assert re.search(rf"\nwrote mine.siamedge.zip \(\d\.\d MB\)\ntry it: {first_use}\n$", found.stdout)
     manifest = json.loads(siamedge("inspect", "mine.siamedge.zip", "--json").stdout)
     assert (manifest["name"], manifest["provenance"]["checkpoint"]) == ("mine", "mine.safetensors")
     assert siamedge("track", "mine.siamedge.zip", "--source", SCENE, "--json").code == 0

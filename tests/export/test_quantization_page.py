@@ -77,5 +77,5 @@ def test_int8_is_recommended_only_where_it_is_a_tenth_faster(int8_ms: float, cho
     assert [name for name in ("onnx fp32", "onnx int8") if rows[name][-1]] == [f"onnx {chosen}"]
     assert rows["onnx int8"][5:7] == [f"{int8_ms:.2f}", "0.250"]
     if chosen == "fp32":
-        reason = "within budget; int8 not at least 10% faster where it was exported"
+        reason = "within budget; int8 not 10% faster, where it was exported"
         assert rows["onnx fp32"][-1] == f"yes: {reason}"

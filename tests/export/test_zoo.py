@@ -21,6 +21,7 @@ from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.errors import ExportError
 
 TINY = DartConfig(layers=((4, 2), (8, 2), (8, 2), (8, 2)), channels=8, head=8, tower=1, template_px=64, search_px=128)
+LEFT_OUT = "\nint8 left out: it needs crops that this tracker really sees, --calibration VIDEO\n"
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -68,10 +69,19 @@ def test_a_checkpoint_is_exported_by_name_and_fetched_once(siamedge: Run, publis
     for _ in range(2):
         code, stdout, stderr = siamedge("export", "nanotrack-v3", "--formats", "onnx")
         assert (code, stderr) == (0, "")
-        assert stdout.endswith("int8 left out: it needs crops that this tracker really sees, --calibration VIDEO\n")
+        assert LEFT_OUT in stdout
     assert published.ranges == [""]
     manifest = Bundle.open(Path("nanotrack-v3.siamedge")).manifest
     assert manifest.license == "Apache-2.0 (HonglinChu/SiamTrackers @ 248663f, NanoTrack)"
+    assert {artifact.precision for artifact in manifest.artifacts} == {"fp32", "fp16"}
+
+
+def test_a_checkpoint_of_the_user_s_is_exported_without_a_video_too(siamedge: Run, published: File) -> None:
+    Path("mine.safetensors").write_bytes(published.content)
+    code, stdout, stderr = siamedge("export", "mine.safetensors", "--formats", "onnx")
+    assert (code, stderr) == (0, "")
+    assert LEFT_OUT in stdout
+    manifest = Bundle.open(Path("mine.siamedge")).manifest
     assert {artifact.precision for artifact in manifest.artifacts} == {"fp32", "fp16"}
 
 
