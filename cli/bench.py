@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siamedge.cli.choices import number, parse_box, parse_choice
+from siamedge.cli.choices import DEVICE, number, parse_box, parse_choice
 from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def bench(
     init: Annotated[str | None, typer.Option(help="The target in the first frame of --source: x,y,w,h.")] = None,
     backend: Annotated[str | None, typer.Option(help="Only this one.")] = None,
     precision: Annotated[str | None, typer.Option(help="Only this one.")] = None,
-    device: Annotated[str, typer.Option(help="The backends' name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "CPU",
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,
@@ -40,7 +40,9 @@ def bench(
         float, typer.Option(callback=number, min=0, help="Run each candidate so long, for the steady state.")
     ] = 0.0,
     against: Annotated[str | None, typer.Option(help="opencv: cv2.TrackerNano, interleaved with ours.")] = None,
-    opencv_models: Annotated[str | None, typer.Option(help="BACKBONE.onnx,HEAD.onnx for --against opencv.")] = None,
+    opencv_models: Annotated[
+        str | None, typer.Option(metavar="BACKBONE,HEAD", help="Two .onnx files for --against opencv.")
+    ] = None,
     cold: Annotated[bool, typer.Option(help="Measure the start of `siamedge track` too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -10,6 +10,9 @@ from siamedge.runtime.geometry import Box
 
 T = TypeVar("T", bound=str)
 
+DEVICE = "Processor to run on, by the backend's name for it: CPU, GPU, NPU ..."
+"""Help of --device, alike in every command that has it."""
+
 
 def parse_choices(text: str, known: Sequence[T], option: str) -> tuple[T, ...]:
     """Read a list such as "onnx,tflite", keeping the order of the known values.

@@ -39,7 +39,9 @@ def _show(title: str, rows: list[tuple[str, ...]]) -> None:
     from siamedge.cli.consoles import plain_console
 
     colours = {"ok": "green", "note": "cyan", "warning": "yellow", "failure": "bold red"}
-    table = Table("", "", "", "what helps", title=title, box=None, title_justify="left", show_header=False)
+    table = Table(title=title, box=None, title_justify="left", show_header=False)
+    for _ in range(4):
+        table.add_column(overflow="fold")
     for severity, subject, message, fix in rows:
         table.add_row(Text(severity, colours[severity]), subject, Text(message), Text(fix, "dim"))
     plain_console().print(table)

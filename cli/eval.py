@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from siamedge.cli.choices import DEVICE
 from siamedge.runtime.places import check_file, make_folder, room_for
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from siamedge.export.evaluation.bootstrap import Estimate
     from siamedge.export.evaluation.evaluation import Order
     from siamedge.export.evaluation.outputs import Outcome
@@ -31,8 +34,8 @@ def evaluate(
         typer.Option("--one-based/--zero-based", help="First pixel in the annotation; default: as it is published."),
     ] = None,
     backend: Annotated[str, typer.Option(help="onnxruntime, tflite, openvino, or auto.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, or auto.")] = "auto",
-    device: Annotated[str, typer.Option(help="The backend's name of a device.")] = "CPU",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, bf16, or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "CPU",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for runs, results and plots.")] = None,
     jobs: Annotated[int, typer.Option(help="Sequences at once on this machine; -1: one a core.")] = 1,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to run on.")] = None,
@@ -114,24 +117,33 @@ def run_with_progress(order: "Order") -> "list[tuple[Run, ...]]":
 
 def print_outcome(outcome: "Outcome", folder: Path) -> None:
     """Print scores, paired differences and where the files are."""
-    from rich.table import Table
-
     from siamedge.cli.consoles import plain_console
 
     report, console = outcome.report, plain_console()
-    metrics = outcome.convention.metrics
-    table = Table("", *(metric.label for metric in metrics.values()), "median latency", show_lines=True)
+    console.print(outcome_table(outcome))
+    count = len(report.names)
+    parts = [f"{count} sequence{'s' if count > 1 else ''}, {report.frames} frames, convention {report.convention}"]
+    if count > 1:
+        parts.append("in brackets the 95 % bootstrap interval over sequences")
+    parts.append(f"files in {folder / report.convention}")
+    console.print("; ".join(parts), soft_wrap=True)
+
+
+def outcome_table(outcome: "Outcome") -> "Table":
+    """A row a run, and one a paired difference; long names of runs are folded, not cut."""
+    from rich import box
+    from rich.table import Table
+
+    report, metrics = outcome.report, outcome.convention.metrics
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("", overflow="fold")
+    for heading in (*(metric.label for metric in metrics.values()), "median latency"):
+        table.add_column(heading)
     for item in (report, *outcome.others):
         table.add_row(item.label, *(interval(item.scores[key], "") for key in metrics), milliseconds(item))
     for label, gaps in outcome.against.items():
         table.add_row(f"minus {label}", *(interval(gaps[key], "+") for key in metrics), "")
-    console.print(table)
-    console.print(
-        f"{len(report.names)} sequences, {report.frames} frames, convention {report.convention}; in brackets the 95 % "
-        f"bootstrap interval over sequences; files in {folder / report.convention}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    return table
 
 
 def interval(found: "Estimate", sign: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import number, parse_box, parse_choice, refuse
+from siamedge.cli.choices import DEVICE, number, parse_box, parse_choice, refuse
 from siamedge.cli.choosing import Wanted, choose
 from siamedge.cli.following import Manner, Task, follow
 from siamedge.cli.live import REACQUIRE, RECONNECT_S, ROTATIONS, refuse_idle, serve_page, source_options
@@ -36,7 +36,7 @@ def track(
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16, int8 or bf16; default: what the bundle says.")
     ] = None,
-    device: Annotated[str, typer.Option(help="The backend's name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "CPU",
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,
@@ -48,9 +48,14 @@ def track(
     ] = "reference",
     opencv_models: Annotated[
         str | None,
-        typer.Option(help="BACKBONE.onnx,HEAD.onnx: with --mode opencv, OpenCV computes these, bit for bit as before."),
+        typer.Option(
+            metavar="BACKBONE,HEAD",
+            help="Two .onnx files: with --mode opencv, OpenCV itself computes these, bit for bit as before.",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the video with the box drawn: NAME.mp4.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the video with the box drawn: NAME.mp4.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a frame on standard output.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say why this backend was chosen.")] = False,
     web: Annotated[
@@ -60,7 +65,7 @@ def track(
     update_template: Annotated[
         bool, typer.Option("--update-template", help="With --reacquire: learn slowly how the target looks.")
     ] = False,
-    mqtt: Annotated[str | None, typer.Option(help="Send every box to a broker: mqtt://HOST:PORT/TOPIC.")] = None,
+    mqtt: Annotated[str | None, typer.Option(help="Send every box to a broker: mqtt://HOST/TOPIC.")] = None,
     pan_tilt: Annotated[
         str | None, typer.Option(help="Send the target's offset: udp://HOST:PORT or serial:/dev/ttyUSB0.")
     ] = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamedge.cli.choices import number
+from siamedge.cli.choices import DEVICE, number
 from siamedge.cli.progress import say
 from siamedge.runtime.places import make_folder
 
@@ -24,7 +24,7 @@ CLIP = 24
 
 def tune(
     bundle: Annotated[Path, typer.Argument(help="A bundle: NAME.siamedge or its zip file.")],
-    device: Annotated[str, typer.Option(help="The backends' name of a device, such as CPU, GPU or NPU.")] = "CPU",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "CPU",
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take the CPU, and say so, where the device cannot run the bundle.")
     ] = False,

@@ -336,6 +336,15 @@ def test_brackets_in_a_line_or_a_table_are_printed(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.count("siamedge[onnx]") == 2
 
 
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "keys"])
+def test_on_a_narrow_terminal_help_is_whole(siamedge: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    found = siamedge(command, "--help")
+    assert (found.code, found.stderr) == (0, "")
+    assert "Usage: siamedge" in found.stdout
+    assert "…" not in found.stdout
+
+
 def test_every_command_prints_text_as_it_stands() -> None:
     """A console of its own, in which brackets are markup, serves for progress on standard error alone."""
     for path in sorted((ROOT / "cli").glob("*.py")):

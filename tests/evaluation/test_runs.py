@@ -327,6 +327,21 @@ def test_numbers_that_make_no_sense_are_wrong_usage(siamedge: Run, option: str, 
     assert siamedge("eval", "identity", "data", option, value) == refused(message, "siamedge eval --help", 2)
 
 
+def test_on_a_narrow_terminal_the_names_of_runs_are_whole(siamedge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for number in range(2):
+        write_scene(Path("data", f"s{number}"), seed=number)
+    first = siamedge("eval", "identity", "data/s0", "-o", "first")
+    assert first.stdout.endswith(f"\n1 sequence, {LENGTH} frames, convention otb; files in first/otb\n")
+    rival = "runs-of-the-garden-of-last-summer"
+    siamedge("eval", "identity", "data", "-o", rival)
+    stdout = siamedge("eval", "identity", "data", "-o", "out", "--against", rival).stdout
+    first_column = "".join(line[:18].strip() for line in stdout.splitlines())
+    assert first_column.count(f"identity in{rival}") == 2
+    assert max(map(len, stdout.splitlines()[:-1])) <= 80
+    assert "; in brackets the 95 % bootstrap interval over sequences; files in out/otb\n" in stdout
+
+
 def test_labels_name_the_tracker_and_how_it_runs() -> None:
     assert TrackerSpec("/a/dart.siamedge", "tflite", "int8").label == "dart-tflite-int8"
     assert TrackerSpec("dart.siamedge.zip").label == "dart"
