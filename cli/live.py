@@ -160,7 +160,7 @@ def cameras_here(root: Path = Path("/")) -> list[str]:
 
 
 def models_of(bundle: "Bundle", picked: "Pick", reacquire: str, is_updated: bool) -> "dict[str, Callable[[], Tracker]]":
-    """Every precision of the bundle on every backend that works here, the chosen one first."""
+    """Every precision of the bundle on every backend that was tried and works here, the chosen one first."""
     from siamedge.runtime.backends.backend import PRECISIONS, get_backend
 
     choices = [picked.choice]
@@ -173,8 +173,11 @@ def models_of(bundle: "Bundle", picked: "Pick", reacquire: str, is_updated: bool
 
 
 def unique(choices: "list[Candidate]") -> "list[Candidate]":
-    """The choices without those that differ in the verdict alone."""
-    return list({(c.backend, c.precision, c.device): c for c in reversed(choices)}.values())[::-1]
+    """The choices in their order, the first of those that differ in the verdict alone."""
+    found: dict[tuple[str, str, str], Candidate] = {}
+    for choice in choices:
+        found.setdefault((choice.backend, choice.precision, choice.device), choice)
+    return list(found.values())
 
 
 def maker_of(bundle: "Bundle", choice: "Candidate", reacquire: str, is_updated: bool) -> "Callable[[], Tracker]":

@@ -15,9 +15,10 @@ from camera_server import running_camera
 from command_line import Run
 from file_server import serving
 
-from siamedge.cli.live import cameras_here, parse_size
+from siamedge.cli.live import cameras_here, parse_size, unique
 from siamedge.cli.main import with_values
 from siamedge.cli.outputs import tell_undelivered
+from siamedge.runtime.bundles.picking import Candidate
 from siamedge.runtime.errors import SourceError
 from siamedge.runtime.outputs.window import has_windows
 
@@ -161,6 +162,11 @@ def test_web_may_stand_alone() -> None:
     assert with_values(["track", "b", "--web"]) == ["track", "b", "--web", "127.0.0.1:8765"]
     assert with_values(["track", "--web", "--source", "0"]) == ["track", "--web", "127.0.0.1:8765", "--source", "0"]
     assert with_values(["track", "--web", ":9", "b"]) == ["track", "--web", ":9", "b"]
+
+
+def test_the_page_starts_with_the_model_that_was_chosen() -> None:
+    chosen, other = Candidate("tflite", "int8", "CPU", "chosen"), Candidate("tflite", "fp32", "CPU", "usable")
+    assert unique([chosen, other, chosen._replace(verdict="usable")]) == [chosen, other]
 
 
 def test_sizes_and_cameras(tmp_path: Path) -> None:
