@@ -177,14 +177,20 @@ class Engine:
         self._refresh()
 
     def record(self, is_on: bool) -> None:
-        """Begin or end a recording."""
-        if is_on and self._recorder is None and self._source is not None:
+        """Begin or end a recording; one that ended by a problem gives way to the next.
+
+        Raises:
+            SourceError: No source is open, or the folder cannot be written.
+        """
+        if self._recorder is not None and (not is_on or self._recorder.recording.problem):
+            self._recorder.close()
+            self._recorder = None
+        if is_on and self._recorder is None:
+            if self._source is None:
+                raise SourceError("no source is open that could be recorded", hint="reset opens it again")
             is_live = isinstance(self._source, LiveSource)
             fps = round(self._rate) if is_live and self._rate >= 1 else self._source.fps
             self._recorder = Recorder(self._setup.folder, fps)
-        elif not is_on and self._recorder is not None:
-            self._recorder.close()
-            self._recorder = None
         self._refresh()
 
     def picture(self) -> bytes:
@@ -202,7 +208,8 @@ class Engine:
 
     def status(self) -> dict[str, object]:
         """Everything but the frame, for JSON; may be called directly."""
-        source, recorder = self._source, self._recorder
+        source = self._source
+        recording = self._recorder.recording if self._recorder else None
         counters = source.counters if isinstance(source, LiveSource) else None
         times = self._meter.percentiles()
         return {
@@ -216,9 +223,9 @@ class Engine:
             "why": self._setup.why,
             "fps": round(self._rate, 2),
             "latency_ms": [round(value, 3) for value in times] if self._meter.total else None,
-            "recording": str(recorder.recording.video) if recorder else None,
-            "recording_problem": recorder.recording.problem if recorder else "",
-            "recorded": recorder.recording.frames if recorder else 0,
+            "recording": str(recording.video) if recording and not recording.problem else None,
+            "recording_problem": recording.problem if recording else "",
+            "recorded": recording.frames if recording else 0,
             "events": [{"time_s": e.time_s, "event": e.kind, "detail": e.detail} for e in list(self._events)[-5:]],
         }
 

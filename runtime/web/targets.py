@@ -54,7 +54,10 @@ class Targets:
         Raises:
             SourceError: The box is not in the frame, no target can have this number, or there are eight.
         """
-        check_init(image, box)
+        try:
+            check_init(image, box)
+        except SourceError as error:  # its own hint is for the command line
+            raise SourceError(str(error), hint="draw it around the target, in the picture") from error
         numbers = range(1, MOST_TARGETS + 1)
         if key is not None and key not in numbers:
             raise SourceError(

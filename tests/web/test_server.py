@@ -28,8 +28,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
-from siamedge.runtime.errors import SourceError
+from siamedge.runtime.errors import PlaceError, SourceError
 from siamedge.runtime.geometry import Box, Image
+from siamedge.runtime.outputs.video import VideoWriter
 from siamedge.runtime.sources.source import SourceOptions
 from siamedge.runtime.tracking.trackers import TrackResult
 from siamedge.runtime.web.access import Access
@@ -337,6 +338,27 @@ def test_a_slow_client_gets_what_is_newest_when_it_answers(client: TestClient, e
 
 def test_a_client_that_left_leaves_no_picture_behind(engine: Engine) -> None:
     server = uvicorn.Server(uvicorn.Config(make_app(engine, Access("127.0.0.1")), log_level="error"))
+def test_a_recording_that_ended_by_itself_is_told_and_gives_way_to_the_next(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(video: VideoWriter, image: Image) -> None:
+        raise PlaceError("the disk is full")
+
+    monkeypatch.setattr(VideoWriter, "write", fail)
+    for _ in range(2):
+        engine.do(lambda: engine.record(True))
+        wait_for(lambda: engine.status()["recording_problem"] == "the disk is full")
+        assert engine.status()["recording"] is None
+    assert len(list(tmp_path.glob("recordings/*.jsonl"))) == 2
+
+
+def test_what_has_ended_is_not_recorded(client: TestClient) -> None:
+    client.post("/api/source", json={"address": "synthetic:?frames=5&size=64x64&fps=60"})
+    wait_for(lambda: state_of(client)["mode"] == "ended")
+    answer = client.post("/api/record", json={"on": True})
+    assert (answer.status_code, answer.json()["error"]) == (400, "no source is open that could be recorded")
+
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

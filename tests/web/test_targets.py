@@ -48,3 +48,9 @@ def test_there_are_eight_targets_whatever_numbers_are_asked_for() -> None:
         targets.put(LARGE, Box(1, 1, 9, 9))
     assert targets.put(LARGE, Box(2, 2, 9, 9), 8) == 8
     assert [view.key for view in targets.views()] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_box_that_cannot_be_gets_no_advice_for_the_command_line() -> None:
+    with pytest.raises(SourceError, match="is outside the frame") as raised:
+        Targets({"one": OneSizeTracker}).put(LARGE, Box(900, 0, 9, 9))
+    assert raised.value.hint == "draw it around the target, in the picture"
