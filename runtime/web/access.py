@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-COOKIE = "siamedge"
 IDLE_AFTER_S = 10.0
 """A controller whose page is closed, and that has not spoken for so long, may be followed by another."""
 
@@ -51,13 +50,15 @@ class Access:
 
     def may_steer(self, client: str) -> bool:
         """Whether a client is the controller; an empty seat is taken by the first that asks."""
-        now_s = time.monotonic()
-        is_free = not self._controller or (self._controller not in self._pages and now_s - self._spoke_s > IDLE_AFTER_S)
-        if is_free:
+        if self._is_free():
             self._controller = client
         if client == self._controller:
-            self._spoke_s = now_s
+            self._spoke_s = time.monotonic()
         return client == self._controller
+
+    def _is_free(self) -> bool:
+        is_idle = self._controller not in self._pages and time.monotonic() - self._spoke_s > IDLE_AFTER_S
+        return not self._controller or is_idle
 
     def take_over(self, client: str) -> None:
         """Make a client the controller, whoever it was before."""
@@ -79,8 +80,19 @@ class Access:
             self._controller = ""
 
     def describe(self, client: str) -> dict[str, object]:
-        """What a page is told."""
-        return {"is_controller": client == self._controller, "pages": sum(self._pages.values())}
+        """What a page is told: whether it is in control, whether another client is, and how many pages are open."""
+        is_controller = client == self._controller
+        return {
+            "is_controller": is_controller,
+            "is_watching": not (is_controller or self._is_free()),
+            "pages": sum(self._pages.values()),
+        }
+
+
+def cookie_for(host_header: str | None) -> str:
+    """The name of the cookie with the token: one for each port, as a host's servers share its cookies."""
+    port = (host_header or "").rpartition(":")[2]
+    return f"siamedge-{port if port.isdecimal() else 80}"
 
 
 def is_loopback(host: str) -> bool:

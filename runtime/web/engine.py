@@ -300,6 +300,8 @@ class Engine:
         """Show a change without a new frame."""
         if self.newest:
             self._publish(self.newest.frame, self.newest.latency_ms)
+        else:
+            self.on_snapshot()
 
     def _note(self, event: SourceEvent) -> None:
         self._events.append(event)

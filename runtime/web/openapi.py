@@ -47,8 +47,9 @@ def document(verbs: Iterable[str]) -> dict[str, Any]:
     paths["/api/stream"] = {
         "get": {
             "summary": "WebSocket: the newest frame and state, each time the last message was answered",
-            "description": "Binary: 4 bytes big-endian length, that much JSON (as /api/state), then a JPEG. "
-            "Answer each message with any text to get the next.",
+            "description": "Binary: 4 bytes big-endian length, that much JSON (as /api/state), then a JPEG, which is "
+            "empty where the picture is that of the message before. Answer each message with any text to get the next, "
+            "which comes within about a second also where nothing is new.",
             "responses": {"101": {"description": "Switching protocols"}},
         }
     }

@@ -1,7 +1,6 @@
 """The page in a real browser, against a live HTTP camera that shows real sequences."""
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +15,7 @@ from shared import shared_path
 
 pytest.importorskip("selenium", reason="needs selenium")
 pytest.importorskip("starlette", reason="needs the extra [web]")
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.action_chains import ActionChains
+from browsing import browsing, click, drag, needs_browser, placed, ready, state_of, wait_for
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
@@ -31,13 +28,7 @@ from siamedge.runtime.watching import watch
 from siamedge.runtime.web.engine import Setup
 from siamedge.runtime.web.serving import serve
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver"),
-]
+pytestmark = needs_browser
 SHOTS = os.environ.get("SIAMEDGE_SCREENSHOTS", "")
 """A folder to keep the pictures of the page in; docs/ has its from here."""
 
@@ -87,27 +78,6 @@ def nanotrack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Presence
 
 
 @pytest.fixture
-def browsers() -> Iterator[Callable[..., WebDriver]]:
-    opened: list[WebDriver] = []
-
-    def open_browser(width: int = 1280, height: int = 900, is_phone: bool = False) -> WebDriver:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM or ""
-        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-            options.add_argument(argument)
-        options.add_argument(f"--window-size={width},{height}")
-        if is_phone:
-            metrics = {"width": width, "height": height, "pixelRatio": 2.0, "touch": True}
-            options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
-        opened.append(webdriver.Chrome(options=options, service=Service(DRIVER)))
-        return opened[-1]
-
-    yield open_browser
-    for browser in opened:
-        browser.quit()
-
-
-@pytest.fixture
 def page_of(nanotrack: Any, tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
     """Serve the page for a camera in a thread, as `siamedge track --web` does; gives the link."""
     import uvicorn
@@ -139,77 +109,53 @@ def page_of(nanotrack: Any, tmp_path: Path) -> Iterator[Callable[[str, str], str
         thread.join(20)
 
 
-def wait_for(is_met: Callable[[], bool], limit_s: float = 180.0) -> None:
-    deadline_s = time.monotonic() + limit_s
-    while not is_met():
-        assert time.monotonic() < deadline_s, "what was waited for did not happen"
-        time.sleep(0.05)
-
-
-def state_of(browser: WebDriver) -> dict[str, Any]:
-    return dict(browser.execute_script("return state || {targets: []}"))
-
-
-def drag(browser: WebDriver, box: np.ndarray | Box) -> None:
-    """Drag from a box's left top to its right bottom, in pixels of the frame."""
-    place = (
-        "const f = fitted(), r = $('picture').getBoundingClientRect(); return [r.left + f.left, r.top + f.top, f.scale]"
-    )
-    left, top, scale = browser.execute_script(place)
-    x, y, w, h = box
-    corners = [(left + px * scale, top + py * scale) for px, py in ((x, y), (x + w / 2, y + h / 2), (x + w, y + h))]
-    actions = ActionChains(browser, duration=20)
-    pointer = actions.w3c_actions.pointer_action
-    pointer.move_to_location(*map(round, corners[0]))
-    pointer.pointer_down()
-    for corner in corners[1:]:
-        pointer.move_to_location(*map(round, corner))
-    pointer.pointer_up()
-    actions.perform()
-
-
-def click(browser: WebDriver, name: str) -> None:
-    browser.find_element(By.ID, name).click()
-
-
 def shoot(browser: WebDriver, name: str) -> None:
     if SHOTS:
         browser.save_screenshot(str(Path(SHOTS) / name))
 
 
-def ready(browser: WebDriver, link: str) -> None:
-    browser.get(link)
-    wait_for(lambda: state_of(browser).get("frame") is not None)
-
-
 @pytest.mark.parametrize("name", ["VOT15_bag", "OTB_Human7"])
 def test_the_box_in_the_page_stays_on_the_target(
-    name: str, page_of: Any, browsers: Any, record_property: Callable[[str, object], None]
+    name: str, page_of: Any, record_property: Callable[[str, object], None]
 ) -> None:
     camera = SequenceCamera(shared_path(f"sequences/{name}"))
-    with running_camera(camera):
-        browser = browsers()
+    with running_camera(camera), browsing() as browser:
         ready(browser, page_of(camera.url))
         drag(browser, camera.truth[0])
         wait_for(lambda: len(state_of(browser)["targets"]) == 1)
-        browser.execute_script(
-            "const old = show; window.seen = [];"
-            "show = (next) => { old(next); seen.push([next.frame, next.targets[0].box]); }"
-        )
+        note_drawn_boxes(browser)
         camera.is_playing = True
         play_to(browser, camera, int(0.6 * len(camera.images)))
         shoot(browser, f"web-desktop-{name}.png")
         play_to(browser, camera, len(camera.images) - 1)
         seen = browser.execute_script("return seen")
+        scale, (left, top) = placed(browser)
+        area = browser.execute_script("const r = picture.getBoundingClientRect(); return [r.x, r.y]")
+    boxes = [
+        (frame, Box((x + area[0] - left) / scale, (y + area[1] - top) / scale, w / scale, h / scale))
+        for frame, (x, y, w, h) in seen
+    ]
     overlaps = {
-        camera.shown[frame]: intersection_over_union(Box(*box), Box(*camera.truth[camera.shown[frame]]))
-        for frame, box in seen
+        camera.shown[frame]: intersection_over_union(box, Box(*camera.truth[camera.shown[frame]]))
+        for frame, box in boxes
         if 0 < camera.shown[frame] < len(camera.images) - 1
     }
     assert len(overlaps) == len(camera.images) - 2, "the page showed each of them"
     share = float(np.mean([overlap > 0.5 for overlap in overlaps.values()]))
     record_property("frames seen in the page, share with IoU above 0.5", f"{len(overlaps)}, {share:.3f}")
     assert share >= 0.8
+
+
+def note_drawn_boxes(browser: WebDriver) -> None:
+    """Keep in the page's `seen` the number of each frame and the box that was drawn over it, in CSS pixels."""
+    browser.execute_async_script(
+        "const done = arguments[0]; window.seen = [];"
+        "const stroke = CanvasRenderingContext2D.prototype.strokeRect;"
+        "import('/page.js').then(({ page }) => {"
+        "  CanvasRenderingContext2D.prototype.strokeRect = function (...box) {"
+        "    stroke.apply(this, box); seen.push([page.state.frame, box]); };"
+        "  done(); })"
+    )
 
 
 def play_to(browser: WebDriver, camera: SequenceCamera, last: int) -> None:
@@ -221,10 +167,9 @@ def play_to(browser: WebDriver, camera: SequenceCamera, last: int) -> None:
         camera.acknowledged = camera.shown[frame]
 
 
-def test_verbs_a_second_page_and_a_phone(page_of: Any, browsers: Any, tmp_path: Path) -> None:
+def test_verbs_a_second_page_and_a_phone(page_of: Any, tmp_path: Path) -> None:
     camera = SequenceCamera(shared_path("sequences/VOT15_bag"))
-    with running_camera(camera):
-        browser = browsers()
+    with running_camera(camera), browsing() as browser, browsing(390, 844, is_phone=True) as phone:
         link = page_of(camera.url)
         ready(browser, link)
         target = camera.truth[0]
@@ -237,7 +182,7 @@ def test_verbs_a_second_page_and_a_phone(page_of: Any, browsers: Any, tmp_path: 
         click(browser, "add")
         drag(browser, Box(20, 20, 60, 60))
         wait_for(lambda: len(state_of(browser)["targets"]) == 2)
-        browser.find_elements(By.CSS_SELECTOR, "#targets li button")[1].click()
+        browser.find_elements(By.CSS_SELECTOR, "#targets .remove")[1].click()
         wait_for(lambda: len(state_of(browser)["targets"]) == 1)
 
         click(browser, "pause")
@@ -254,17 +199,14 @@ def test_verbs_a_second_page_and_a_phone(page_of: Any, browsers: Any, tmp_path: 
         wait_for(lambda: state_of(browser)["recorded"] >= 5)
         camera.is_playing = True
 
-        phone = browsers(390, 844, is_phone=True)
         ready(phone, link)
         wait_for(lambda: phone.find_element(By.ID, "take-control").is_displayed())
-        assert "Another page is in control" in phone.find_element(By.ID, "notice-text").text
-        click(phone, "pause")
-        time.sleep(0.4)
-        assert state_of(phone)["mode"] == "running"
+        assert "Another page is in control" in phone.find_element(By.ID, "watching").text
+        assert not phone.find_element(By.ID, "pause").is_enabled()
         assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
         click(phone, "take-control")
         wait_for(lambda: state_of(phone)["is_controller"])
-        wait_for(lambda: not phone.find_element(By.ID, "notice").is_displayed())
+        wait_for(lambda: not phone.find_element(By.ID, "watching").is_displayed())
         shoot(phone, "web-phone.png")
         click(phone, "record")
         wait_for(lambda: state_of(phone)["recording"] is None)
@@ -276,12 +218,11 @@ def test_verbs_a_second_page_and_a_phone(page_of: Any, browsers: Any, tmp_path: 
     assert cv2.VideoCapture(str(next(tmp_path.glob("recordings/*.mkv")))).read()[0]
 
 
-def test_a_wrong_token_shows_no_page_and_the_link_does(page_of: Any, browsers: Any) -> None:
-    with running_camera() as camera:
+def test_a_wrong_token_shows_no_page_and_the_link_does(page_of: Any) -> None:
+    with running_camera() as camera, browsing() as browser:
         link = page_of(camera.url, "0.0.0.0:0")
         place, _, token = link.rpartition("?token=")
         port = place.rstrip("/").rpartition(":")[2]
-        browser = browsers()
         browser.get(f"http://127.0.0.1:{port}/?token=wrong")
         assert "open the link with the token that siamedge printed" in browser.page_source
         ready(browser, f"http://127.0.0.1:{port}/?token={token}")

@@ -24,7 +24,7 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 pytest.importorskip("websockets", reason="needs the extra [web]")
 import uvicorn
 from camera_server import running_camera
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
@@ -35,9 +35,11 @@ from siamedge.runtime.sources.source import SourceOptions
 from siamedge.runtime.tracking.trackers import TrackResult
 from siamedge.runtime.web.access import Access
 from siamedge.runtime.web.engine import Engine, Setup
+from siamedge.runtime.web.guard import HEADERS, STATIC
 from siamedge.runtime.web.server import make_app
 from siamedge.runtime.web.serving import link_to, parse_address
 from siamedge.runtime.web.snapshot import Snapshot
+from siamedge.runtime.web.streaming import QUIET_S
 from siamedge.runtime.web.telemetry import temperature_c
 from siamedge.runtime.web.verbs import VERBS
 
@@ -108,20 +110,40 @@ def state_of(client: TestClient) -> dict[str, Any]:
     return dict(client.get("/api/state").json())
 
 
+def read_state(message: bytes) -> dict[str, Any]:
+    return dict(json.loads(message[4 : 4 + struct.unpack(">I", message[:4])[0]]))
+
+
 def read_message(message: bytes) -> tuple[dict[str, Any], np.ndarray]:
     length = struct.unpack(">I", message[:4])[0]
     picture = cv2.imdecode(np.frombuffer(message[4 + length :], np.uint8), cv2.IMREAD_COLOR)
-    return json.loads(message[4 : 4 + length]), picture
+    return read_state(message), picture
 
 
 def test_page_and_its_files_are_served_with_a_strict_policy(client: TestClient) -> None:
-    for path, kind in (("/", "text/html"), ("/app.js", "javascript"), ("/style.css", "text/css"), ("/icon.svg", "svg")):
+    kinds = {".html": "text/html", ".js": "javascript", ".css": "text/css", ".svg": "svg"}
+    files = [(f"/{path.name}", kinds[path.suffix]) for path in STATIC.iterdir()]
+    for path, kind in [("/", "text/html"), *files]:
         answer = client.get(path)
         assert answer.status_code == 200
         assert kind in answer.headers["content-type"]
         assert answer.headers["content-security-policy"].startswith("default-src 'self'")
         assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
         assert "https://" not in answer.text
+
+
+def test_every_answer_has_the_headers(client: TestClient) -> None:
+    refused = client.get("/", headers={"Host": "evil.example"})
+    answers = [client.get("/nothing"), client.get("/api/pause"), client.get("/api/state"), refused]
+    assert [answer.status_code for answer in answers] == [404, 405, 200, 403]
+    for answer in answers:
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert HEADERS["cross-origin-resource-policy"] == "same-origin", "or any site may show the camera's picture"
+
+
+def test_a_stream_that_is_not_there_is_refused(client: TestClient) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/elsewhere", headers=OWN):
+        pass
 
 
 def test_a_target_is_followed_moved_and_removed(client: TestClient) -> None:
@@ -316,6 +338,27 @@ def test_a_recording_holds_the_frames_and_a_line_for_each(client: TestClient, tm
     assert frames == len(lines) >= 5
 
 
+def test_a_recording_that_ended_by_itself_is_told_and_gives_way_to_the_next(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(video: VideoWriter, image: Image) -> None:
+        raise PlaceError("the disk is full")
+
+    monkeypatch.setattr(VideoWriter, "write", fail)
+    for _ in range(2):
+        engine.do(lambda: engine.record(True))
+        wait_for(lambda: engine.status()["recording_problem"] == "the disk is full")
+        assert engine.status()["recording"] is None
+    assert len(list(tmp_path.glob("recordings/*.jsonl"))) == 2
+
+
+def test_what_has_ended_is_not_recorded(client: TestClient) -> None:
+    client.post("/api/source", json={"address": "synthetic:?frames=5&size=64x64&fps=60"})
+    wait_for(lambda: state_of(client)["mode"] == "ended")
+    answer = client.post("/api/record", json={"on": True})
+    assert (answer.status_code, answer.json()["error"]) == (400, "no source is open that could be recorded")
+
+
 def test_the_snapshot_is_a_jpeg_of_full_size(client: TestClient) -> None:
     answer = client.get("/api/snapshot.jpg")
     assert answer.headers["content-type"] == "image/jpeg"
@@ -338,27 +381,6 @@ def test_a_slow_client_gets_what_is_newest_when_it_answers(client: TestClient, e
 
 def test_a_client_that_left_leaves_no_picture_behind(engine: Engine) -> None:
     server = uvicorn.Server(uvicorn.Config(make_app(engine, Access("127.0.0.1")), log_level="error"))
-def test_a_recording_that_ended_by_itself_is_told_and_gives_way_to_the_next(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(video: VideoWriter, image: Image) -> None:
-        raise PlaceError("the disk is full")
-
-    monkeypatch.setattr(VideoWriter, "write", fail)
-    for _ in range(2):
-        engine.do(lambda: engine.record(True))
-        wait_for(lambda: engine.status()["recording_problem"] == "the disk is full")
-        assert engine.status()["recording"] is None
-    assert len(list(tmp_path.glob("recordings/*.jsonl"))) == 2
-
-
-def test_what_has_ended_is_not_recorded(client: TestClient) -> None:
-    client.post("/api/source", json={"address": "synthetic:?frames=5&size=64x64&fps=60"})
-    wait_for(lambda: state_of(client)["mode"] == "ended")
-    answer = client.post("/api/record", json={"on": True})
-    assert (answer.status_code, answer.json()["error"]) == (400, "no source is open that could be recorded")
-
-
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -391,6 +413,59 @@ def test_one_page_steers_and_the_others_watch(client: TestClient) -> None:
         assert client.post("/api/pause", headers={"X-Client": "a"}).status_code == 423
 
 
+def test_who_is_in_control_is_told_while_nothing_moves(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("siamedge.runtime.web.streaming.QUIET_S", 60.0)
+    client.post("/api/pause", headers={"X-Client": "a"})
+    with client.websocket_connect("/api/stream?client=a", headers=OWN) as first:
+        client.post("/api/control", headers={"X-Client": "a"})
+        told = next_told(first, lambda state: state["is_controller"])
+        assert not told["is_watching"]
+        with client.websocket_connect("/api/stream?client=b", headers=OWN) as other:
+            assert read_state(other.receive_bytes())["is_watching"]
+            other.send_text("next")
+            client.post("/api/control", headers={"X-Client": "b"})
+            next_told(first, lambda state: state["is_watching"])
+            next_told(other, lambda state: state["is_controller"])
+        next_told(first, lambda state: not state["is_watching"])
+
+
+def next_told(stream: WebSocketTestSession, is_met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The next state of a kind among twenty; of a picture that stays only the first message has a JPEG."""
+    for _ in range(20):
+        message = stream.receive_bytes()
+        stream.send_text("next")
+        if is_met(state := read_state(message)):
+            return state
+    raise AssertionError("it was not told")
+
+
+def test_a_page_hears_in_time_that_nothing_is_new(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert QUIET_S <= 2, "the page takes four seconds of silence for trouble"
+    monkeypatch.setattr("siamedge.runtime.web.streaming.QUIET_S", 0.05)
+    client.post("/api/pause")
+    with client.websocket_connect("/api/stream?client=a", headers=OWN) as stream:
+        pictures = []
+        for _ in range(4):
+            message = stream.receive_bytes()
+            pictures.append(message[4 + struct.unpack(">I", message[:4])[0] :])
+            stream.send_text("next")
+    assert pictures[0]
+    assert pictures[-1] == b""
+
+
+def test_a_camera_without_a_first_picture_is_told(tmp_path: Path) -> None:
+    with running_camera() as camera:
+        camera.is_stalled = True
+        engine = make_engine(tmp_path, camera.url)
+        engine.start()
+        with (
+            TestClient(make_app(engine, Access("127.0.0.1")), base_url=HOST) as client,
+            client.websocket_connect("/api/stream?client=a", headers=OWN) as stream,
+        ):
+            told = next_told(stream, lambda state: state["source_state"] != "live")
+            assert (told["frame"], told["targets"]) == (None, [])
+
+
 def test_foreign_origins_and_names_are_refused(client: TestClient) -> None:
     refused = client.post("/api/pause", headers={"Origin": "http://evil.example"})
     assert (refused.status_code, refused.json()["error"]) == (403, "this request comes from another site's page")
@@ -408,9 +483,12 @@ def test_foreign_origins_and_names_are_refused(client: TestClient) -> None:
 def test_a_token_is_needed_off_loopback_and_the_link_brings_it(engine: Engine) -> None:
     access = Access.for_host("0.0.0.0")
     with TestClient(make_app(engine, access), base_url="http://board.local:8765") as client:
-        for path in ("/", "/api/state", "/api/snapshot.jpg"):
+        for path in ("/", "/main.js", "/api/state", "/api/snapshot.jpg"):
             assert client.get(path).status_code == 401
-        assert client.get("/?token=wrong").json()["error"].startswith("open the link with the token")
+        assert client.get("/api/state?token=wrong").json()["error"].startswith("open the link with the token")
+        for_a_person = client.get("/?token=wrong")
+        assert for_a_person.headers["content-type"].startswith("text/html")
+        assert "open the link with the token" in for_a_person.text
         assert client.post("/api/pause").status_code == 401
         with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/stream"):
             pass
@@ -419,7 +497,8 @@ def test_a_token_is_needed_off_loopback_and_the_link_brings_it(engine: Engine) -
         opened = client.get(f"/?token={access.token}", follow_redirects=False)
         assert (opened.status_code, opened.headers["location"]) == (307, "/")
         assert "HttpOnly" in opened.headers["set-cookie"]
-        assert "SameSite=strict" in opened.headers["set-cookie"]
+        assert "SameSite=lax" in opened.headers["set-cookie"]
+        assert opened.headers["set-cookie"].startswith("siamedge-8765=")
         assert client.get("/").status_code == 200
 
 
