@@ -20,12 +20,14 @@ showWith(() => {
   showHint();
 });
 
+const isOver = ({ mode }) => ["ended", "failed"].includes(mode);
+
 function showVerbs() {
   const { state } = page;
   for (const id of ["pause", "step", "reset", "record"]) $(id).disabled = !maySteer();
   $("snapshot").disabled = !isLinked() || state.frame === null;
-  $("pause").disabled ||= !["running", "paused"].includes(state.mode);
-  $("record").disabled ||= !state.recording && ["ended", "failed"].includes(state.mode);
+  $("pause").disabled ||= isOver(state);
+  $("record").disabled ||= isOver(state) && !state.recording;
   $("step").disabled ||= state.mode !== "paused";
   $("pause").textContent = state?.mode === "paused" ? "Resume" : "Pause";
   $("record").classList.toggle("on", Boolean(state?.recording));
@@ -33,8 +35,9 @@ function showVerbs() {
 }
 
 function showHint() {
-  const wantsBox = page.isAdding || !page.state?.targets.length;
-  $("hint").hidden = !maySteer() || page.state.frame === null || !(wantsBox || isByKeyboard());
+  const { state } = page;
+  const wantsBox = page.isAdding || !state?.targets.length;
+  $("hint").hidden = !maySteer() || state.frame === null || isOver(state) || !(wantsBox || isByKeyboard());
   $("hint").textContent = isByKeyboard()
     ? "Arrows move the box, Shift and arrows size it; Enter follows, Escape gives up"
     : "Drag a box around what you want to follow";
