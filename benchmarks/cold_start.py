@@ -21,7 +21,7 @@ from machine import processor
 from siamedge.runtime.backends.backend import get_backend
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.sources.synthetic import SyntheticSource
-from siamedge.runtime.speed.benchmark import RUN_AND_TELL_MEMORY, peak_mib
+from siamedge.runtime.speed.benchmark import RUN_AND_TELL, peak_mib
 from siamedge.runtime.tracking.trackers import as_text
 
 PRELUDE = """
@@ -118,7 +118,7 @@ def main() -> None:
                 str(options.bundle / bundle.find(role, form, "fp32").files[0].path) for role in ("template", "search")
             ]
             bare = [sys.executable, "-c", script, *files, f"{folder}/00000000.png"]
-            ours = [sys.executable, "-c", RUN_AND_TELL_MEMORY, "track", str(options.bundle), "--source", folder]
+            ours = [sys.executable, "-c", RUN_AND_TELL, "track", str(options.bundle), "--source", folder]
             ours += ["--init", as_text(scene.box_at(0)), "--backend", name, "--precision", "fp32", "--json"]
             times: dict[str, list[float]] = {"bare": [], "siamedge track": []}
             memory = 0.0

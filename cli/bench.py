@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from siamedge.runtime.backends.backend import Precision
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.bundles.picking import Candidate
-    from siamedge.runtime.speed.benchmark import Plan, Row
+    from siamedge.runtime.speed.benchmark import Plan, Row, Start
     from siamedge.runtime.tracking.trackers import Tracker
 
 RIVAL = "cv2 TrackerNano"
@@ -54,6 +54,8 @@ def bench(
         parse_choice(against, ["opencv"], "--against")
     if against is not None and opencv_models is None:
         raise typer.BadParameter("give BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
+    if against is None and opencv_models is not None:
+        raise typer.BadParameter("only with --against opencv", param_hint="'--opencv-models'")
 
     from siamedge.runtime.bundles.bundle import Bundle
     from siamedge.runtime.bundles.records import plain
@@ -62,6 +64,9 @@ def bench(
     plan = plan_of(source, init, updates, minutes)
     rivals = {} if opencv_models is None else rivals_of(opencv_models, plan)
     choices = chosen(opened, backend, wanted, device, may_fall_back=allow_fallback)
+    if rivals and choices[0].device != "CPU":
+        reason = f"it compares CPU time, in which the work of {choices[0].device} is not; leave --device away"
+        raise typer.BadParameter(reason, param_hint="'--against'")
     found = measure(opened, plan, choices, is_cold=cold)
     if rivals:
         found["against_opencv"] = raced = race_opencv(opened, plan, rivals, choices)
@@ -138,26 +143,27 @@ def measure(bundle: "Bundle", plan: "Plan", choices: "list[Candidate]", *, is_co
     from siamedge.runtime.speed.benchmark import cold_start
     from siamedge.runtime.speed.tuning_record import fingerprint
 
-    before, rows, starts = read_health(), [], {}
+    health, rows = [read_health()], []
+    starts: dict[str, Start] = {}
     for choice in choices:
         rows.append(run(bundle, choice, plan))
+        health.append(read_health())
         if is_cold:
-            starts[f"{choice.backend} {choice.precision}"] = cold_start(bundle.path, choice, plan)._asdict()
-    after = read_health()
-    reasons = {reason for row in rows if (reason := row.contention.reason)} | {h.reason for h in (before, after)} - {
-        None
-    }
+            starts[f"{choice.backend} {choice.precision}"] = cold_start(bundle.path, choice, plan)
+            health.append(read_health())
+    reasons = {row.contention.reason for row in rows} | {start.reason for start in starts.values()}
+    reasons |= {state.reason for state in health}
     height, width = plan.frames[0].shape[:2]
     return {
         "bundle": bundle.manifest.name,
         "frame": f"{width}x{height}",
         "minutes": plan.minutes,
         "device": fingerprint(),
-        "health": {"before": before, "after": after},
+        "health": {"before": health[0], "after": health[-1]},
         "rows": rows,
-        "starts": starts,
+        "starts": {name: start._asdict() for name, start in starts.items()},
         "floor": floor_of(bundle, rows),
-        "not_valid": sorted(map(str, reasons)),
+        "not_valid": sorted(reason for reason in reasons if reason is not None),
     }
 
 
@@ -173,7 +179,7 @@ def floor_of(bundle: "Bundle", rows: "list[Row]") -> dict[str, Any]:
         return {"unknown": str(error)}
     floors = {name: macs / peak / 1e6 for name, peak in peaks.items()}
     shares = {}
-    for row in (row for row in rows if row.precision != "bf16"):  # its peak is not measured
+    for row in (row for row in rows if row.device == "CPU" and row.precision != "bf16"):  # its peak is not measured
         kind = "int8" if row.precision == "int8" else "fp32"
         shares[f"{row.backend} {row.precision}"] = floors[kind] / row.stages.network
     return {"mmacs": macs / 1e6, "peak_gmacs": peaks, "floor_ms": floors, "share": shares}
@@ -184,13 +190,19 @@ def rivals_of(models: str, plan: "Plan") -> "dict[str, Tracker]":
 
     Raises:
         typer.BadParameter: These are not two files.
+        SourceError: There is no second frame to find the target in.
         BackendError: OpenCV cannot run them.
     """
+    from siamedge.runtime.errors import SourceError
     from siamedge.runtime.speed.rivals import contrib_trackers, opencv_nano
 
     backbone, _, head = models.partition(",")
     if not (backbone and head):
         raise typer.BadParameter(f"{models!r}, expected BACKBONE.onnx,HEAD.onnx", param_hint="'--opencv-models'")
+    if len(plan.frames) < 2:
+        raise SourceError(
+            f"--against opencv needs two frames, the source has {len(plan.frames)}", hint="give a longer --source"
+        )
     rivals = {RIVAL: opencv_nano(Path(backbone), Path(head)), **contrib_trackers()}
     for rival in rivals.values():
         rival.init(plan.frames[0], plan.start)

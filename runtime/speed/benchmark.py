@@ -18,7 +18,7 @@ from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, load_sessions, params_of
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, Image
-from siamedge.runtime.speed.measuring import Contention, ContentionMeter, Spread, spread_of
+from siamedge.runtime.speed.measuring import Contention, ContentionMeter, Spread, busy_reason, spread_of
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.tracking.tracker_table import make_tracker
 from siamedge.runtime.tracking.trackers import as_text
@@ -27,11 +27,12 @@ WARM_UP = 10
 """Updates that are not counted."""
 
 
-RUN_AND_TELL_MEMORY = """
+RUN_AND_TELL = """
 import atexit, sys
 def tell():
     try:
         sys.stderr.write(open("/proc/self/status").read())
+        sys.stderr.write("Schedstat: " + open("/proc/self/schedstat").read())
     except OSError:
         pass
 atexit.register(tell)
@@ -63,6 +64,7 @@ class Row:
     Attributes:
         backend: Name.
         precision: Of the model files.
+        device: The backend's name of the device.
         threads: Of the backend.
         verdict: Of the export's verification: "pass", or why not.
         load_ms: Loading both models, wall time.
@@ -76,6 +78,7 @@ class Row:
 
     backend: str
     precision: str
+    device: str
     threads: int
     verdict: str
     load_ms: float
@@ -158,7 +161,7 @@ def bench(bundle: Bundle, choice: Candidate, plan: Plan) -> Row:
         tracker.update(plan.frames[index % len(plan.frames)])
     wall_ms: list[float] = []
     parts: list[Stages] = []
-    with ContentionMeter() as meter:
+    with ContentionMeter(choice.device) as meter:
         until_s = time.perf_counter() + 60 * plan.minutes
         while len(wall_ms) < plan.updates or time.perf_counter() < until_s:
             frame = plan.frames[len(wall_ms) % len(plan.frames)]
@@ -173,6 +176,7 @@ def bench(bundle: Bundle, choice: Candidate, plan: Plan) -> Row:
     return Row(
         choice.backend,
         choice.precision,
+        choice.device,
         choice.threads,
         choice.verdict,
         load_ms,
@@ -198,10 +202,18 @@ class Start(NamedTuple):
     Attributes:
         seconds: To the first box, wall time.
         rss_mib: Largest memory of the process; None where the system does not tell.
+        waiting_share: Share of its time in which the process's first thread was ready and had no processor, 0..1; 0
+            where the system does not tell.
     """
 
     seconds: float
     rss_mib: float | None
+    waiting_share: float
+
+    @property
+    def reason(self) -> str | None:
+        """Why its time is not valid; None if it is."""
+        return busy_reason(self.waiting_share)
 
 
 def cold_start(bundle: Path, choice: Candidate, plan: Plan, repeats: int = 3) -> Start:
@@ -213,13 +225,14 @@ def cold_start(bundle: Path, choice: Candidate, plan: Plan, repeats: int = 3) ->
     with tempfile.TemporaryDirectory() as folder:
         for index, frame in enumerate(plan.frames[:2]):
             cv2.imwrite(f"{folder}/{index:08d}.png", frame)
-        command = [sys.executable, "-c", RUN_AND_TELL_MEMORY]
+        command = [sys.executable, "-c", RUN_AND_TELL]
         command += ["track", str(bundle), "--source", folder, "--json"]
         command += ["--init", as_text(plan.start), "--backend", choice.backend, "--precision", choice.precision]
         command += ["--device", choice.device]
         starts = [start_once(command) for _ in range(repeats)]
     told = [start.rss_mib for start in starts if start.rss_mib is not None]
-    return Start(median(start.seconds for start in starts), median(told) if told else None)
+    waiting = median(start.waiting_share for start in starts)
+    return Start(median(start.seconds for start in starts), median(told) if told else None, waiting)
 
 
 def start_once(command: Sequence[str]) -> Start:
@@ -234,14 +247,21 @@ def start_once(command: Sequence[str]) -> Start:
             line = process.stdout.readline() if process.stdout is not None else ""
             seconds = time.perf_counter() - begin_s
             process.communicate()
+        whole_s = time.perf_counter() - begin_s
         messages.seek(0)
         told = messages.read()
     if process.returncode != 0 or not line:
         raise BackendError(f"siamedge track ended with {process.returncode}: {told[-300:].strip()}")
-    return Start(seconds, peak_mib(told))
+    return Start(seconds, peak_mib(told), told_delay_s(told) / whole_s)
 
 
 def peak_mib(status: str) -> float | None:
     """Largest resident memory in a text of /proc/PID/status; None where the system does not tell."""
     found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(found[-1]) / 1024 if found else None
+
+
+def told_delay_s(text: str) -> float:
+    """How long a thread was ready and had no processor, in a text of RUN_AND_TELL; 0 where the system does not tell."""
+    found = [line.split()[2] for line in text.splitlines() if line.startswith("Schedstat:")]
+    return int(found[-1]) / 1e9 if found else 0.0

@@ -4,12 +4,18 @@ import json
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from command_line import Run, refused
 
+from siamedge.cli.bench import floor_of
 from siamedge.export.evaluation.baselines import IdentityTracker
 from siamedge.runtime.bundles.bundle import Bundle
-from siamedge.runtime.speed.measuring import Contention
+from siamedge.runtime.bundles.picking import Candidate
+from siamedge.runtime.health import Health
+from siamedge.runtime.speed.benchmark import Row, Stages
+from siamedge.runtime.speed.measuring import Contention, Spread
 from siamedge.runtime.speed.tuning_record import (
     SCHEMA,
     Trial,
@@ -68,6 +74,8 @@ def test_bench_tells_stages_and_whether_they_are_valid(siamedge: Run, default_bu
 
 def test_a_rival_needs_its_files(siamedge: Run, default_bundle: Path) -> None:
     assert siamedge("bench", default_bundle, "--against", "opencv")[0] == 2
+    code, _, messages = siamedge("bench", default_bundle, "--opencv-models", "a,b")
+    assert (code, "only with --against opencv" in messages) == (2, True)
     code, _, messages = siamedge("track", default_bundle, *KNOWN, "--opencv-models", "a,b")
     assert (code, "only with --mode opencv" in messages) == (2, True)
 
@@ -100,6 +108,48 @@ def test_a_race_on_a_busy_machine_is_not_valid(
     monkeypatch.setattr("siamedge.cli.bench.race_opencv", lambda *_: {"contention": busy})
     code, out, _ = siamedge("bench", default_bundle, "--against", "opencv", "--opencv-models", "a,b", "--json")
     assert (code, json.loads(out)["not_valid"]) == (3, [busy.reason])
+
+
+def test_a_race_needs_a_second_frame(siamedge: Run, default_bundle: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((80, 80, 3), np.uint8))
+    source = ("--source", tmp_path, "--init", "20,20,30,30")
+    outcome = siamedge("bench", default_bundle, *source, "--against", "opencv", "--opencv-models", "a,b")
+    assert outcome == refused("--against opencv needs two frames, the source has 1", "give a longer --source")
+
+
+def test_a_race_is_of_what_the_cpu_computes(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("siamedge.cli.bench.rivals_of", lambda models, plan: {"cv2 TrackerNano": IdentityTracker()})
+    on_npu = [Candidate("openvino", "fp32", "NPU", "pass")]
+    monkeypatch.setattr("siamedge.cli.bench.chosen", lambda *_, **__: on_npu)
+    race = ("--against", "opencv", "--opencv-models", "a,b", "--device", "NPU")
+    code, out, messages = siamedge("bench", default_bundle, *race)
+    assert (code, out) == (2, "")
+    assert "it compares CPU time, in which the work of NPU is not; leave --device away" in messages
+
+
+def test_a_share_of_the_processors_peak_is_only_told_of_the_processor(
+    default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("siamedge.export.arithmetic.peak_gmacs", lambda precision: 100.0)
+    times = (Spread(1.0, 1.0, 1.0, 20), 1.0, Stages(0.1, 2.0, 0.1), 1.0, Contention(0.0, 0.0, None, 1))
+    rows = [Row("openvino", "fp32", device, 1, "pass", 1.0, 1.0, *times) for device in ("CPU", "NPU")]
+    found = floor_of(Bundle.open(default_bundle), rows)
+    assert found["share"] == {"openvino fp32": found["floor_ms"]["fp32"] / 2.0}
+    assert floor_of(Bundle.open(default_bundle), rows[1:])["share"] == {}
+
+
+def test_throttling_between_two_candidates_is_seen(
+    siamedge: Run, default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = iter([Health(50.0, False), Health(80.0, True), Health(60.0, False)])
+    twice = [Candidate("onnxruntime", "fp32", "CPU", "pass")] * 2
+    monkeypatch.setattr("siamedge.cli.bench.chosen", lambda *_, **__: twice)
+    monkeypatch.setattr("siamedge.runtime.health.read_health", lambda: next(states))
+    code, out, _ = siamedge("bench", default_bundle, "--updates", "20", "--no-cold", "--json")
+    assert code == 3
+    assert "the processor is throttled" in json.loads(out)["not_valid"]
 
 
 def test_a_start_box_without_its_source_is_refused(siamedge: Run, default_bundle: Path) -> None:

@@ -1,17 +1,27 @@
 """Measuring: what is timed, what is compared, and when a number is not valid."""
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from siamedge.runtime.errors import BackendError
 from siamedge.runtime.geometry import Box, Image
 from siamedge.runtime.health import Health, read_health
-from siamedge.runtime.speed.benchmark import TimedSession, peak_mib, stages_of, start_once
-from siamedge.runtime.speed.measuring import UPDATES, Contention, ContentionMeter, Scene, race, ratio_to
+from siamedge.runtime.speed.benchmark import Start, TimedSession, peak_mib, stages_of, start_once
+from siamedge.runtime.speed.measuring import (
+    UPDATES,
+    Contention,
+    ContentionMeter,
+    Scene,
+    delayed_s,
+    race,
+    ratio_to,
+)
 from siamedge.runtime.tensors import Array, TensorSpec
 from siamedge.runtime.tracking.trackers import TrackResult
 
@@ -46,6 +56,24 @@ def test_a_race_sets_every_tracker_on_every_box_in_turn() -> None:
     assert ratio_to(medians["b"], medians["a"]) > 1
 
 
+def test_opencv_computes_on_one_thread_in_a_race() -> None:
+    seen: list[int] = []
+
+    class Looking(Spinning):
+        def update(self, frame: Image) -> TrackResult:
+            seen.append(cv2.getNumThreads())
+            return super().update(frame)
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        race({"a": Looking("a", [], 0.1)}, SCENES, rounds=1)
+        assert set(seen) == {1}
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_a_ratio_is_taken_within_rounds() -> None:
     assert ratio_to([4.0, 40.0, 4.0], [2.0, 20.0, 1.0]) == 2.0
 
@@ -57,6 +85,17 @@ def test_waiting_is_seen() -> None:
     assert str(meter.result.reason).startswith("the machine was busy: ")
     assert Contention(0.05, 3.0, 0.5, 2).reason is None
     assert Contention(0.25, 3.0, 9.5, 2).reason == "the machine was busy: 25% of the time went to others (limit 10%)"
+
+
+def test_what_another_device_computes_is_no_waiting(tmp_path: Path) -> None:
+    with ContentionMeter("NPU") as meter:
+        time.sleep(0.05)
+    assert meter.result.waiting_share < 0.5
+    for thread, numbers in enumerate(("900 250000000 7", "800 500000000 3")):
+        (tmp_path / f"task/{thread}").mkdir(parents=True)
+        (tmp_path / f"task/{thread}/schedstat").write_text(f"{numbers}\n")
+    assert delayed_s(tmp_path) == 0.75
+    assert delayed_s(tmp_path / "task") == 0
 
 
 def test_an_update_is_split_at_its_networks_runs() -> None:
@@ -101,9 +140,18 @@ def test_memory_is_read_from_the_process_status() -> None:
     assert peak_mib("nothing") is None
 
 
-def test_a_start_that_fails_tells_why() -> None:
-    import sys
+def test_a_start_that_had_to_wait_for_others_is_not_valid() -> None:
+    def start(waited_s: float) -> Start:
+        told = f"VmHWM: 2048 kB\nSchedstat: 5 {waited_s * 1e9:.0f} 6\n"
+        return start_once([sys.executable, "-c", f"import sys; print(1, flush=True); sys.stderr.write({told!r})"])
 
+    assert (start(0.0).reason, start(0.0).rss_mib) == (None, 2)
+    assert str(start(60.0).reason).startswith("the machine was busy: ")
+    silent = start_once([sys.executable, "-c", "print(1)"])
+    assert (silent.reason, silent.rss_mib) == (None, None)
+
+
+def test_a_start_that_fails_tells_why() -> None:
     with pytest.raises(BackendError) as error:
         start_once([sys.executable, "-c", "import sys; sys.exit('siamedge: no such bundle')"])
     assert str(error.value) == "siamedge track ended with 1: siamedge: no such bundle"
