@@ -30,7 +30,7 @@ from siamedge.runtime.web.serving import serve
 
 pytestmark = needs_browser
 SHOTS = os.environ.get("SIAMEDGE_SCREENSHOTS", "")
-"""A folder to keep the pictures of the page in; docs/ has its from here."""
+"""A folder to keep the pictures of the page in."""
 
 
 class SequenceCamera(Camera):

@@ -19,9 +19,8 @@ from selenium.webdriver.chrome.webdriver import WebDriver as Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from siamedge.runtime.geometry import Box, Image
+from siamedge.export.evaluation.baselines import IdentityTracker
 from siamedge.runtime.sources.source import SourceOptions
-from siamedge.runtime.tracking.trackers import TrackResult
 from siamedge.runtime.web.access import Access
 from siamedge.runtime.web.engine import Engine, Setup
 from siamedge.runtime.web.server import make_app
@@ -31,20 +30,10 @@ SCENE = "synthetic:?frames=100000&size=640x480&fps=15"
 MARKUP = "<b id=planted>.mp4"
 
 
-class StillTracker:
-    """Answers with the box it was given."""
-
-    def init(self, frame: Image, box: Box) -> None:
-        self._box = box
-
-    def update(self, frame: Image) -> TrackResult:
-        return TrackResult(self._box, 0.8, lost=False)
-
-
 @contextmanager
 def serving(folder: Path, *sources: str, token: str = "", port: int = 0) -> Iterator[str]:
     """Serve the page for some sources on loopback; gives its address."""
-    setup = Setup(sources, {"still": StillTracker}, "the only one", SourceOptions(), folder / "recordings")
+    setup = Setup(sources, {"still": IdentityTracker}, "the only one", SourceOptions(), folder / "recordings")
     engine = Engine(setup)
     engine.start()
     app = make_app(engine, Access("127.0.0.1", token))
