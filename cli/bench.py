@@ -107,6 +107,7 @@ def chosen(
     """
     from siamedge.cli.choosing import tell_fallback
     from siamedge.runtime.bundles.picking import pick, pick_or_cpu
+    from siamedge.runtime.speed.benchmark import usable
 
     if may_fall_back:
         picked, reason = pick_or_cpu(bundle, backend=backend, precision=precision, device=device)
@@ -116,24 +117,6 @@ def chosen(
         pick(bundle, backend=backend, precision=precision, device=device)
     choices = usable(bundle, device)
     return [c for c in choices if c.backend == (backend or c.backend) and c.precision == (precision or c.precision)]
-
-
-def usable(bundle: "Bundle", device: str) -> "list[Candidate]":
-    """Every backend and precision that can run on a device here, whatever its accuracy."""
-    from siamedge.runtime.backends.backend import get_backend, reason_against
-    from siamedge.runtime.bundles.picking import Candidate
-
-    found = []
-    for name in BACKENDS:
-        backend = get_backend(name)
-        have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format}
-        verdicts = {v.precision: v.verdict for v in bundle.manifest.verification if v.format == backend.format}
-        found += [
-            Candidate(name, p, device, verdicts.get(p, "not verified"))
-            for p in ALL_PRECISIONS
-            if p in have and reason_against(backend, p, device) is None
-        ]
-    return found
 
 
 def measure(bundle: "Bundle", plan: "Plan", choices: "list[Candidate]", *, is_cold: bool) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from siamedge.runtime.backends.backend import LendingSession, Session
+from siamedge.runtime.backends.backend import (
+    ALL_PRECISIONS,
+    BACKENDS,
+    LendingSession,
+    Session,
+    get_backend,
+    reason_against,
+)
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import Candidate, load_sessions, params_of
 from siamedge.runtime.errors import BackendError
@@ -141,6 +148,21 @@ class Plan:
     start: Box
     updates: int = 200
     minutes: float = 0.0
+
+
+def usable(bundle: Bundle, device: str = "CPU") -> list[Candidate]:
+    """Every backend and precision that can run on a device here, whatever its accuracy, which is the verdict."""
+    found = []
+    for name in BACKENDS:
+        backend = get_backend(name)
+        have = {a.precision for a in bundle.manifest.artifacts if a.format == backend.format}
+        verdicts = {v.precision: v.verdict for v in bundle.manifest.verification if v.format == backend.format}
+        found += [
+            Candidate(name, p, device, verdicts.get(p, "not verified"))
+            for p in ALL_PRECISIONS
+            if p in have and reason_against(backend, p, device) is None
+        ]
+    return found
 
 
 def bench(bundle: Bundle, choice: Candidate, plan: Plan) -> Row:
