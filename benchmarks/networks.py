@@ -3,22 +3,25 @@
     python benchmarks/networks.py --models ../shared/models --calibration VIDEO [--calibration VIDEO ...] [--out DIR]
         [--network nanotrack-v3 ...]
 
-With --network only those are exported; the rows of the others stay as they stand in DIR.
+With --network only those are exported; the rows of the others stay as they stand in DIR. Each network is written when
+it is done, so that the table can be made in parts.
 
 Latencies are CPU milliseconds of the search graph on one thread; nothing else depends on the speed of the machine.
 """
 
-import argparse
 import json
 import time
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from machine import processor
+from script import RESULTS, parser, run, write_results
+from this_machine import conditions, processor
 
 from siamedge.export.int8.gate import ATTEMPTS, QUICK_ATTEMPTS, Effort
 from siamedge.export.pipeline import ExportRequest, ExportResult, export_bundle
 from siamedge.runtime.bundles.records import plain
+from siamedge.runtime.places import make_folder
 
 CHECKPOINTS = {
     "dart (default)": None,
@@ -30,26 +33,26 @@ CHECKPOINTS = {
 HEADING = """# Five networks, three formats, three precisions
 
 Made by `python benchmarks/networks.py`. Each row compares an exported pair with its source network in PyTorch, crop by
-crop (docs/bundle.md says what the columns mean). `ms` is CPU time of the search graph on one thread of {machine}; the
-machine was {load}. The SiamFC checkpoint is untrained (its batch norm statistics are fitted), so its response is flat
-and its peak says little, by which its int8 is held to a budget: how many of its layers are in int8 hangs on the clips.
-int8 of a NanoTrack is mixed: its backbone computes in float, its weights stored in int8.
+crop (docs/bundle.md says what the columns mean). `ms` is CPU time of the search graph on one thread of CPU; what
+else the machine did: {load}. The SiamFC checkpoint is untrained (its batch norm statistics are fitted), so its response
+is flat and its peak says little, by which its int8 is held to a budget: how many of its layers are in int8 hangs on the
+clips. int8 of a NanoTrack is mixed: its backbone computes in float, its weights stored in int8.
 
-| network | format | KiB | max diff | cosine | peak | box px | ms | verdict |
-|---|---|---|---|---|---|---|---|---|
+| network | format | KiB | max diff | cosine | peak | box px | ms | verdict | CPU |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--calibration", action="append", required=True)
-    parser.add_argument("--network", action="append", choices=list(CHECKPOINTS))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    parser.add_argument("--bundles", type=Path, default=Path("out/networks"), help="where the bundles are kept")
-    parser.add_argument("--load", default="idle", help="what else the machine did, for the heading")
-    parser.add_argument("--quick", action="store_true", help="try fewer int8 recipes")
-    return parser.parse_args()
+def arguments() -> Namespace:
+    found = parser(__doc__)
+    found.add_argument("--models", type=Path, required=True)
+    found.add_argument("--calibration", action="append", required=True)
+    found.add_argument("--network", action="append", choices=list(CHECKPOINTS))
+    found.add_argument("--out", type=Path, default=RESULTS)
+    found.add_argument("--bundles", type=Path, default=Path("out/networks"), help="where the bundles are kept")
+    found.add_argument("--load", default="not looked at", help="what else the machine did, for the heading")
+    found.add_argument("--quick", action="store_true", help="try fewer int8 recipes")
+    return found.parse_args()
 
 
 def rows(network: str, result: ExportResult) -> Iterator[str]:
@@ -64,7 +67,7 @@ def rows(network: str, result: ExportResult) -> Iterator[str]:
         verdict = v.verdict if v.verdict == "pass" else f"{v.verdict}: {v.reason}"
         yield (
             f"| {network} | {v.format} {v.precision} | {size:.0f} | {worst:.2g} | {cosine:.5f} "
-            f"| {v.peak_agreement:.0%} | {box} | {item.latency_ms:.2f} | {verdict} |"
+            f"| {v.peak_agreement:.0%} | {box} | {item.latency_ms:.2f} | {verdict} | {processor()} |"
         )
 
 
@@ -74,7 +77,14 @@ def kept_lines(table: Path, network: str) -> list[str]:
     return [line for line in lines if line.startswith(f"| {network} |")]
 
 
-def export_network(network: str, given: argparse.Namespace) -> ExportResult:
+def loads(records: Mapping[str, Mapping[str, object]]) -> str:
+    """What else the machine did, in a word if it was the same for all networks."""
+    told = {network: str(record["load"]) for network, record in records.items()}
+    same = set(told.values())
+    return same.pop() if len(same) == 1 else ", ".join(f"{load} ({network})" for network, load in told.items())
+
+
+def export_network(network: str, given: Namespace) -> ExportResult:
     relative = CHECKPOINTS[network]
     request = ExportRequest(
         out=given.bundles / f"{network.split(maxsplit=1)[0]}.siamedge",
@@ -87,25 +97,23 @@ def export_network(network: str, given: argparse.Namespace) -> ExportResult:
 
 def main() -> None:
     given = arguments()
-    given.bundles.mkdir(parents=True, exist_ok=True)
-    given.out.mkdir(parents=True, exist_ok=True)
+    make_folder(given.bundles, "--bundles")
     table, kept = given.out / "networks.md", given.out / "networks.json"
     records = json.loads(kept.read_text()) if kept.exists() else {}
-    lines = []
-    for network in CHECKPOINTS:
-        if given.network and network not in given.network:
-            lines += kept_lines(table, network)
-            continue
+    lines = {network: kept_lines(table, network) for network in CHECKPOINTS}
+    for network in given.network or CHECKPOINTS:
         begin = time.monotonic()
         result = export_network(network, given)
         seconds = time.monotonic() - begin
-        print(f"{network}: {seconds:.0f} s")
-        lines += rows(network, result)
-        records[network] = {"seconds": seconds, "measured": [plain(item) for item in result.measured]}
-    heading = HEADING.format(machine=processor(), load=given.load)
-    table.write_text(heading + "\n".join(lines) + "\n")
-    kept.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+        print(f"{network}: {seconds:.0f} s", flush=True)
+        lines[network] = list(rows(network, result))
+        measured = [plain(item) for item in result.measured]
+        records[network] = {"seconds": seconds, "measured": measured, "conditions": conditions(), "load": given.load}
+        page = (
+            HEADING.format(load=loads(records)) + "\n".join(line for found in lines.values() for line in found) + "\n"
+        )
+        write_results(given.out, "networks", page, records)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -39,7 +39,7 @@ run_part() {
     return "$status"
 }
 export -f run_part
-parts=(tests/devices tests/export tests/training tests/web tests/runtime tests/cli tests/evaluation 'tests/test_*.py')
+parts=(tests/devices tests/export tests/training tests/web tests/runtime tests/cli tests/evaluation tests/benchmarks 'tests/test_*.py')
 printf '%s\n' "${parts[@]}" | xargs -P "$(nproc)" -I{} bash -c 'run_part {}'
 echo "== wheel in an environment of its own"
 scripts/wheel.sh
