@@ -7,26 +7,19 @@ teacher-forced. The default recipe of each format is measured, without a search.
 network and format is written when it is done, so that the table can be made in parts.
 """
 
-import argparse
-import hashlib
 import json
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import processor
+from quantization_crops import crops_of
+from script import RESULTS, parser, run, write_results
+from this_machine import conditions, processor
 
 from siamedge.export.calibration.crop_sets import CalibrationSet
-from siamedge.export.calibration.rollout import (
-    FRAMES_PER_CLIP,
-    FRAMES_PER_TARGET,
-    CropRecorder,
-    choose_evenly,
-    collect_crops,
-)
 from siamedge.export.checkpoints.reading import default_weights, load_network
-from siamedge.export.evaluation.datasets import open_dataset
-from siamedge.export.evaluation.sequences import Sequence, read_frames
 from siamedge.export.families.source import SourceNetwork
 from siamedge.export.families.torch_session import one_torch_thread
 from siamedge.export.formats.census import take_census
@@ -38,7 +31,6 @@ from siamedge.export.verification.tensors import Reference, compute, reference_o
 from siamedge.runtime.backends.backend import FORMATS, Format
 from siamedge.runtime.bundles.records import plain
 from siamedge.runtime.tracking.responses import score_map
-from siamedge.runtime.tracking.tracker_table import make_tracker
 
 CHECKPOINTS = {
     "dart": None,
@@ -46,8 +38,6 @@ CHECKPOINTS = {
     "nanotrack-v3": "models/nanotrack/nanotrackv3.pth",
     "siamfc-alexnet": "models/siamfc/siamfc_alexnet_untrained.pth",
 }
-CLIPS = ("videos/bottle-detection.mp4", "videos/one-by-one-person-detection.mp4")
-CROPS_A_SEQUENCE = 56
 HEADING = """# int8 on sequences that it was not calibrated on
 
 Made by `python benchmarks/quantization.py`: the default recipe of each format, calibrated on 150 crops of two clips of
@@ -61,33 +51,14 @@ the score threshold of the artifact and of the source network.
 """
 
 
-def sequence_crops(network: SourceNetwork, sequence: Sequence) -> CalibrationSet:
-    """What the tracker sees in a sequence when it begins anew every FRAMES_PER_TARGET frames."""
-    recorder = CropRecorder(network)
-    tracker = make_tracker(network.family, *recorder.sessions(), network.params)
-    has_target = False
-    for index, image in enumerate(read_frames(sequence, range(min(len(sequence), FRAMES_PER_CLIP)))):
-        if index % FRAMES_PER_TARGET == 0 and sequence.valid[index]:
-            recorder.begin_target()
-            tracker.init(image, sequence.box(index))
-            has_target = True
-        elif has_target:
-            tracker.update(image)
-    return choose_evenly(recorder, CROPS_A_SEQUENCE)
-
-
-def crops_of(weights: Path, network: SourceNetwork, shared: Path, work: Path) -> tuple[CalibrationSet, CalibrationSet]:
-    """Calibration and measuring crops, from --work where they were made before with the same weights."""
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    paths = [work / f"{weights.stem}-{digest}-{kind}.npz" for kind in ("calibration", "measuring")]
-    if not all(path.exists() for path in paths):
-        work.mkdir(parents=True, exist_ok=True)
-        collect_crops(network, [str(shared / clip) for clip in CLIPS], 150).save(paths[0])
-        first, *rest = (sequence_crops(network, item) for item in open_dataset(shared / "sequences"))
-        for item in rest:
-            first = first.joined(item)
-        first.save(paths[1])
-    return CalibrationSet.load(paths[0]), CalibrationSet.load(paths[1])
+def arguments() -> Namespace:
+    found = parser(__doc__)
+    found.add_argument("--shared", type=Path, required=True)
+    found.add_argument("--network", action="append", choices=list(CHECKPOINTS))
+    found.add_argument("--format", action="append", choices=FORMATS)
+    found.add_argument("--work", type=Path, default=Path("out/quantization"))
+    found.add_argument("--out", type=Path, default=RESULTS)
+    return found.parse_args()
 
 
 def size_of(pair: ConvertedPair) -> int:
@@ -122,6 +93,7 @@ def measure(name: Format, network: SourceNetwork, calibration: CalibrationSet, s
         "ms": [fp32.latency_ms, int8.latency_ms],
         "lost_below": [moved, below],
         "processor": processor(),
+        "conditions": conditions(),
     }
 
 
@@ -137,15 +109,13 @@ def row(network: str, name: str, found: dict[str, Any]) -> str:
     )
 
 
+def page(table: Mapping[str, Mapping[str, dict[str, Any]]]) -> str:
+    lines = [row(network, name, found) for network, forms in table.items() for name, found in forms.items()]
+    return HEADING + "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--network", action="append", choices=list(CHECKPOINTS))
-    parser.add_argument("--format", action="append", choices=FORMATS)
-    parser.add_argument("--work", type=Path, default=Path("out/quantization"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    given = arguments()
     kept = given.out / "quantization.json"
     for network_name in given.network or CHECKPOINTS:
         relative = CHECKPOINTS[network_name]
@@ -158,10 +128,8 @@ def main() -> None:
                 found = measure(name, network, calibration, source)
                 table = json.loads(kept.read_text()) if kept.exists() else {}
                 table.setdefault(network_name, {})[name] = found
-                kept.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
-                lines = [row(net, form, item) for net, forms in table.items() for form, item in forms.items()]
-                (given.out / "quantization.md").write_text(HEADING + "\n".join(lines) + "\n")
+                write_results(given.out, "quantization", page(table), table)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,19 +8,21 @@ Writes docs/results/start_boxes.{json,md}. The first start is the annotated box;
 target and something else look alike to the tracker, and a single pass says little.
 """
 
-import argparse
-import json
 import sys
+from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from script import RESULTS, at_least, names_of, parser, recorded, run, write_results
 
 from siamedge.export.evaluation.conventions import get_convention
 from siamedge.export.evaluation.datasets import open_dataset
 from siamedge.export.evaluation.evaluation import run_sequence
 from siamedge.export.evaluation.sequences import Sequence
 from siamedge.export.evaluation.specs import TrackerSpec, open_spec
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS
 
 OTB = get_convention("otb")
 MOST_PX = 1.0
@@ -38,9 +40,9 @@ more than {jump:g} apart.
 
 
 def moved(sequence: Sequence, random: np.random.Generator) -> Sequence:
-    """The sequence with another first box, which no convention scores."""
+    """The sequence with another box to start from, which the tracker is not scored by."""
     boxes = sequence.boxes.copy()
-    boxes[0] += random.uniform(-MOST_PX, MOST_PX, 4)
+    boxes[np.flatnonzero(sequence.valid)[0]] += random.uniform(-MOST_PX, MOST_PX, 4)
     return replace(sequence, boxes=boxes)
 
 
@@ -55,34 +57,47 @@ def row(tracker: str, sequence: str, found: list[float]) -> str:
     return f"| {tracker} | {name} | {found[0]:.3f} | {low:.3f} | {mean:.3f} | {high:.3f} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--bundle", action="append", required=True)
-    parser.add_argument("--backend", default="tflite")
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--starts", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    options = parser.parse_args()
-    table: dict[str, dict[str, list[float]]] = {}
-    for bundle in options.bundle:
-        spec, name = TrackerSpec(bundle, options.backend, options.precision), TrackerSpec(bundle).label
-        for sequence in open_dataset(options.dataset):
-            random = np.random.default_rng(0)
-            starts = [sequence, *(moved(sequence, random) for _ in range(options.starts - 1))]
-            table.setdefault(name, {})[sequence.name] = [auc_of(spec, start) for start in starts]
-            print(row(name, sequence.name, table[name][sequence.name]), file=sys.stderr, flush=True)
+def arguments() -> Namespace:
+    found = parser(__doc__)
+    found.add_argument("dataset", type=Path)
+    found.add_argument("--bundle", type=Path, action="append", required=True, help="may be given several times")
+    found.add_argument("--backend", choices=list(BACKENDS), default="tflite")
+    found.add_argument("--precision", choices=ALL_PRECISIONS, default="fp32")
+    found.add_argument("--starts", type=at_least(2), default=9)
+    found.add_argument("--out", type=Path, default=RESULTS)
+    return found.parse_args()
+
+
+def measure(spec: TrackerSpec, sequence: Sequence, starts: int) -> list[float]:
+    """AUC from the annotated box, then from moved ones, the same for every tracker."""
+    random = np.random.default_rng(0)
+    return [auc_of(spec, start) for start in (sequence, *(moved(sequence, random) for _ in range(starts - 1)))]
+
+
+def rows(table: Mapping[str, Mapping[str, list[float]]]) -> list[str]:
+    """Lines of each tracker: its sequences, and the mean of them from each start."""
     lines = []
     for name, found in table.items():
         lines += [row(name, sequence, values) for sequence, values in found.items()]
         lines.append(row(name, "mean", [float(np.mean(values)) for values in zip(*found.values(), strict=True)]))
+    return lines
+
+
+def main() -> None:
+    options = arguments()
+    names, sequences = names_of([str(path) for path in options.bundle]), open_dataset(options.dataset)
+    table: dict[str, dict[str, list[float]]] = {name: {} for name in names.values()}
+    for bundle, name in names.items():
+        spec = TrackerSpec(bundle, options.backend, options.precision)
+        for sequence in sequences:
+            table[name][sequence.name] = measure(spec, sequence, options.starts)
+            print(row(name, sequence.name, table[name][sequence.name]), file=sys.stderr, flush=True)
     heading = HEADING.format(
         backend=options.backend, precision=options.precision, others=options.starts - 1, most=MOST_PX, jump=JUMP
     )
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "start_boxes.md").write_text(heading + "\n".join(lines) + "\n")
-    (options.out / "start_boxes.json").write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+    page = heading + "\n".join(rows(table)) + "\n"
+    write_results(options.out, "start_boxes", page, recorded(options, names, table))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
