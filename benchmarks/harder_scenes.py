@@ -3,7 +3,7 @@
     python benchmarks/harder_scenes.py CLIPS OUT
     siamedge eval model.siamedge OUT/roll
 
-CLIPS are folders with img/ and groundtruth.txt, boxes 0-based, nan where there is none. Beyond the edges of a moved
+CLIPS are folders with img/ and groundtruth.txt, nan where there is no box. Beyond the edges of a moved
 picture it is mirrored. The box of a turned target is the bounds of the turned ellipse that fills its box.
 """
 
@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
-from pasted_scenes import ELLIPSE, asked, write
-from presence_scenes import Clip, load
+from clips import Clip, asked, load, write
+from pasted_scenes import ELLIPSE
+from script import run
 
 from siamedge.runtime.geometry import Image
 
@@ -78,8 +79,9 @@ SUITES: Mapping[str, Callable[[Clip, np.random.Generator], Scene]] = {"roll": ro
 
 def main() -> None:
     """Write the three suites, a scene for each clip."""
-    names, out = asked(__doc__)
+    names, out = asked(__doc__, tuple(SUITES))
     cv2.setNumThreads(1)
+    left_out = []
     for number, name in enumerate(names):
         clip = load(name)
         for suite, make in SUITES.items():
@@ -87,8 +89,12 @@ def main() -> None:
             seen = [not np.isnan(box).any() for _, box in scene]
             if seen[0] and sum(seen) >= FEWEST:
                 write(out / suite / f"{number:03d}", scene)
+            else:
+                left_out.append(f"{suite} of {clip.name} ({sum(seen)})")
         print(f"{number + 1} of {len(names)}", flush=True)
+    if left_out:
+        print(f"no box in the first frame, or fewer than {FEWEST}, left out: {', '.join(left_out)}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,7 +3,7 @@
 python benchmarks/live_faults.py [--reconnects 500] [--seconds 20]
 """
 
-import argparse
+import os
 import statistics
 import sys
 import threading
@@ -13,16 +13,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from camera_server import number_in, running_camera
+from script import at_least, parser, run
+from this_machine import memory_and_descriptors
 
+from siamedge.runtime.errors import SourceError
 from siamedge.runtime.sources.cameras import open_stream
 from siamedge.runtime.sources.live import LiveSource
 from siamedge.runtime.sources.source import SourceOptions
-
-
-def resident_mb() -> float:
-    """Memory of this process, server thread included."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
 
 
 def reconnects(count: int) -> None:
@@ -33,17 +30,19 @@ def reconnects(count: int) -> None:
         assert isinstance(source, LiveSource)
         with source:
             start: tuple[float, int] | None = None
+            done = 0
             for _ in source:
                 done = source.counters.reconnects
-                state = (resident_mb(), len(list(Path("/proc/self/fd").iterdir())))
+                state = memory_and_descriptors(os.getpid())
                 start = state if start is None and done >= 20 else start
                 if done >= count:
                     break
-            end = (resident_mb(), len(list(Path("/proc/self/fd").iterdir())), threading.active_count())
-    assert start is not None, "the source ended before twenty reconnects"
+            end, threads = memory_and_descriptors(os.getpid()), threading.active_count()
+    if start is None:
+        raise SourceError(f"the source ended after {done} reconnects, growth is counted from 20 on")
     print(
-        f"{done} reconnects: RSS {start[0]:.1f} -> {end[0]:.1f} MB, "
-        f"descriptors {start[1]} -> {end[1]}, threads {end[2]}"
+        f"{done} reconnects: RSS {start[0]:.1f} -> {end[0]:.1f} MiB, "
+        f"descriptors {start[1]} -> {end[1]}, threads {threads}"
     )
 
 
@@ -75,14 +74,14 @@ def overload(seconds: float, fps: float, service_ms: float) -> None:
 
 def main() -> None:
     """Run both."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--reconnects", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=20)
-    options = parser.parse_args()
+    found = parser(__doc__)
+    found.add_argument("--reconnects", type=at_least(20), default=500)
+    found.add_argument("--seconds", type=at_least(1), default=20)
+    options = found.parse_args()
     reconnects(options.reconnects)
     for fps, service_ms in ((30.0, 45.0), (5.0, 10.0), (120.0, 45.0), (120.0, 3.0)):
         overload(options.seconds, fps, service_ms)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,25 +3,25 @@
     python benchmarks/pasted_scenes.py CLIPS OUT
     siamedge eval model.siamedge OUT/turn
 
-CLIPS are folders with img/ and groundtruth.txt, boxes 0-based. From frame to frame the object is the one of its own
+CLIPS are folders with img/ and groundtruth.txt. From frame to frame the object is the one of its own
 clip's frame, cut out along its outline (GrabCut; an ellipse where that fails), so that it changes its shape; it goes
 its own way, smeared by its speed, grows and shrinks by a third. What is around it in the first frame is elsewhere soon,
 and it passes in front of the other clip's objects. The truth is exact: the bounds of the outline.
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from presence_scenes import Clip, load
+from clips import Clip, asked, load, write
+from script import run
 
 from siamedge.runtime.geometry import Box, Image
 from siamedge.training.crops.cutouts import object_outline
 from siamedge.training.crops.store import Crop
 
+SUITES = ("move", "turn")
 FRAMES = (50, 90)
 """Fewest and most of a scene."""
 LONGEST_SIDE_PX = 480
@@ -126,37 +126,25 @@ def shrunk(image: Image) -> Image:
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def write(folder: Path, frames: list[tuple[Image, np.ndarray]]) -> None:
-    """Write NAME/img/*.jpg and NAME/groundtruth.txt."""
-    (folder / "img").mkdir(parents=True)
-    for number, (image, _) in enumerate(frames):
-        cv2.imwrite(str(folder / "img" / f"{number:05d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    np.savetxt(folder / "groundtruth.txt", [box for _, box in frames], fmt="%.2f", delimiter=",")
-
-
-def asked(description: str | None) -> tuple[list[Path], Path]:
-    """Read the command line of a script that makes scenes of clips: the clips' folders, sorted, and where to write."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args()
-    return sorted(path.parent for path in options.clips.glob("*/groundtruth.txt")), options.out
-
-
 def main() -> None:
     """Write both suites, one scene for each clip that is long enough."""
-    names, out = asked(__doc__)
+    names, out = asked(__doc__, SUITES)
     cv2.setNumThreads(1)
+    short = []
     for number, name in enumerate(names):
         clip, behind = load(name), load(names[(number + len(names) // 2) % len(names)])
         size = shrunk(behind.images[0]).shape[1::-1]
-        for suite in ("move", "turn"):
+        for suite in SUITES:
             path = draw_path(np.random.default_rng(number), size, is_turning=suite == "turn")
             frames = list(scene(clip, behind, path))
             if len(frames) >= FRAMES[0]:
                 write(out / suite / f"{number:02d}", frames)
+            else:
+                short.append(f"{suite} of {name.name} ({len(frames)})")
         print(f"{number + 1} of {len(names)}", flush=True)
+    if short:
+        print(f"fewer than {FRAMES[0]} frames, left out: {', '.join(short)}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

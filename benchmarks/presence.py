@@ -6,15 +6,19 @@ Absent spans: those of the ground truth, and, in each sequence, 25 frames in the
 sequence's (scene), by black, or by the last frame before (frozen: the target stays visible, so it counts as present).
 """
 
-import argparse
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from presence_scenes import HARD, Clip, Maker, dusk, load, moved, replaced, scene_of
+from clips import Clip, folders_in, load
+from presence_regression import roc_auc
+from presence_scenes import HARD, Maker, dusk, moved, replaced, scene_of
+from script import at_least, parser, run, some_of
 
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, BACKENDS
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import open_tracker, pick
 from siamedge.runtime.geometry import Box, intersection_over_union
@@ -72,12 +76,6 @@ def follow(tracker: Tracker, clip: Clip) -> Run:
     return Run(columns[0] == 1, columns[1], columns[2] == 1, columns[3])
 
 
-def roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Share of (present, absent) pairs in the right order, ties half."""
-    wins = [(scores[truth] > s).mean() + 0.5 * (scores[truth] == s).mean() for s in scores[~truth]]
-    return float(np.mean(wins)) if wins else float("nan")
-
-
 def success_auc(overlap: np.ndarray) -> float:
     """Mean over 21 thresholds of the share of frames above, the first frame counted as 1 (OTB)."""
     whole = np.concatenate([[1.0], overlap[~np.isnan(overlap)]])
@@ -98,36 +96,50 @@ def tell(name: str, kind: str, run: Run) -> list[int | None]:
     """Print a row; give its returns."""
     seen = returns(run)
     gone = f"lost when away {run.lost[~run.present].mean():.3f}" if (~run.present).any() else ""
-    overlap = np.nanmean(run.overlap)
+    there = run.present
+    seen_as = (
+        f"overlap {run.overlap[there].mean():.3f} lost when there {run.lost[there].mean():.3f}" if there.any() else ""
+    )
     print(
-        f"{name[:28]:28} {kind:7} overlap {overlap:.3f} lost when there {run.lost[run.present].mean():.3f}  {gone}",
+        f"{name[:28]:28} {kind:7} {seen_as}  {gone}",
         end="",
     )
     print(f"  back after {seen}" if seen else "", flush=True)
     return seen
 
 
+def kinds(text: str) -> list[str]:
+    """The type of --kinds: the totals are of plain sequences, so that these are always among them."""
+    if "plain" not in (found := some_of(KINDS)(text)):
+        raise ArgumentTypeError(f"{text!r} lacks plain, of which the totals are")
+    return found
+
+
+def arguments() -> Namespace:
+    found = parser(__doc__)
+    found.add_argument("bundle", type=Path)
+    found.add_argument("--sequences", type=Path, required=True)
+    found.add_argument("--precision", choices=ALL_PRECISIONS, default="fp32")
+    found.add_argument("--backend", choices=list(BACKENDS), default="onnxruntime")
+    found.add_argument("--kinds", type=kinds, default=",".join(SPLICED), help=f"some of {','.join(KINDS)}")
+    found.add_argument("--every", type=at_least(1), default=1, help="only each n-th folder")
+    return found.parse_args()
+
+
 def main() -> None:
     """Print a row a sequence and the totals."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--sequences", type=Path, required=True)
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--backend", default="onnxruntime")
-    parser.add_argument("--kinds", default=",".join(SPLICED))
-    parser.add_argument("--every", type=int, default=1, help="only each n-th folder")
-    options = parser.parse_args()
+    options = arguments()
     cv2.setNumThreads(1)
     bundle = Bundle.open(options.bundle)
     choice = pick(bundle, backend=options.backend, precision=options.precision).choice
     plain, watching = open_tracker(bundle, choice), watch(open_tracker(bundle, choice), bundle, choice)
-    folders = sorted(folder for folder in options.sequences.iterdir() if (folder / "groundtruth.txt").is_file())
+    folders = folders_in(options.sequences)
     totals: dict[str, list[Run]] = {}
     back: list[int | None] = []
     pairs: list[tuple[float, float]] = []
     for place in range(0, len(folders), options.every):
         clip, other = load(folders[place]), load(folders[(place + 3) % len(folders)])
-        for kind in options.kinds.split(","):
+        for kind in options.kinds:
             run = follow(watching, KINDS[kind](clip, other))
             totals.setdefault(kind, []).append(run)
             back += tell(clip.name, kind, run)
@@ -140,16 +152,17 @@ def main() -> None:
 
 
 def summarise(totals: dict[str, list[Run]], back: list[int | None], pairs: list[tuple[float, float]]) -> None:
-    """Print the four figures."""
-    always = [run for run in totals["plain"] if run.present.all()]
-    false = np.concatenate([run.lost for run in always]).mean()
+    """Print the four figures; nan where no sequence tells."""
+    always = [run.lost for run in totals["plain"] if run.present.all()]
+    false = np.concatenate(always).mean() if always else np.nan
     every = [run for kind, runs in totals.items() if kind != "frozen" for run in runs]
-    auc = roc_auc(np.concatenate([r.probability for r in every]), np.concatenate([r.present for r in every]))
+    probability, present = (np.concatenate([getattr(r, name) for r in every]) for name in ("probability", "present"))
+    auc = roc_auc(probability[present], probability[~present])
     quick = sum(1 for frames in back if frames is not None and frames <= 15)
     print(f"ROC-AUC {auc:.3f}; false lost {false:.4f} of frames; back within 15 frames {quick} of {len(back)}")
-    before, after = np.mean(pairs, axis=0)
+    before, after = np.mean(pairs, axis=0) if pairs else (np.nan, np.nan)
     print(f"success AUC of {len(pairs)} always-present sequences: plain {before:.4f}, watching {after:.4f}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

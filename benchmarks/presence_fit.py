@@ -8,24 +8,28 @@ target is gone for a while, and scenes in which it is hard to see (benchmarks/pr
 of presence on score and change of score is fitted on all clips; the ROC-AUC that is printed is that of clips left out.
 """
 
-import argparse
 import json
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
-from presence_scenes import AWAY, HARD, Clip, load
+from clips import Clip, folders_in, load
+from presence_regression import ON_TARGET, fit, left_out_auc
+from presence_scenes import AWAY, HARD
+from script import parser, run
 
-from siamedge.runtime.backends.backend import Precision
+from siamedge.runtime.backends.backend import ALL_PRECISIONS, Precision
 from siamedge.runtime.bundles.bundle import Bundle
 from siamedge.runtime.bundles.picking import open_tracker, pick
 from siamedge.runtime.geometry import Box, intersection_over_union
+from siamedge.runtime.places import write_whole
 from siamedge.runtime.tracking.evidence import FIRST_FRAMES, PresenceFit, log_odds
 from siamedge.runtime.tracking.looks import Searcher
 
-ON_TARGET, FOLDS, RIDGE, BEFORE, SPAN = 0.3, 7, 1.0, 30, 50
+BEFORE, SPAN = 30, 50
 STEADY = tuple(kind for kind, name in enumerate(HARD) if name in ("plain", "spin", "small"))
 """Scenes without jumps of the target or the camera."""
 
@@ -74,55 +78,6 @@ def collect(searcher: Searcher, folders: list[Path]) -> np.ndarray:
     return np.array(rows)
 
 
-def logistic(inputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted logistic regression with an intercept, by Newton's method."""
-    columns = np.column_stack([np.ones(len(inputs)), inputs])
-    found, ridge = np.zeros(columns.shape[1]), RIDGE * np.diag([1e-3, 1.0, 1.0])
-    for _ in range(60):
-        guess = 1 / (1 + np.exp(-columns @ found))
-        curvature = columns.T @ (columns * (weights * guess * (1 - guess))[:, None]) + ridge
-        found -= np.linalg.solve(curvature, columns.T @ (weights * (guess - truth)) + ridge @ found)
-    return found
-
-
-def fit(rows: np.ndarray) -> np.ndarray:
-    """Offset, level, change; frames on which the tracker had lost a target that was there are left out.
-
-    Where a loss of score would count for presence, the score alone is fitted.
-    """
-    here, away = rows[:, 5] > ON_TARGET, np.isnan(rows[:, 5])
-    used = rows[here | away]
-    truth = ~np.isnan(used[:, 5])
-    weights = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum()) * len(used)
-    inputs = np.column_stack([used[:, 2], used[:, 2] - used[:, 3]])
-    found = logistic(inputs, truth.astype(float), weights)
-    if found[2] >= 0:
-        return found
-    return logistic(inputs * (1, 0), truth.astype(float), weights)  # the ridge holds the second weight at zero
-
-
-def evidence(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """As siamedge.runtime.tracking.evidence has it, without bounds."""
-    return np.asarray(found[0] + found[1] * rows[:, 2] + found[2] * (rows[:, 2] - rows[:, 3]))
-
-
-def roc_auc(high: np.ndarray, low: np.ndarray) -> float:
-    """Share of pairs in the right order, ties half."""
-    low = np.sort(low)
-    return float(np.mean((np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")) / 2 / len(low)))
-
-
-def left_out_auc(rows: np.ndarray) -> float:
-    """ROC-AUC, present (followed or not) against absent, of the clips that a fit has not seen."""
-    scores = np.zeros(len(rows))
-    for fold in range(FOLDS):
-        is_out = rows[:, 0] % FOLDS == fold
-        if is_out.any():
-            scores[is_out] = evidence(rows[is_out], fit(rows[~is_out]))
-    away = np.isnan(rows[:, 5])
-    return roc_auc(scores[~away], scores[away])
-
-
 def fit_bundle(bundle: Bundle, precision: Precision, folders: list[Path]) -> PresenceFit:
     """Fit one precision, and print how well it tells."""
     tracker = open_tracker(bundle, pick(bundle, backend="onnxruntime", precision=precision).choice)
@@ -151,23 +106,27 @@ def first_gone(rows: np.ndarray, same_above: float) -> float:
     return float(np.mean(rows[onset, 6] >= same_above))
 
 
+def arguments() -> Namespace:
+    found = parser(__doc__)
+    found.add_argument("bundle", type=Path)
+    found.add_argument("--clips", type=Path, required=True)
+    found.add_argument("--precision", action="append", choices=ALL_PRECISIONS, help="default: fp32")
+    found.add_argument("--write", type=Path)
+    return found.parse_args()
+
+
 def main() -> None:
     """Fit each precision, and write the file."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--precision", action="append")
-    parser.add_argument("--write", type=Path)
-    options = parser.parse_args()
+    options = arguments()
     cv2.setNumThreads(1)
     bundle = Bundle.open(options.bundle)
-    folders = [folder for folder in sorted(options.clips.iterdir()) if (folder / "groundtruth.txt").is_file()]
+    folders = folders_in(options.clips)
     fits = {name: fit_bundle(bundle, name, folders)._asdict() for name in options.precision or ["fp32"]}
     if options.write:
         known = json.loads(options.write.read_text()) if options.write.is_file() else {}
         known.setdefault(bundle.manifest.provenance.checkpoint_sha256, {}).update(fits)
-        options.write.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        write_whole(options.write, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

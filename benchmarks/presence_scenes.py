@@ -1,38 +1,19 @@
 """Scenes made from annotated clips: the target goes and comes back, or is there and hard to see."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
+from clips import Clip
 
-from siamedge.export.evaluation.sequences import read_picture
 from siamedge.runtime.geometry import Image
-from siamedge.runtime.sources.recordings import list_images
 
 SPIN_DEG_A_FRAME = 4.0
 SMALL_SIDE_PX = 14.0
 HARD_FRAMES = 60
 
 
-class Clip(NamedTuple):
-    """Frames, and (N, 4) boxes x, y, w, h, 0-based, nan where the target is absent."""
-
-    name: str
-    images: list[Image]
-    boxes: np.ndarray
-
-
 Maker = Callable[[Clip, Clip], Clip]
-
-
-def load(folder: Path) -> Clip:
-    """Read NAME/img and NAME/groundtruth.txt as published: 1-based, but for DAVIS and our own clips."""
-    boxes = np.genfromtxt(folder / "groundtruth.txt", delimiter=",")
-    if folder.name.startswith(("OTB_", "DTB_", "TLD_", "VOT")):
-        boxes[:, :2] -= 1
-    return Clip(folder.name, [read_picture(path) for path in list_images(folder / "img")], boxes)
 
 
 def replaced(clip: Clip, first: int, frames: int, make: Callable[[int], Image | None]) -> Clip:

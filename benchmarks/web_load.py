@@ -1,4 +1,4 @@
-"""What the page costs the tracker: latency with no page, one page and ten slow clients; and growth over minutes.
+"""What slow clients cost the tracker: latency with one page, and with ten slow clients beside it; growth over minutes.
 
 python benchmarks/web_load.py BUNDLE [--seconds 30] [--minutes 0]
 
@@ -8,21 +8,24 @@ CPU time of the tracking thread is given for each update, which other work hardl
 With --minutes, one page that answers and a recording run for so long, and memory and descriptors are printed.
 """
 
-import argparse
 import asyncio
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from argparse import Namespace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import httpx
 from camera_server import running_camera
-from websockets.asyncio.client import connect
+from script import at_least, parser, run
+from this_machine import memory_and_descriptors
+from web_clients import with_clients
+
+from siamedge.runtime.bundles.bundle import Bundle
+from siamedge.runtime.errors import BackendError
 
 SERVE = """
 import sys, time
@@ -50,52 +53,6 @@ serve(setup, "127.0.0.1:0", lambda link: print(link, flush=True))
 """
 
 
-async def slow_client(link: str, bytes_a_second: int) -> None:
-    """Ask for the stream by hand and read it as slowly as that."""
-    host, _, port = link.removeprefix("http://").strip("/").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
-    key = "dGhlIHNhbXBsZSBub25jZQ=="
-    writer.write(
-        f"GET /api/stream?client=slow{id(reader)} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
-    )
-    while True:
-        await reader.read(bytes_a_second // 4)
-        await asyncio.sleep(0.25)
-
-
-async def quick_client(link: str, latencies: list[float]) -> None:
-    """Take every snapshot that comes, as the page does."""
-    import json
-    import struct
-
-    async with connect(link.replace("http", "ws") + "api/stream?client=page", max_size=None) as socket:
-        while True:
-            message = await socket.recv()
-            assert isinstance(message, bytes)
-            state = json.loads(message[4 : 4 + struct.unpack(">I", message[:4])[0]])
-            latencies.append(state["frame_latency_ms"])
-            await socket.send("next")
-
-
-async def with_clients(link: str, slow: int, seconds: float) -> list[float]:
-    """Latency of the frames that one page sees, with so many slow clients beside it."""
-    latencies: list[float] = []
-    tasks = [asyncio.create_task(slow_client(link, 1024)) for _ in range(slow)]
-    tasks.append(asyncio.create_task(quick_client(link, latencies)))
-    await asyncio.sleep(seconds)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return latencies[10:]
-
-
-def memory_and_descriptors(pid: int) -> tuple[float, int]:
-    """RSS in MB, open descriptors."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
 def row(values_ms: list[float]) -> str:
     """Percentiles of a run."""
     cuts = statistics.quantiles(values_ms, n=100)
@@ -116,35 +73,43 @@ def compare(link: str, costs: Path, rounds: int, seconds: float) -> None:
         print(f"{slow:2} slow clients, all rounds: CPU an update {row(spent)}")
 
 
+def soak(link: str, pid: int, minutes: int) -> None:
+    """Print latency, memory and descriptors every half minute while one page answers and a recording runs."""
+    httpx.post(f"{link}api/record", json={"on": True}).raise_for_status()
+    for half in range(2 * minutes):
+        seen = asyncio.run(with_clients(link, 0, 30))
+        memory, descriptors = memory_and_descriptors(pid)
+        print(f"{half / 2 + 0.5:4.1f} min: {memory:.1f} MiB, {descriptors} descriptors, {row(seen)}", flush=True)
+
+
+def arguments() -> Namespace:
+    found = parser(__doc__)
+    found.add_argument("bundle", type=Path)
+    found.add_argument("--seconds", type=at_least(2), default=30, help="of each load in a round")
+    found.add_argument("--rounds", type=at_least(0), default=3)
+    found.add_argument("--minutes", type=at_least(0), default=0)
+    return found.parse_args()
+
+
 def main() -> None:
     """Alternate the two loads, then soak."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("bundle")
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=0)
-    options = parser.parse_args()
+    options = arguments()
+    Bundle.open(options.bundle)
     with running_camera() as camera, tempfile.TemporaryDirectory() as folder:
         camera.fps, camera.size = 30, (640, 480)
-        argv = [sys.executable, "-c", SERVE, options.bundle, camera.url, folder]
-        server = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            link = server.stdout.readline().strip()
-            httpx.post(f"{link}api/target", json={"box": [200, 150, 120, 90]}).raise_for_status()
-            compare(link, Path(folder) / "costs.txt", options.rounds, options.seconds)
-            if options.minutes:
-                httpx.post(f"{link}api/record", json={"on": True}).raise_for_status()
-                for minute in range(int(options.minutes * 2)):
-                    seen = asyncio.run(with_clients(link, 0, 30))
-                    memory, descriptors = memory_and_descriptors(server.pid)
-                    line = f"{minute / 2 + 0.5:4.1f} min: {memory:.1f} MB, {descriptors} descriptors, {row(seen)}"
-                    print(line, flush=True)
-        finally:
-            server.terminate()
-            server.wait(20)
-            time.sleep(0.1)
+        argv = [sys.executable, "-c", SERVE, str(options.bundle), camera.url, folder]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                link = server.stdout.readline().strip() if server.stdout is not None else ""
+                if not link:
+                    raise BackendError(f"the page's process ended with {server.wait()}", hint="see its message above")
+                httpx.post(f"{link}api/target", json={"box": [200, 150, 120, 90]}).raise_for_status()
+                compare(link, Path(folder) / "costs.txt", options.rounds, options.seconds)
+                if options.minutes:
+                    soak(link, server.pid, options.minutes)
+            finally:
+                server.terminate()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
