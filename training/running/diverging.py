@@ -20,5 +20,5 @@ def check_finite(loss: Tensor, gradient_norm: Tensor, pairs: int) -> None:
         return
     raise ExportError(
         f"diverged after {pairs} pairs: the loss is {loss.item():g}, the norm of its gradient {gradient_norm.item():g}",
-        hint="start again in another --out, from other weights; what this run saved last is of before",
+        hint="start again in another --out, from other weights; what this run saved before, if anything, stays",
     )
