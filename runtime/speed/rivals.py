@@ -63,7 +63,9 @@ def opencv_nano(backbone: Path, head: Path) -> Tracker:
     """
     for path in (backbone, head):
         if not path.is_file():
-            raise BackendError(f"{path}: no such file", hint="give --opencv-models BACKBONE.onnx,HEAD.onnx")
+            raise BackendError(
+                f"{path}: no such file", hint="name the two ONNX files of cv2.TrackerNano, the backbone first"
+            )
     if not hasattr(cv2, "TrackerNano"):
         raise BackendError(f"OpenCV {cv2.__version__} has no TrackerNano", hint="pip install opencv-python-headless")
     params = cv2.TrackerNano.Params()

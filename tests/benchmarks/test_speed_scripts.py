@@ -86,6 +86,16 @@ def test_bundles_of_one_network_are_told_apart(
     assert {"date", "processor", "opencv", "onnxruntime", "siamedge"} <= set(found["conditions"])
 
 
+def test_a_rivals_file_that_is_not_there_is_named_in_words_that_fit_both_commands(
+    script: Script, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    asked = ("--sequence", write_scene(tmp_path / "patch"), "--backbone", "a.onnx", "--head", "b.onnx", "--scenes", "2")
+    with pytest.raises(SystemExit) as stop:
+        script("against_opencv", "--bundle", tiny_bundle, *asked, "--size", "480x360")
+    hint = "name the two ONNX files of cv2.TrackerNano, the backbone first"
+    assert stop.value.code == f"against_opencv.py: a.onnx: no such file\n  try: {hint}"
+
+
 def test_outside_is_an_update_without_its_networks_runs(clock: SimpleNamespace) -> None:
     timed = SimpleNamespace(runs=[])
 
