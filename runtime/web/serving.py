@@ -1,8 +1,12 @@
 """Run the page until Ctrl-C."""
 
 import errno
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
@@ -51,9 +55,36 @@ def serve(setup: Setup, address: str, tell: Callable[[str], None]) -> None:
             config = uvicorn.Config(
                 make_app(engine, access), log_level="error", ws_ping_timeout=GONE_AFTER_S, timeout_graceful_shutdown=2
             )
-            uvicorn.Server(config).run(sockets=[listening])
+            server = uvicorn.Server(config)
+            with ended_by_hangup(server):
+                server.run(sockets=[listening])
         finally:
             engine.close()
+
+
+@contextmanager
+def ended_by_hangup(server: uvicorn.Server) -> Iterator[None]:
+    """Have SIGHUP, which uvicorn does not heed, end a server; afterwards it does what it did before.
+
+    Nothing changes where it is ignored (nohup), or in another thread than the main one, which gets no signals.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        server.should_exit = True
+
+    signal.signal(signal.SIGHUP, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    for number in seen:
+        signal.raise_signal(number)
 
 
 def link_to(host: str, port: int, token: str) -> str:

@@ -68,12 +68,14 @@ def test_ctrl_c_ends_quietly_while_a_page_is_open_and_paused(tmp_path: Path) -> 
     assert errors == ""
 
 
-def test_sigterm_finishes_the_recording(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_page_finishes_the_recording(tmp_path: Path, number: signal.Signals) -> None:
     with running_server(tmp_path) as (server, link):
         ask(link + "api/record", b"{}")
         wait_for(lambda: ask(link + "api/state")["recorded"] >= 3)
-        server.terminate()
-        assert server.wait(120) == -signal.SIGTERM
+        server.send_signal(number)
+        _, errors = server.communicate(timeout=120)
+        assert (server.returncode, errors) == (-number, "")
     assert {path.suffix for path in tmp_path.iterdir()} == {".mkv", ".jsonl"}
     assert not list(tmp_path.glob("*.part.*"))
 
