@@ -325,8 +325,11 @@ def test_lasot_counts_an_absent_frame_in_the_length_only() -> None:
 def test_lasot_counts_ground_truth_that_is_not_positive_as_a_hit_in_precision_only() -> None:
     sequence, boxes = perfect(4)
     sequence.boxes[2] = [0, 10, 20, 20]
-    found = scores("lasot", sequence, one_run(boxes))
+    run = one_run(boxes)
+    found = scores("lasot", sequence, run)
     assert (found["auc"], found["precision_20px"]) == pytest.approx((0.75 * 20 / 21, 1))
+    terms = CONVENTIONS["lasot"].terms(sequence, (run,))
+    assert [terms[name].numerator[0] for name in ("success", "precision", "norm_precision")] == [0.75, 1, 1]
 
 
 def test_lasot_repeats_the_last_box_in_place_of_an_empty_one() -> None:

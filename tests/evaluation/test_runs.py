@@ -45,6 +45,12 @@ def test_boxes_are_kept_in_the_coordinates_of_the_annotation(tmp_path: Path) -> 
     assert run.boxes[0].tolist() == [21, 19, 16, 12]
 
 
+def test_a_box_of_one_pixel_is_valid_and_one_without_an_area_is_not() -> None:
+    boxes = np.array([[5, 5, 0, 9], [5, 5, 9, -1], [5, np.nan, 9, 9], [5, 5, 1, 1]])
+    sequence = Sequence("s", (Path("x"),), boxes, 0, np.zeros(4, np.bool_))
+    assert sequence.valid.tolist() == [False, False, False, True]
+
+
 def test_the_run_starts_on_the_first_valid_box_and_what_is_before_it_fails(tmp_path: Path) -> None:
     sequence = scene(tmp_path / "a")
     sequence.boxes[:3] = np.nan
@@ -78,6 +84,14 @@ def test_without_anchors_the_first_half_runs_forward_and_the_second_backward() -
     sequence = Sequence("s", (Path("x"),), boxes, 0, np.zeros(131, np.bool_))
     spans = [(frames[0], frames[-1]) for frames in multi_starts(sequence)]
     assert spans == [(0, 130), (51, 130), (100, 0), (130, 0)]
+
+
+@pytest.mark.parametrize("length", [99, 100, 101, 102])
+def test_without_anchors_each_start_runs_the_longer_way(length: int) -> None:
+    """Frame 50 has 49 to 52 frames from itself on, and 51 up to itself."""
+    sequence = Sequence("s", (Path("x"),), np.tile([1.0, 1, 5, 5], (length, 1)), 0, np.zeros(length, np.bool_))
+    starts = {frames[0]: len(frames) for frames in multi_starts(sequence)}
+    assert starts == {frame: max(frame + 1, length - frame) for frame in {0, 50, length - 1, *range(0, length, 50)}}
 
 
 def test_an_anchor_without_a_box_is_an_error(tmp_path: Path) -> None:
@@ -114,6 +128,14 @@ def test_the_vot_toolkit_forgives_three_late_results_and_then_skips_whole_interv
     source = [0, 1, 2, 3, 4, 4, 6, 6, 8, 8, 10, 10]
     assert run.boxes.tolist() == [list(truth_box(frame)) for frame in source]
     assert tracker.updates == 7
+
+
+def test_each_update_takes_the_next_latency_of_the_trace(tmp_path: Path) -> None:
+    """Half an interval and 1.5 in turn: frame 1 is in time, frame 2 ready at 3.5; frame 3 at 4, frame 4 at 5.5 ..."""
+    run = track_in_time(PatchTracker(), scene(tmp_path / "a"), range(LENGTH), Clock(30, (0.5 / 30, 1.5 / 30)))
+    assert (run.seconds[1:7] * 30).tolist() == pytest.approx([0.5, 1.5] * 3)
+    source = [0, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11]
+    assert run.boxes.tolist() == [list(truth_box(frame)) for frame in source]
 
 
 @pytest.mark.parametrize(("latency", "shown_from", "following"), [(0.4, 1, 2), (1.0, 1, 2), (1.2, 2, 2), (3.0, 3, 4)])
@@ -240,6 +262,14 @@ def test_measured_latencies_and_several_processes_exclude_each_other(tmp_path: P
     order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", jobs=2, clock=Clock(30))
     with pytest.raises(SourceError, match="latencies cannot be measured while several sequences run at once"):
         evaluate(order)
+
+
+def test_latencies_are_measured_where_one_sequence_runs_at_a_time(tmp_path: Path) -> None:
+    """A tracker that only gives its first box back is ready long before a frame that comes once a minute."""
+    order = Order(IDENTITY, dataset(tmp_path / "data", 1), "one-pass", tmp_path / "out", clock=Clock(1 / 60))
+    ((run,),) = evaluate(order)
+    assert (run.seconds > 0).all()
+    assert run.boxes.tolist() == [list(truth_box(0))] * LENGTH
 
 
 def test_two_sequences_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamedge.runtime.errors import PlaceError, SourceError
@@ -329,6 +329,7 @@ def test_event_line() -> None:
     assert json.loads(line) == {"event": "stalled", "time_s": 2.5, "detail": "no frame for 1 s"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 10_000), min_size=1, max_size=300), st.sampled_from([0.5, 0.95, 0.99]))
 def test_percentiles_agree_with_sorting(values: list[float], share: float) -> None:
     meter = LatencyMeter()

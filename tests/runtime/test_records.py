@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bundles import make_manifest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamedge.runtime.bundles.manifest import Manifest, SiamFCTrackerEntry
@@ -51,6 +51,7 @@ def test_keys_are_sorted_and_the_last_line_ends() -> None:
     assert text == json.dumps(tree, indent=1, sort_keys=True) + "\n"
 
 
+@settings(deadline=None)
 @given(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(-1e300, 1e300))
 def test_every_number_survives_exactly(whole: int, real: float, maybe: float | None) -> None:
     record = Numbers(whole, real, (whole, real), maybe)
