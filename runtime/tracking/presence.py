@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from siamedge.runtime.geometry import Box, Image, intersection_over_union
 from siamedge.runtime.tracking.evidence import UNFITTED, Evidence, PresenceFit, probability_of
-from siamedge.runtime.tracking.looks import Look, Searcher, Sighting
+from siamedge.runtime.tracking.looks import Break, Look, Searcher, Sighting
 from siamedge.runtime.tracking.search_places import ring_places, tile_places
 from siamedge.runtime.tracking.trackers import TrackResult
 
@@ -129,8 +129,8 @@ class PresenceTracker:
         self._refresh(frame, result.box, found)
         is_steady = self._look.broken is None and self.state != "lost"
         self.probability = probability_of(found + is_steady * params.steady_odds)
-        if (place := self._gone_from()) is not None:
-            return self._hold(place, result)
+        if (broken := self._gone_with()) is not None:
+            return self._hold(broken, result)
         return self._fade(frame, result)
 
     def _refresh(self, frame: Image, box: Box, found: float) -> None:
@@ -143,22 +143,20 @@ class PresenceTracker:
         if self._look.is_first(frame, box):
             self._tracker.blend(frame, box, params.update_share)
 
-    def _gone_from(self) -> Box | None:
-        """Where the target was when it went at once; None if it did not."""
+    def _gone_with(self) -> Break | None:
+        """The break with which the target went at once; None if it did not."""
         params, broken = self._params, self._look.broken
         if broken is None or len(broken.since) < params.gone_after:
             return None
         fall = params.fall_at_cut if broken.is_cut else params.fall
         mean = sum(broken.since) / len(broken.since)
-        return broken.box if mean <= min(params.gone_below, broken.before - fall) else None
+        return broken if mean <= min(params.gone_below, broken.before - fall) else None
 
-    def _hold(self, place: Box, result: TrackResult) -> TrackResult:
-        params, broken = self._params, self._look.broken
-        if broken is not None:
-            self._needed = min(params.same_found_above, broken.before - params.less_found)
-        self._held = place
+    def _hold(self, broken: Break, result: TrackResult) -> TrackResult:
+        self._needed = min(self._params.same_found_above, broken.before - self._params.less_found)
+        self._held = broken.box
         self._start_search()
-        return TrackResult(place, result.score, lost=True)
+        return TrackResult(broken.box, result.score, lost=True)
 
     def _start_search(self) -> None:
         self.state, self._candidate = "lost", None

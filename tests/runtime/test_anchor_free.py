@@ -253,3 +253,22 @@ def test_looks_are_compared_by_what_the_template_graph_gives_for_it() -> None:
     tracker.init(GRAY, BOX)
     tracker.update(GRAY)  # the session refuses feeds beyond its inputs
     np.testing.assert_allclose(tracker.signature(tracker.crop(GRAY, BOX)), [0.6, 0, 0, 0.8], rtol=1e-6)
+
+
+def test_looks_in_integers_are_compared_as_the_numbers_that_they_stand_for() -> None:
+    """Two looks at a right angle, stored with a zero point that makes both nearly the same integers."""
+    looks = [np.array([[[3, 0], [0, 4]]]), np.array([[[4, 0], [0, -3]]])]
+    stored = iter([(look + 100).astype(np.int8) for look in looks])
+    crop = TensorSpec("template", (1, 32, 32, 3), "uint8", "NHWC")
+    specs = KERNEL, TensorSpec(LOOK, (1, 2, 2), "int8", "NPC", scale=0.1, zero_point=100)
+    kernel = np.ones(KERNEL.shape, np.float32)
+    template = FakeSession(
+        Model("template", "int8", b"", b"", (crop,), specs), lambda feeds: {"kernel": kernel, LOOK: next(stored)}
+    )
+    search = session(
+        "search", [TensorSpec("search", (1, 64, 64, 3), "uint8", "NHWC"), KERNEL], [random_response(PARAMS, 0)]
+    )
+    tracker = AnchorFreeTracker(template, search, PARAMS)
+    first, second = (tracker.signature(GRAY[:32, :32]) for _ in looks)
+    np.testing.assert_allclose(first, [0.6, 0, 0, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(second, [0.8, 0, 0, -0.6], rtol=1e-6)

@@ -1,5 +1,7 @@
 """Crops against the plain form: pad the frame, cut the square, resize it."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -110,6 +112,25 @@ def test_large_crops_are_no_further_from_the_mean_of_their_pixels_than_the_plain
         for crop in (plain_crop(frame, square, 127), cut(frame, square, 127))
     )
     assert ours < 1.25 * plain + 0.1
+
+
+@pytest.mark.parametrize("square", [Square(40, 30, 640), Square(-500, 100, 1200), Square(0, 0, 381)])
+def test_an_exact_crop_of_a_large_square_is_that_of_the_plain_form(square: Square) -> None:
+    crop = np.empty((127, 127, 3), np.uint8)
+    crop_square(NOISE, square, crop, PADDING, exact=True)
+    assert np.array_equal(crop, plain_crop(NOISE, square, 127))
+
+
+def test_a_large_square_is_not_copied() -> None:
+    """With its padding this one is 40 MB; what lies in the frame is 2 MB."""
+    crop = np.empty((255, 255, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        crop_square(NOISE, Square(-1400, -1400, 3648), crop, PADDING)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2e6
 
 
 @pytest.mark.parametrize("square", [Square(-60, 10, 50), Square(900, 10, 50), Square(0, -700, 700), Square(5, 700, 9)])

@@ -129,6 +129,8 @@ AT_MOST = "the frame 320 x 240: a side has at most 2 times the frame's"
         (Box(0, 0, 20, 481), f"the start box is 20 x 481 pixels, {AT_MOST}"),
         (Box(400, 5, 9, 9), "the start box 400,5,9,9 is outside the frame of 320 x 240 pixels"),
         (Box(-9, 5, 9, 9), "the start box -9,5,9,9 is outside the frame of 320 x 240 pixels"),
+        (Box(5, -9, 9, 9), "the start box 5,-9,9,9 is outside the frame of 320 x 240 pixels"),
+        (Box(5, 240, 9, 9), "the start box 5,240,9,9 is outside the frame of 320 x 240 pixels"),
         (Box(float("nan"), 5, 9, 9), "the start box nan,5,9,9 has a side that is no number"),
     ],
 )
@@ -138,8 +140,10 @@ def test_bad_start_boxes_are_refused(box: Box, line: str) -> None:
         next(track(source, TruthTracker(source), box))
 
 
-@pytest.mark.parametrize("box", [Box(5, 5, 1, 1), Box(-160, -120, 640, 480)])
-def test_start_boxes_of_a_pixel_and_of_twice_the_frame_are_followed(box: Box) -> None:
+@pytest.mark.parametrize(
+    "box", [Box(5, 5, 1, 1), Box(-160, -120, 640, 480), Box(-8.5, -8.5, 9, 9), Box(319.5, 239.5, 9, 9)]
+)
+def test_start_boxes_of_a_pixel_of_twice_the_frame_and_half_a_pixel_inside_are_followed(box: Box) -> None:
     source = SyntheticSource(frames=2, size=(320, 240))
     assert [step.result.box for step in track(source, TruthTracker(source), box)] == [box, source.box_at(1)]
 

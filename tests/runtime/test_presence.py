@@ -1,5 +1,7 @@
 """Loss and return, on a world whose truth is known: a target that hides, jumps and has a double."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -101,7 +103,11 @@ def weakened(score: float) -> tuple[World, PresenceTracker]:
 def states(tracker: PresenceTracker, frames: int) -> list[str]:
     world = tracker._tracker
     assert isinstance(world, World)
-    return [(tracker.update(world.frame()), tracker.state)[1] for _ in range(frames)]
+    seen = []
+    for _ in range(frames):
+        assert tracker.update(world.frame()).lost is (tracker.state == "lost")
+        seen.append(str(tracker.state))
+    return seen
 
 
 def test_a_target_in_sight_is_present_and_costs_one_look_a_frame() -> None:
@@ -168,6 +174,10 @@ def test_tiles_cover_the_frame() -> None:
             assert np.abs(middles[:, None] - np.arange(side)).min(0).max() <= 0.45 * half + 1e-6
 
 
+def test_a_frame_that_one_search_crop_covers_is_one_tile() -> None:
+    assert tile_places(Box(5, 5, 500, 400), 0.45, FRAME) == [Box(320 - 250, 240 - 200, 500, 400)]
+
+
 def test_a_double_that_does_not_look_like_the_first_template_is_not_taken() -> None:
     world, tracker = started()
     world.truth, world.double = None, Box(320, 220, 40, 40)
@@ -205,6 +215,9 @@ def test_search_places_are_ordered_outwards_and_stay_inside() -> None:
     distances = [max(abs(p.center.x - center.x), abs(p.center.y - center.y)) for p in places]
     assert len(places) == 24
     assert distances == sorted(distances)
+    ring = ring_places(Box(300, 200, 40, 40), 1, 0.45, FRAME)
+    around = {(x, y) for x in (248, 320, 392) for y in (148, 220, 292)} - {(320, 220)}
+    assert {tuple(place.center) for place in ring} == around, "0.45 of 4 * 40 px apart, and not in the middle"
     corner = ring_places(Box(0, 0, 40, 40), 1, 0.45, FRAME)
     assert all(0 <= p.center.x <= 640 and 0 <= p.center.y <= 480 for p in corner)
     assert Point(20, 92) in [p.center for p in corner]
@@ -304,6 +317,32 @@ def test_a_frame_may_be_drawn_on_and_used_again_once_it_is_followed() -> None:
     assert look.broken.is_cut
 
 
+class Dial(World):
+    """Sees in a box of width w a look whose cosine to that of a box of width 100 is w / 100."""
+
+    def crop(self, frame: Image, box: Box) -> Image:
+        return np.full((1, 1, 3), int(box.w), np.uint8)
+
+    def signature(self, crop: Image) -> FloatArray:
+        cosine = float(crop[0, 0, 0]) / 100
+        return np.array([cosine, math.sqrt(1 - cosine**2), 0], np.float32)
+
+
+@pytest.mark.parametrize(("usual", "least"), [((100,), 60), ((45, 50, 30), 30)])
+def test_how_alike_a_look_has_to_be_depends_on_how_alike_the_first_frames_are(
+    usual: tuple[int, ...], least: int
+) -> None:
+    """FIT.alike_above of the highest likeness of the first frames: .6 of 1, or of .5."""
+    look = Look(Dial(), FIT)
+    look.init(FRAME, Box(0, 0, 100, 1))
+    for width in usual:
+        look.start(FRAME, Box(0, 0, width, 1))
+    is_alike = {width: look.is_first(FRAME, Box(0, 0, width, 1)) for width in (least - 1, least + 1)}
+    assert is_alike == {least - 1: False, least + 1: True}
+    kinds = [look.compare(FRAME, Box(0, 0, width, 1)) for width in (least - 1, least + 1, 71)]
+    assert kinds == ["other", "alike", "same"]
+
+
 def test_an_unbroken_track_is_more_probable_than_a_place_found_while_lost() -> None:
     world, tracker = weakened(0.3)
     followed = tracker.probability
@@ -311,6 +350,23 @@ def test_an_unbroken_track_is_more_probable_than_a_place_found_while_lost() -> N
     world.truth = None
     assert states(tracker, 15)[-1] == "lost"
     assert tracker.probability < followed, "the same score of .3"
+
+
+def test_probabilities_are_those_of_the_evidence_and_of_an_unbroken_track_or_a_loss() -> None:
+    """A log-odds of 4.595 after a usual one of 9.210 is evidence of 3 + .2 * 4.595 - 4.615; far less counts as -6."""
+    world, tracker = started()
+    world.score = 0.99
+    found = 3 + 0.2 * math.log(99) + math.log(99) - math.log(9999)
+    states(tracker, 1)
+    assert tracker.probability == pytest.approx(1 / (1 + math.exp(-found - 2))), "unbroken"
+    place, world.truth = world.truth, None
+    states(tracker, 1)
+    assert tracker.probability == pytest.approx(1 / (1 + math.exp(6))), "its looks broke"
+    assert states(tracker, 14)[-1] == "lost"
+    assert tracker.probability == pytest.approx(1 / (1 + math.exp(6 + 2)))
+    world.truth = place
+    assert states(tracker, 2) == ["lost", "reacquired"]
+    assert tracker.probability == pytest.approx(1 / (1 + math.exp(-found)))
 
 
 def test_a_target_that_is_weak_for_a_while_and_looks_the_same_is_not_lost() -> None:
@@ -345,8 +401,11 @@ def test_evidence_is_the_fitted_sum_and_bounded() -> None:
     assert [evidence.add(score) for score in scores] == pytest.approx([1.5, 2.0, -3.0, 0.75])
     assert not evidence.is_new
     assert evidence.mean == pytest.approx((2.0 - 3.0 + 0.75) / 3)
+    assert evidence.lowest == pytest.approx((-3.0 + 0.75) / 2), "of the last two, which are lower than all three"
     assert evidence.of(probability_of(3.0)) == pytest.approx(4.5)
     assert (evidence.of(0.0), evidence.of(1.0)) == (-MOST_EVIDENCE, MOST_EVIDENCE)
+    evidence.add(probability_of(3.0))
+    assert (evidence.mean, evidence.lowest) == pytest.approx(((0.75 + 4.5 - 3.0) / 3,) * 2)
     evidence.restart()
     assert (evidence.mean, evidence.is_full, evidence.is_new) == (0.0, False, False)
 
