@@ -357,6 +357,22 @@ def test_nine_frames_off_target_are_no_failure_under_vot_and_ten_are() -> None:
         assert scores("vot-multistart", sequence, one_run(boxes))["robustness"] == pytest.approx(robustness)
 
 
+def test_frames_after_a_failure_have_no_overlap_under_vot_though_the_box_still_touches_the_target() -> None:
+    """From the fifth frame on a corner of 6 x 6 of 20 x 20 pixels is shared: 36 of 764, less than a tenth."""
+    sequence, boxes = perfect(30)
+    boxes[5:] += [14, 14, 0, 0]
+    overlap = CONVENTIONS["vot-multistart"].terms(sequence, (one_run(boxes),))["eao"]
+    assert overlap.numerator[[4, 8, 29]] == pytest.approx([1, 4 / 8, 4 / 29])
+
+
+def test_a_frame_without_ground_truth_has_no_overlap_under_vot_wherever_the_box_is() -> None:
+    """The toolkit's raster has such a region at the origin, which this box covers."""
+    sequence, boxes = perfect(5)
+    boxes[2] = [0, 0, 20, 20]
+    sequence.boxes[2] = np.nan
+    assert scores("vot-multistart", sequence, one_run(boxes))["accuracy"] == pytest.approx(3 / 5)
+
+
 def test_a_tracker_that_begins_late_has_failed_before_under_got10k() -> None:
     """The target is there from the fourth of ten frames on: nine count, and two of them have no box to compare with."""
     sequence, boxes = perfect(10)

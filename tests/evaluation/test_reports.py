@@ -39,6 +39,20 @@ def test_the_standard_error_of_a_mean_is_that_of_the_textbook() -> None:
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(60), rel=0.05)
 
 
+def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
+    """Half of a hundred: 40 or fewer have a probability of .028 and 39 or fewer one of .018, as have 60 and 61."""
+    found = estimate(terms_of([0.0, 1.0] * 50), FIRST)
+    assert (found.low, found.high) == pytest.approx((0.40, 0.60))
+
+
+def test_a_score_that_is_the_mean_of_a_curve_is_so_in_every_draw() -> None:
+    """Two bins that always add up to 1 have a mean without any spread."""
+    terms: list[Terms] = [{"curve": mean_curve(np.array([share, 1 - share]))} for share in (0.1, 0.4, 0.9)]
+    found = estimate(terms, Metric("curve", (0, 2), "both"))
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert found.standard_error == pytest.approx(0, abs=1e-12)
+
+
 def test_a_pooled_score_is_resampled_as_sums_and_not_as_a_mean_of_means() -> None:
     terms: list[Terms] = [
         {"curve": Ratio(np.array([90.0]), np.array([100.0]))},
