@@ -7,6 +7,11 @@ from typing import NamedTuple
 
 SCENE = "synthetic:?frames=4&size=320x240"
 TINY_EXPORT = ("--formats", "onnx", "--precisions", "fp32", "--calibration", "synthetic:?frames=6&size=128x96")
+HEED = """import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""Has a process heed Ctrl-C and the end of its terminal where the shell (in the background) or nohup ignores them."""
 
 
 class Outcome(NamedTuple):
@@ -27,10 +32,6 @@ def refused(message: str, hint: str, code: int = 1) -> Outcome:
 
 
 def script(*arguments: str | Path, before: str = "") -> list[str]:
-    """A Python process that runs the command line after some lines of preparation.
-
-    It heeds Ctrl-C also where the tests run in the background of a shell, which makes its children ignore it.
-    """
-    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    """A Python process that runs the command line after some lines of preparation; it heeds what HEED says."""
     lines = f"import sys\nsys.argv = {['siamedge', *map(str, arguments)]!r}\nfrom siamedge.cli.main import main\nmain()"
-    return [sys.executable, "-c", f"{heed}\n{before}\n{lines}"]
+    return [sys.executable, "-c", f"{HEED}\n{before}\n{lines}"]

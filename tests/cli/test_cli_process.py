@@ -130,7 +130,10 @@ def test_a_terminal_that_goes_ends_the_run_and_keeps_the_video(default_bundle: P
         while b"frame 2 " not in shown:
             shown += os.read(ours, 65536)
         os.close(ours)
-        assert child.wait(timeout=120) == 129
+        try:
+            assert child.wait(timeout=120) == 129
+        finally:
+            child.kill()
     assert cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[0]
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("starlette", reason="needs the extra [web]")
 pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 pytest.importorskip("websockets", reason="needs the extra [web]")
 from camera_server import running_camera
+from command_line import HEED
 from served import SCENE, make_engine, wait_for
 from websockets.sync.client import connect
 
@@ -28,6 +29,7 @@ from siamedge.runtime.web.telemetry import temperature_c
 def running_server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that serves the scene and records into a folder, and its link."""
     program = (
+        f"{HEED}"
         "from siamedge.runtime.sources.source import SourceOptions\n"
         "from siamedge.runtime.web.engine import Setup\n"
         "from siamedge.runtime.web.serving import serve\n"
