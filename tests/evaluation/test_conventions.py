@@ -301,6 +301,19 @@ def test_a_perfect_tracker_scores_1_under_got10k() -> None:
     assert scores("got10k", sequence, one_run(boxes)) == pytest.approx({"ao": 1, "sr_50": 1, "sr_75": 1})
 
 
+@pytest.mark.parametrize("name", ["otb", "lasot"])
+def test_a_centre_off_by_the_threshold_is_a_hit_and_an_overlap_of_the_threshold_is_none(name: str) -> None:
+    sequence, boxes = perfect(4)
+    boxes[1, :2] += [12, 16]  # 20 px off
+    boxes[2, 3] = 10  # half of it, 5 px off
+    found = scores(name, sequence, one_run(boxes))
+    assert found["precision_20px"] == 1
+    success = CONVENTIONS[name].terms(sequence, (one_run(boxes),))["success"]
+    overlaps = [1, 8 * 4 / (800 - 8 * 4), 0.5, 1]
+    assert success.numerator.tolist() == [sum(overlap > k / 20 for overlap in overlaps) / 4 for k in range(21)]
+    assert success.numerator[10] == 0.5
+
+
 def test_the_vot_toolkit_counts_the_frame_of_initialisation_against_accuracy() -> None:
     sequence, boxes = perfect(20)
     found = scores("vot-multistart", sequence, one_run(boxes), one_run(boxes[::-1], 19, -1))

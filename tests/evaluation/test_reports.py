@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from siamedge.export.evaluation.bootstrap import difference, estimate
+from siamedge.export.evaluation.bootstrap import difference, estimate, resampled
 from siamedge.export.evaluation.charts import HEIGHT, WIDTH, Chart, Line, to_png, to_svg
 from siamedge.export.evaluation.conventions import CONVENTIONS, Metric
 from siamedge.export.evaluation.datasets import open_dataset
@@ -87,6 +87,10 @@ def test_intervals_are_the_same_every_time_and_missing_for_one_sequence() -> Non
     terms = terms_of([0.1, 0.5, 0.8])
     assert estimate(terms, FIRST) == estimate(terms, FIRST)
     assert math.isnan(estimate(terms[:1], FIRST).low)
+    draws = resampled(terms, FIRST, 1234, seed=5)
+    assert draws.shape == (1234,)
+    assert np.array_equal(draws, resampled(terms, FIRST, 1234, seed=5))
+    assert not np.array_equal(draws, resampled(terms, FIRST, 1234, seed=6))
 
 
 def chart() -> Chart:

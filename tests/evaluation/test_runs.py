@@ -78,6 +78,11 @@ def test_multi_start_takes_the_anchors_of_the_data_set(tmp_path: Path) -> None:
     assert backward.boxes.tolist() == sequence.boxes[::-1].tolist()
 
 
+@pytest.mark.parametrize("frames", [range(1, -1, -1), range(4, 6), range(7, 8)])
+def test_a_run_of_two_frames_or_one_knows_which_they_are(tmp_path: Path, frames: range) -> None:
+    assert track(PatchTracker(), scene(tmp_path / "a"), frames).frames.tolist() == list(frames)
+
+
 def test_without_anchors_the_first_half_runs_forward_and_the_second_backward() -> None:
     boxes = np.tile([1.0, 1, 5, 5], (131, 1))
     boxes[50] = np.nan
@@ -108,6 +113,7 @@ def test_a_tracker_that_is_always_in_time_has_the_boxes_of_an_untimed_run(tmp_pa
     for rule in ("stream", "vot-toolkit"):
         timed = track_in_time(PatchTracker(), sequence, range(LENGTH), Clock(30, (1 / 30,), rule))
         assert timed.boxes.tolist() == untimed.boxes.tolist()
+        assert (timed.frames.tolist(), timed.size) == (list(range(LENGTH)), (96, 64))
 
 
 def test_a_stream_shows_the_newest_result_that_was_ready_and_drops_frames(tmp_path: Path) -> None:
