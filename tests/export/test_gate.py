@@ -84,10 +84,11 @@ def test_options_are_tried_on_top_of_those_that_helped_and_of_no_others() -> Non
     ]  # fmt: skip
 
 
-def test_no_more_than_a_third_of_the_attempts_go_to_options() -> None:
+@pytest.mark.parametrize("attempts", [9, 10, 11])
+def test_no_more_than_a_third_of_the_attempts_go_to_options(attempts: int) -> None:
     options = (ROUNDING, EQUALISATION, HALF_TEMPLATE, *ranges("percentile", "entropy"))
     found = find_int8(
-        tally({f"conv{i}": 1.0 for i in range(8)}), lambda: make_operators(8), RECIPE, options, Effort(attempts=9)
+        tally({f"conv{i}": 1.0 for i in range(8)}), lambda: make_operators(8), RECIPE, options, Effort(attempts)
     )
     assert purposes(found)[:5] == ["default", "rounding", "equalisation", "calibration", "sensitivity"]
 

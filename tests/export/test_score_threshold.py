@@ -49,12 +49,21 @@ def test_the_score_is_that_of_the_tracker_two_logits_and_a_quality() -> None:
     assert best_score(rated) == pytest.approx(0.5 * 0.75)
 
 
-def test_every_second_crop_has_the_template_of_another_target() -> None:
-    crops = threshold_crops(CROPS)
-    own, other = np.split(crops.pairs, 2)
-    templates = [crops.templates.shape[0] // 2, len(crops.searches)]
-    assert templates == [4, 200]
-    assert (other - 4 != own).all()
+@pytest.mark.parametrize(("templates", "looks"), [(1, 1), (2, 2), (3, 2), (4, 2)])
+def test_each_crop_is_seen_with_its_own_template_and_where_there_is_one_with_another(
+    templates: int, looks: int
+) -> None:
+    """Search crop i holds the value i, and template k the value k."""
+    search, template = (np.arange(n, dtype=np.uint8).reshape(-1, 1, 1, 1) for n in (80, templates))
+    own = np.arange(80, dtype=np.int64) % templates
+    crops = threshold_crops(CalibrationSet(np.tile(template, (1, 8, 8, 3)), np.tile(search, (1, 16, 16, 3)), own))
+    seen = [
+        (int(crop.max()), int(crops.templates[pair].max()))
+        for crop, pair in zip(crops.searches, crops.pairs, strict=True)
+    ]
+    assert [crop for crop, _ in seen] == [*range(80)] * looks
+    assert [pair for _, pair in seen[:80]] == own.tolist()
+    assert all(pair != own[crop] for crop, pair in seen[80:])
 
 
 def test_the_tracker_takes_the_threshold_of_the_artifact_that_runs(default_bundle: Path, tmp_path: Path) -> None:
