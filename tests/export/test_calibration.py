@@ -67,6 +67,8 @@ def test_the_digest_depends_on_every_array() -> None:
         ),
         ((CROPS, CROPS, PAIRS[:1]), "pairs is int64 (1,), expected int64 (2,)"),
         ((CROPS, CROPS, PAIRS + 2), "pairs has indices 2..2, there are 2 templates"),
+        ((CROPS, CROPS, np.array([0, 2])), "pairs has indices 0..2, there are 2 templates"),
+        ((CROPS, CROPS, np.array([-1, 1])), "pairs has indices -1..1, there are 2 templates"),
         ((CROPS, CROPS, PAIRS - 1), "pairs has indices -1..-1, there are 2 templates"),
     ],
 )

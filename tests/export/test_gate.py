@@ -141,6 +141,7 @@ def test_where_nothing_is_within_budget_the_nearest_is_given_and_marked() -> Non
     assert len(found.trials) <= Effort().attempts
     assert not found.chosen.is_within
     assert "conv1" in found.chosen.excluded
+    assert "exclusion" not in purposes(found), "no other group helps"
     assert found.chosen.error == min(trial.error for trial in found.trials)
     chosen = [record for record in records(found, "onnx") if record.chosen]
     assert [(item.verdict, item.bytes) for item in chosen] == [("not recommended", 4)]

@@ -22,8 +22,9 @@ from siamedge.runtime.geometry import Box, Point, intersection_over_union
     ids=["equal", "half", "crossed", "inside", "around", "side by side", "right", "above", "far", "empty"],
 )
 def test_the_overlap_is_the_shared_area_by_that_of_both(other: Box, overlap: float) -> None:
-    box = Box(0, 0, 4, 2)
-    assert intersection_over_union(box, other) == intersection_over_union(other, box) == pytest.approx(overlap)
+    for unit in (1.0, 0.1, 1000.0):
+        a, b = (Box(*(unit * side for side in box)) for box in (Box(0, 0, 4, 2), other))
+        assert intersection_over_union(a, b) == intersection_over_union(b, a) == pytest.approx(overlap)
 
 
 def test_two_empty_boxes_do_not_overlap() -> None:
