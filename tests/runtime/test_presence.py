@@ -397,6 +397,7 @@ def test_one_bad_frame_changes_no_state() -> None:
 
 def test_evidence_is_the_fitted_sum_and_bounded() -> None:
     evidence = Evidence(PresenceFit(offset=1.0, level=0.5, change=2.0, alike_above=0.5, same_above=0.5), frames=3)
+    assert (evidence.mean, evidence.lowest) == (0, 0)
     scores = [probability_of(x) for x in (1.0, 2.0, 0.0, 1.5)]
     assert [evidence.add(score) for score in scores] == pytest.approx([1.5, 2.0, -3.0, 0.75])
     assert not evidence.is_new
