@@ -182,6 +182,19 @@ def test_a_box_at_the_border_of_the_frame_stays_under_a_higher_score(
     assert box.center == pytest.approx((x + 20 + shift_px, y + 20), abs=1e-3)
 
 
+def test_a_look_elsewhere_gives_the_best_cell_and_its_box_whatever_the_last_size_and_leaves_the_tracker() -> None:
+    """From a box twice as large as BOX a crop pixel is 5 pixels of the frame; window and penalty do not count."""
+    edges = {"seen": (14.0, 4.0, 2.0, 0.8), "tiny": (0.5, 0.2, 0.5, 0.2)}
+    looks = [response(PARAMS, (0, 6), 0.6, [math.log(edge / 2.0) for edge in found]) for found in edges.values()]
+    tracker = tracker_seeing(PARAMS, [*looks, response(PARAMS, (3, 3), 0.9, SAME_SIZE)])
+    tracker.init(GRAY, BOX)
+    (seen, score), (tiny, _) = (tracker.look(GRAY, Box(40, 60, 80, 80)) for _ in edges)
+    assert (*seen.center, seen.w, seen.h) == pytest.approx((80 - 5 * (24 + 6), 100 + 5 * (24 - 1.6), 80, 24), abs=1e-3)
+    assert score == pytest.approx(0.6, abs=1e-6)
+    assert (*tiny.center, tiny.w, tiny.h) == pytest.approx((80 - 5 * 24, 100 + 5 * 24, 10, 10), abs=1e-3)
+    assert tuple(tracker.update(GRAY).box) == pytest.approx(tuple(BOX), abs=1e-3)
+
+
 @pytest.mark.parametrize(("share", "grown"), [(0.0, 1.2), (0.5, 1.2**0.5), (1.0, 1.0)])
 def test_the_size_of_a_network_that_sees_each_target_too_wide_is_right_as_far_as_it_is_fitted(
     share: float, grown: float
