@@ -114,8 +114,23 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: It cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
-    try:
+    with replacing(path, part):
         part.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path, part: Path) -> Iterator[None]:
+    """Put a file that is written inside, beside another, in that one's place; nothing of it is left if that fails.
+
+    Args:
+        path: What is to be replaced, or made.
+        part: What is written.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        yield
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from siamedge.devices.connection.client import program
 from siamedge.devices.releases.layers import pack
 from siamedge.devices.releases.release import Release
 from siamedge.devices.releases.wheelhouse import Platform
+from siamedge.runtime.places import replacing
 
 _INSTALL = """#!/bin/sh
 # Installs a siamedge release on this device: sh install.sh, as root. Needs no network.
@@ -66,16 +67,7 @@ def write_tar(target: Path, folder: Path) -> None:
         OSError: It cannot be written; the file in its place stays.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        _archive(folder, part)
-        part.replace(target)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _archive(folder: Path, target: Path) -> None:
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
+    with replacing(target, part), tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             member = archive.gettarinfo(path, f"siamedge/{path.relative_to(folder).as_posix()}")
             member.uid = member.gid = member.mtime = 0

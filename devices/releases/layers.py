@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from siamedge.runtime.errors import DeviceError
+from siamedge.runtime.places import replacing
 
 SUMS = "SHA256SUMS"
 _HASH_LENGTH = 16
@@ -76,12 +77,8 @@ def pack(layer: Layer, target: Path) -> Path:
     with one_at_a_time(target):
         if not packed.is_file():
             part = packed.with_suffix(".part")
-            try:
+            with replacing(packed, part):
                 _write_archive(layer.folder, part)
-                part.replace(packed)
-            except OSError:
-                part.unlink(missing_ok=True)
-                raise
     return packed
 
 

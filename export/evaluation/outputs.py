@@ -99,4 +99,4 @@ def write_outputs(order: Order, outcome: Outcome, runs: list[tuple[Run, ...]]) -
     write_whole(folder / "scores.json", outcome.json().encode())
     for name, chart in zip(outcome.convention.axes, charts([report, *outcome.others], outcome.convention), strict=True):
         write_whole(folder / f"{name}.svg", to_svg(chart).encode())
-        (folder / f"{name}.png").write_bytes(to_png(chart))
+        write_whole(folder / f"{name}.png", to_png(chart))
